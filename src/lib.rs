@@ -1,0 +1,7 @@
+//! Relais: a STUN and TURN relay server.
+//!
+//! The lower layers (`wire`, `auth`, `turn`) are a protocol core without sockets, clocks or randomness; the
+//! upper ones, behind the feature `server`, give it all three. `docs/architecture.md` has the picture.
+
+pub mod auth;
+pub mod turn;

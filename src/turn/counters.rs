@@ -1,0 +1,219 @@
+//! What the server counts: plain integers, one set for each worker, merged when somebody asks.
+
+/// The transport between client and server. Counters are kept for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// UDP (RFC 8656 §2.1).
+    Udp,
+    /// TCP (RFC 8656 §2.1).
+    Tcp,
+}
+
+impl Transport {
+    /// Every transport, in the order of the counter arrays.
+    pub const ALL: [Self; 2] = [Self::Udp, Self::Tcp];
+
+    /// The name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// Whether messages need framing and arrive reliably, so that retransmission does not happen.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp)
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])* $variant:ident => $name:literal,)*) => {
+        /// Why a datagram or frame went no further. Every drop has one of these, every one a counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum DropReason { $($(#[doc = $doc])* $variant,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of the counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in metrics and logs.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The first byte belongs to no protocol that is spoken here (RFC 7983).
+    NotOurs => "not_ours",
+    /// Not a well-formed STUN message (RFC 8489 §5, §6.3).
+    Malformed => "malformed",
+    /// FINGERPRINT is there and wrong (RFC 8489 §6.3).
+    Fingerprint => "fingerprint",
+    /// A method or class that this server does not answer (RFC 8489 §6.3).
+    UnknownMethod => "unknown_method",
+    /// An indication with an unknown comprehension-required attribute (RFC 8489 §6.3.2).
+    UnknownAttribute => "unknown_attribute",
+    /// The 5-tuple has no allocation (RFC 8656 §5).
+    NoAllocation => "no_allocation",
+    /// No live permission for the peer's address (RFC 8656 §9).
+    NoPermission => "no_permission",
+    /// The channel is not bound (RFC 8656 §12.6).
+    NoChannel => "no_channel",
+    /// ChannelData that claims more than the datagram holds, or a reserved number (RFC 8656 §12.6).
+    BadChannelData => "bad_channel_data",
+    /// The peer policy forbids it (RFC 8656 §11.2, §21).
+    Forbidden => "forbidden",
+    /// The peer's address family is not the relayed address's.
+    PeerFamily => "peer_family",
+    /// The answer budget of the source's prefix is spent.
+    AnswerBudget => "answer_budget",
+    /// Too many failed logins from the source's prefix.
+    LoginRate => "login_rate",
+    /// The client's stream does not take data fast enough; its queue is full.
+    QueueFull => "queue_full",
+    /// The datagram was longer than a receive buffer, or than one message can carry.
+    TooLong => "too_long",
+    /// The kernel refused to send.
+    SendFailed => "send_failed",
+}
+
+/// Methods that are answered, as counter indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CountedMethod {
+    /// Binding (RFC 8489).
+    Binding,
+    /// Allocate (RFC 8656 §7).
+    Allocate,
+    /// Refresh (RFC 8656 §8).
+    Refresh,
+    /// CreatePermission (RFC 8656 §10).
+    CreatePermission,
+    /// ChannelBind (RFC 8656 §12).
+    ChannelBind,
+}
+
+impl CountedMethod {
+    /// Every method, in the order of the counters.
+    pub const ALL: [Self; 5] =
+        [Self::Binding, Self::Allocate, Self::Refresh, Self::CreatePermission, Self::ChannelBind];
+
+    /// The name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Binding => "binding",
+            Self::Allocate => "allocate",
+            Self::Refresh => "refresh",
+            Self::CreatePermission => "create_permission",
+            Self::ChannelBind => "channel_bind",
+        }
+    }
+}
+
+/// The error codes that are counted, in the order of [`Counters::errors`].
+pub const ERROR_CODES: [u16; 14] = [300, 400, 401, 403, 420, 437, 438, 440, 441, 442, 443, 486, 500, 508];
+
+/// Datagrams (or frames) and their payload bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How many.
+    pub packets: u64,
+    /// Application bytes in them, without STUN or ChannelData headers.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// Counts one datagram with `bytes` of payload.
+    pub fn add(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Counters of one transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransportCounters {
+    /// Live allocations (a gauge).
+    pub allocations: u64,
+    /// Allocations made since the start.
+    pub allocations_created: u64,
+    /// Open client streams (a gauge; always 0 for UDP).
+    pub streams: u64,
+    /// Datagrams or frames received from clients, relayed or not, with their whole length.
+    pub received: Traffic,
+    /// Answers sent to clients, with their whole length.
+    pub answered: Traffic,
+    /// Relayed from clients to peers.
+    pub to_peers: Traffic,
+    /// Relayed from peers to clients.
+    pub to_clients: Traffic,
+    /// Requests answered with success, by [`CountedMethod`].
+    pub successes: [u64; CountedMethod::ALL.len()],
+    /// Error answers, by position in [`ERROR_CODES`].
+    pub errors: [u64; ERROR_CODES.len()],
+    /// Drops, by [`DropReason`].
+    pub drops: [u64; DropReason::ALL.len()],
+}
+
+impl TransportCounters {
+    /// Counts a drop.
+    pub fn drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Counts an error answer.
+    pub fn error(&mut self, code: u16) {
+        if let Some(index) = ERROR_CODES.iter().position(|known| *known == code) {
+            self.errors[index] += 1;
+        }
+    }
+}
+
+/// All that one worker counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// By [`Transport`], in the order of [`Transport::ALL`].
+    pub by_transport: [TransportCounters; Transport::ALL.len()],
+    /// Live permissions (a gauge).
+    pub permissions: u64,
+    /// Live channel bindings (a gauge).
+    pub channels: u64,
+}
+
+impl Counters {
+    /// The counters of one transport.
+    pub fn of(&mut self, transport: Transport) -> &mut TransportCounters {
+        &mut self.by_transport[transport as usize]
+    }
+
+    /// Adds another worker's counters to these.
+    pub fn merge(&mut self, other: &Self) {
+        self.permissions += other.permissions;
+        self.channels += other.channels;
+        for (mine, theirs) in self.by_transport.iter_mut().zip(&other.by_transport) {
+            mine.allocations += theirs.allocations;
+            mine.allocations_created += theirs.allocations_created;
+            mine.streams += theirs.streams;
+            mine.received.merge(&theirs.received);
+            mine.answered.merge(&theirs.answered);
+            mine.to_peers.merge(&theirs.to_peers);
+            mine.to_clients.merge(&theirs.to_clients);
+            add_each(&mut mine.successes, &theirs.successes);
+            add_each(&mut mine.errors, &theirs.errors);
+            add_each(&mut mine.drops, &theirs.drops);
+        }
+    }
+}
+
+fn add_each(mine: &mut [u64], theirs: &[u64]) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine += theirs;
+    }
+}
