@@ -4,4 +4,6 @@
 //! upper ones, behind the feature `server`, give it all three. `docs/architecture.md` has the picture.
 
 pub mod auth;
+pub mod time;
 pub mod turn;
+pub mod wire;
