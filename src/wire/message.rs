@@ -2,7 +2,9 @@
 
 use super::attr as kind;
 use super::integrity::{IntegrityKey, equal, fingerprint};
-use super::{Attribute, AttributeType, Attributes, Class, Error, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId};
+use super::{
+    Attribute, AttributeType, Attributes, Class, Error, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId,
+};
 use super::{decode_xor_address, header};
 
 /// Where one integrity attribute stands in its message.
@@ -162,9 +164,9 @@ impl<'a> Message<'a> {
     pub fn verify(&self, key: &IntegrityKey) -> bool {
         if let Some(place) = self.sha256 {
             place.len == 32
-                && self.covered(place).is_some_and(|(message, length, value)| {
-                    equal(&key.sha256(message, length), value)
-                })
+                && self
+                    .covered(place)
+                    .is_some_and(|(message, length, value)| equal(&key.sha256(message, length), value))
         } else if let Some(place) = self.sha1 {
             place.len == 20
                 && self
