@@ -4,6 +4,8 @@
 //! upper ones, behind the feature `server`, give it all three. `docs/architecture.md` has the picture.
 
 pub mod auth;
+#[cfg(feature = "server")]
+pub mod net;
 pub mod time;
 pub mod turn;
 pub mod wire;
