@@ -7,6 +7,9 @@ use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 use crate::wire::{HEAD_ROOM, TAIL_ROOM};
 
 /// Datagrams in a batch.
@@ -339,9 +342,11 @@ impl Epoll {
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
-    /// Another descriptor of the same set, to be watched itself.
-    pub(super) fn handle(&self) -> io::Result<OwnedFd> {
-        self.fd.try_clone()
+    /// Nests the set in the runtime's own, so that a task can wait for it.
+    pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        let handle = self.fd.try_clone()?;
+        // SAFETY: an OwnedFd stays the same open descriptor for as long as the AsyncFd holds it.
+        unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }.map_err(io::Error::from)
     }
 
     /// Watches a socket for datagrams; `token` comes back from [`Self::ready`]. Closing the socket ends it.

@@ -6,9 +6,6 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-
 use super::relays::FIRST_RELAY_TOKEN;
 use super::sys::{BATCH, Batch, Epoll, Outgoing, SendSpace};
 use super::worker::Worker;
@@ -80,7 +77,7 @@ impl UdpLoop {
 
     /// Runs until the runtime ends.
     pub(super) async fn run(mut self) -> io::Result<()> {
-        let ready = AsyncFd::register_with_interest(self.epoll.handle()?, Interest::READABLE)?;
+        let ready = self.epoll.watch()?;
         loop {
             let mut guard = ready.readable().await?;
             for _ in 0..ROUNDS {
