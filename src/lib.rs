@@ -4,4 +4,6 @@
 //! upper ones, behind the feature `server`, give it all three. `docs/architecture.md` has the picture.
 
 pub mod auth;
+#[cfg(feature = "server")]
+pub mod config;
 pub mod turn;
