@@ -5,6 +5,8 @@
 
 pub mod auth;
 #[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
 pub mod net;
 pub mod time;
 pub mod turn;
