@@ -4,4 +4,8 @@
 //! upper ones, behind the feature `server`, give it all three. `docs/architecture.md` has the picture.
 
 pub mod auth;
+#[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
+pub mod observe;
 pub mod turn;

@@ -2,6 +2,4 @@
 
 mod counters;
 
-pub use counters::{
-    CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters,
-};
+pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
