@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,6 +27,9 @@ const LAST_REQUEST: Duration = Duration::from_secs(2);
 /// One request's head. The largest honest one is a browser's with cookies of its own for localhost.
 const MAX_HEAD: usize = 16 << 10;
 
+/// Refused clients that are given time to read why.
+const MAX_REFUSED: usize = 64;
+
 /// Accepts from all listeners until `shutdown`; returns when the last connection is closed.
 pub(super) async fn run(
     router: Router,
@@ -35,6 +39,7 @@ pub(super) async fn run(
 ) {
     let mut connections = JoinSet::new();
     let mut per_address = BTreeMap::<Prefix, usize>::new();
+    let mut refused = JoinSet::new();
     let mut first = 0;
     let stop = stopped(shutdown.clone());
     tokio::pin!(stop);
@@ -62,11 +67,11 @@ pub(super) async fn run(
         let prefix = Prefix::of(remote.ip());
         let same = per_address.get(&prefix).copied().unwrap_or(0);
         if connections.len() >= limits.connections {
-            refuse(&stream, "503 Service Unavailable");
+            refuse(&mut refused, stream, "503 Service Unavailable");
             continue;
         }
         if !prefix.is_loopback() && same >= limits.connections_per_address {
-            refuse(&stream, "429 Too Many Requests");
+            refuse(&mut refused, stream, "429 Too Many Requests");
             continue;
         }
         per_address.insert(prefix, same + 1);
@@ -141,8 +146,9 @@ fn is_transient(error: &io::Error) -> bool {
     )
 }
 
-/// A word to a client that has to go, if the kernel takes it at once. Nothing is kept for it.
-fn refuse(stream: &TcpStream, status: &str) {
+/// A word to a client that has to go, if the kernel takes it at once. Then its request is read to its end, or
+/// the word would be lost in a reset; only a few clients at a time get that much.
+fn refuse(refused: &mut JoinSet<()>, stream: TcpStream, status: &str) {
     let body = r#"{"error":{"code":"too_many_connections","message":"There are too many connections.","help":"Try again in a moment."}}"#;
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
@@ -150,6 +156,19 @@ fn refuse(stream: &TcpStream, status: &str) {
         body.len()
     );
     let _ = stream.try_write(answer.as_bytes());
+    while refused.try_join_next().is_some() {}
+    if refused.len() < MAX_REFUSED {
+        refused.spawn(async move {
+            let mut stream = stream;
+            let drain = async {
+                stream.shutdown().await?;
+                let mut rest = [0; 1024];
+                while stream.read(&mut rest).await? > 0 {}
+                io::Result::Ok(())
+            };
+            let _ = tokio::time::timeout(Duration::from_millis(500), drain).await;
+        });
+    }
 }
 
 /// The router, told who is at the other end.

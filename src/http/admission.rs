@@ -97,7 +97,10 @@ impl Admission {
 
     /// Whether `prefix` may have one more now.
     pub(super) async fn admit(&self, prefix: Prefix) -> bool {
-        let now = Instant::now();
+        self.admit_at(prefix, Instant::now()).await
+    }
+
+    async fn admit_at(&self, prefix: Prefix, now: Instant) -> bool {
         let mut table = self.table.lock().await;
         if !table.contains_key(&prefix) && table.len() >= MAX_PREFIXES {
             // Who is not in the table starts with a full bucket, so full ones need no place in it.
@@ -116,18 +119,18 @@ impl Admission {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_burst_then_a_trickle() {
-        let admission = Admission::new(20, 1);
+        let (admission, now) = (Admission::new(20, 1), Instant::now());
         let one = Prefix::of("203.0.113.1".parse().unwrap());
         for _ in 0..20 {
-            assert!(admission.admit(one).await);
+            assert!(admission.admit_at(one, now).await);
         }
-        assert!(!admission.admit(one).await);
-        assert!(admission.admit(Prefix::of("203.0.113.2".parse().unwrap())).await);
-        tokio::time::advance(Duration::from_millis(1100)).await;
-        assert!(admission.admit(one).await);
-        assert!(!admission.admit(one).await);
+        assert!(!admission.admit_at(one, now).await);
+        assert!(admission.admit_at(Prefix::of("203.0.113.2".parse().unwrap()), now).await);
+        let later = now + Duration::from_millis(1100);
+        assert!(admission.admit_at(one, later).await);
+        assert!(!admission.admit_at(one, later).await);
     }
 
     #[test]
@@ -140,21 +143,22 @@ mod tests {
         assert_eq!(of("2001:db8:0:1::1").label(), "20010db800000001");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_table_stays_bounded_and_keeps_serving() {
-        let admission = Admission::new(2, 1);
+        let (admission, now) = (Admission::new(2, 1), Instant::now());
         for n in 0..MAX_PREFIXES + 500 {
             let address = IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(n).unwrap()));
-            assert!(admission.admit(Prefix::of(address)).await);
+            assert!(admission.admit_at(Prefix::of(address), now).await);
             assert!(admission.table.lock().await.len() <= MAX_PREFIXES);
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn debt_is_paid_by_waiting() {
-        let mut bucket = Bucket::new(2, 20, Instant::now());
-        assert_eq!(bucket.take(2, Instant::now()), Duration::ZERO);
-        assert_eq!(bucket.take(1, Instant::now()), Duration::from_millis(50));
-        assert_eq!(bucket.take(1, Instant::now()), Duration::from_millis(100));
+    #[test]
+    fn debt_is_paid_by_waiting() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(2, 20, now);
+        assert_eq!(bucket.take(2, now), Duration::ZERO);
+        assert_eq!(bucket.take(1, now), Duration::from_millis(50));
+        assert_eq!(bucket.take(1, now), Duration::from_millis(100));
     }
 }

@@ -74,8 +74,8 @@ impl Caller {
             && origin != PageOrigin::Foreign
             && !is_cross_site(&parts.headers);
         let counted = if from_loopback { forwarded_for(&parts.headers).unwrap_or(remote) } else { remote };
-        if from_loopback && !forwarded && !is_local && !names_us(&host, options) && is_browser(&parts.headers)
-        {
+        let is_known = is_loopback_host(&host) || names_us(&host, options);
+        if from_loopback && !forwarded && !is_known && is_browser(&parts.headers) {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "host_not_known",
@@ -105,16 +105,20 @@ fn authority(parts: &Parts) -> Result<Authority, Refusal> {
         _ => None,
     };
     let authority: Option<Authority> = host.and_then(|host| host.parse().ok());
-    authority.filter(|authority| !authority.as_str().contains('@') && is_host(authority.host())).ok_or_else(
-        || {
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "bad_host",
-                "The header Host is missing, doubled or no host name.",
-            )
-            .help("Send the name or address that the URL has.")
-        },
-    )
+    let is_good = |authority: &Authority| {
+        let has_port = authority.as_str().len() != authority.host().len();
+        !authority.as_str().contains('@')
+            && is_host(authority.host())
+            && (!has_port || authority.port_u16().is_some())
+    };
+    authority.filter(is_good).ok_or_else(|| {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "bad_host",
+            "The header Host is missing, doubled or no host name.",
+        )
+        .help("Send the name or address that the URL has.")
+    })
 }
 
 /// Whether `host` is a DNS name, an IPv4 address or an IPv6 address in brackets.

@@ -98,7 +98,7 @@ pub struct Limits {
     pub queue_messages: usize,
     /// Bytes waiting for one reader.
     pub queue_bytes: usize,
-    /// Bytes waiting for all readers together.
+    /// Bytes waiting for all readers together, before those are closed who hold more than their share.
     pub queued_bytes: usize,
     /// Grants of `iceServers` that one address (/32 or /64) gets at once.
     pub grant_burst: u32,

@@ -335,8 +335,13 @@ impl Keeper {
     /// would leave a hole that nobody notices.
     fn tell(&mut self, id: &Arc<str>, notice: Notice) {
         let Some(member) = self.members.get_mut(id) else { return };
-        let (mine, all) = member.weight.add(notice.size());
-        let fits = mine <= self.limits.queue_bytes && all <= self.limits.queued_bytes;
+        let size = notice.size();
+        let (mine, all) = member.weight.add(size);
+        // When all queues together are full, those pay who hold more than their share, not whoever is told
+        // something next.
+        let share = self.limits.queued_bytes / self.limits.sockets.max(1);
+        let fits =
+            mine <= self.limits.queue_bytes && (all <= self.limits.queued_bytes || mine - size <= share);
         if !fits || member.notices.try_send(notice).is_err() {
             if let Some(overflow) = member.overflow.take() {
                 let _ = overflow.send(());
