@@ -47,18 +47,20 @@ impl Shared {
     /// All ports free. `seed` decides in which order they are given out.
     pub(super) fn new(addresses: Vec<RelayAddress>, ports: &RangeInclusive<u16>, seed: u64) -> Self {
         let free = addresses.iter().map(|_| ports.clone().collect()).collect();
+        #[expect(clippy::disallowed_types, reason = "see the head of this file")]
+        let books = Mutex::new(Books {
+            free,
+            owners: HashMap::new(),
+            streams: HashMap::new(),
+            random: seed | 1,
+            next_address: 0,
+        });
         let bitmap = || std::iter::repeat_with(|| AtomicU64::new(0)).take(1 << 10).collect();
         Self {
             has_external: addresses.iter().any(|address| address.local != address.public),
             live: addresses.iter().map(|_| bitmap()).collect(),
             addresses,
-            books: Mutex::new(Books {
-                free,
-                owners: HashMap::new(),
-                streams: HashMap::new(),
-                random: seed | 1,
-                next_address: 0,
-            }),
+            books,
         }
     }
 
@@ -66,7 +68,6 @@ impl Shared {
         &self.addresses
     }
 
-    #[expect(clippy::disallowed_types, reason = "see the head of this file")]
     fn books(&self) -> MutexGuard<'_, Books> {
         // A worker that panicked holding the lock has left numbers, not half-made structures.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)

@@ -28,7 +28,9 @@ const SLOT: usize = (HEAD_ROOM + MAX_DATAGRAM + TAIL_ROOM).next_multiple_of(64);
 const CONTROL: usize = 64;
 
 /// The families as the address structures hold them.
+#[expect(clippy::cast_possible_truncation, reason = "the numbers are 2 and 10")]
 const AF_INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "see above")]
 const AF_INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
 
 /// Space for control messages, aligned as they have to be.
