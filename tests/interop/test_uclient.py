@@ -11,7 +11,7 @@ STATIC = ["-u", USER, "-w", PASSWORD]
 
 
 def reflexive(net, host, server):
-    out = net.exec(host, "turnutils_stunclient", "-p", str(PORT), server, timeout=20).stdout
+    out = net.exec(host, "timeout", "5", "turnutils_stunclient", "-p", str(PORT), server, timeout=20).stdout
     found = re.search(r"UDP reflexive addr: (\S+)", out)
     assert found, f"no reflexive address in {out!r}"
     return found.group(1)
