@@ -151,8 +151,19 @@ def metrics_count_what_uclient_sent(net):
     server = start_server(net)
     sent, _ = uclient(net, *STATIC)
     metrics = server.metrics()
-    packets = sum(v for k, v in metrics.items() if k.startswith("relais_packets_total"))
-    assert packets >= 2 * sent, f"relais_packets_total adds up to {packets} after {sent} packets each way"
-    volume = sum(v for k, v in metrics.items() if k.startswith("relais_bytes_total"))
-    assert volume >= 2 * sent * 171, f"relais_bytes_total adds up to {volume}"
-    assert any(k.startswith("relais_allocations") and v > 0 for k, v in metrics.items()), sorted(metrics)
+
+    def total(name, **labels):
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        series = [v for k, v in metrics.items() if k.split("{")[0] == name and all(w in k for w in wanted)]
+        assert series, f"/metrics has no {name} with {labels}"
+        return sum(series)
+
+    for direction in ("to_peer", "to_client"):
+        packets = total("relais_packets_total", direction=direction, transport="udp")
+        assert sent <= packets <= sent + 20, f"{packets} packets {direction}, where uclient sent and got {sent}"
+        volume = total("relais_bytes_total", direction=direction, transport="udp")
+        assert sent * 171 <= volume <= packets * 171, f"{volume} bytes {direction} in {packets} packets of 171"
+    assert total("relais_packets_total", transport="tcp") == 0
+    assert total("relais_allocations_created_total", transport="udp") >= 2
+    assert total("relais_requests_total", method="allocate") >= 2
+    assert total("relais_errors_total", code="401") >= 2
