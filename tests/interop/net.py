@@ -16,8 +16,11 @@ Names are unique to the run, so several runs can share a machine, and everything
 import contextlib
 import ctypes
 import os
+import pathlib
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -52,7 +55,11 @@ def run(argv, timeout=60, check=True, stdin=None, env=None):
 
 
 def sweep():
-    """Removes the namespaces of runs that were killed before they could."""
+    """Removes the namespaces and folders of runs that were killed before they could."""
+    for folder in pathlib.Path(tempfile.gettempdir()).glob("relais-test-*-*"):
+        pid = folder.name.split("-")[2]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            shutil.rmtree(folder, ignore_errors=True)
     for line in run(["ip", "netns", "list"], check=False).stdout.splitlines():
         name = line.split()[0] if line.split() else ""
         if not name.startswith(PREFIX):

@@ -154,7 +154,7 @@ FOLDERS = []
 
 def scratch():
     """A folder for one server; removed after the test."""
-    FOLDERS.append(pathlib.Path(tempfile.mkdtemp(prefix="relais-test-")))
+    FOLDERS.append(pathlib.Path(tempfile.mkdtemp(prefix=f"relais-test-{os.getpid()}-")))
     return FOLDERS[-1]
 
 
