@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+import re
 import signal
 import socket
 import time
@@ -132,6 +133,20 @@ def sighup_takes_new_users_and_loses_no_call(net):
     relays(one, peer, relayed, port, b"still here")
 
 
+def ends(server, user=USER):
+    """The log's lines about allocations of a user that ended."""
+    return [e for e in map(fields, server.log()) if "reason" in e and e.get("user") == user and "duration" in " ".join(e)]
+
+
+def wait_for_ends(server, count, seconds=5):
+    end = time.monotonic() + seconds
+    while len(ends(server)) < count and time.monotonic() < end:
+        time.sleep(0.05)
+    found = ends(server)
+    assert len(found) == count, f"{len(found)} lines for {count} ends: {server.stderr()[-1200:]}"
+    return found
+
+
 @test()
 def the_end_of_an_allocation_is_one_line_with_what_it_used(net):
     server = start_server(net)
@@ -139,13 +154,42 @@ def the_end_of_an_allocation_is_one_line_with_what_it_used(net):
     for _ in range(10):
         relays(one, peer, relayed, port, b"x" * 100)
     one.refresh(0)
-    server.wait_for(r"(?i)allocation[_ ]?ended|allocation over|allocation released")
-    ends = [e for e in map(fields, server.log()) if "reason" in e and e.get("user") == USER]
-    assert len(ends) == 1, server.stderr()[-1500:]
-    numbers = {k: v for k, v in ends[0].items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    assert any("duration" in k or k.startswith("seconds") for k in ends[0]), ends[0]
-    volumes = sorted(v for k, v in numbers.items() if "bytes" in k)
-    assert len(volumes) == 2 and volumes[0] >= 1000 and volumes[1] < 5000, ends[0]
+    line = wait_for_ends(server, 1)[0]
+    assert "deleted" in line["reason"], line
+    volumes = [v for k, v in line.items() if "bytes" in k]
+    assert volumes == [1006, 1006], f"1006 bytes went each way: {line}"
+
+
+@test()
+def the_log_tells_a_closed_connection_from_a_stop(net):
+    server = start_server(net, {"limits": {"drain": "1s"}})
+    one = call(net, "tcp")[0]
+    one.close()
+    assert "closed" in wait_for_ends(server, 1)[0]["reason"]
+    call(net)
+    server.signal(signal.SIGTERM)
+    server.process.wait(5)
+    assert "stop" in wait_for_ends(server, 2)[1]["reason"]
+
+
+@test()
+def a_refused_login_says_why_in_the_log(net):
+    """The client hears 401 and no more; the operator reads the cause."""
+    server = start_server(net)
+    late, password = rest_credentials(SECRET, "carla", lifetime=-60)
+    for user, word, expected in ((USER, "wrong", r"password|credential|secret"), ("nobody-here", "x", r"unknown|no such"), (late, password, r"expired")):
+        before = len(server.stderr())
+        try:
+            client(net, user=user, password=word).allocate()
+        except TurnError as error:
+            assert error.code == 401, error
+        else:
+            raise AssertionError(f"{user!r} got in")
+        end = time.monotonic() + 3
+        while not re.search(expected, server.stderr()[before:], re.I):
+            assert time.monotonic() < end, f"for {user!r} the log has no {expected!r}: {server.stderr()[before:]!r}"
+            time.sleep(0.05)
+        assert net.v4("alice") in server.stderr()[before:], "the line does not say who asked"
 
 
 @test()
