@@ -97,6 +97,8 @@ impl Workers {
     /// When a listener cannot be opened; nothing is left half started.
     pub fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
         let Options { udp, tcp, lenient, workers, seed, .. } = options;
+        let descriptors = sys::raise_descriptor_limit();
+        tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
         let groups = open::listeners(&udp, &tcp, workers.max(1), lenient).map_err(StartError::Open)?;
         let mut bound = Vec::new();
         if let Some(group) = groups.first() {

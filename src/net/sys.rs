@@ -420,3 +420,19 @@ pub(super) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
     unsafe { libc::freeifaddrs(list) };
     Ok(addresses)
 }
+
+/// Raises the soft limit of open descriptors to the hard one: each allocation holds a socket. Returns the limit.
+pub(super) fn raise_descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure lives through the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return 0;
+    }
+    let wanted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: likewise.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0 {
+        limit.rlim_max
+    } else {
+        limit.rlim_cur
+    }
+}

@@ -1,5 +1,6 @@
 //! What the running server tells about itself.
 
+pub mod log;
 mod metrics;
 
 use crate::turn::Counters;
