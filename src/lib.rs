@@ -5,5 +5,7 @@
 
 pub mod auth;
 #[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
 pub mod turn;
