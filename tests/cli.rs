@@ -1,4 +1,6 @@
 //! The program as a user starts it.
+#![cfg(feature = "server")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
