@@ -51,7 +51,11 @@ async fn listener() -> (TcpListener, SocketAddr) {
 }
 
 async fn start(options: Options) -> Server {
-    let (listener, address) = listener().await;
+    start_on(listener().await.0, options).await
+}
+
+async fn start_on(listener: TcpListener, options: Options) -> Server {
+    let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(true);
     let stats = Arc::new(Stats(Some(vec![])));
@@ -744,6 +748,40 @@ async fn connections_are_bounded() {
     let deadline = Instant::now() + Duration::from_secs(3);
     while ask(&server, "GET /healthz", &[]).await.status != 200 {
         assert!(Instant::now() < deadline, "the places never came free");
+    }
+}
+
+/// This machine's address on its network. No datagram is sent for it.
+async fn own_address() -> Option<SocketAddr> {
+    let socket = tokio::net::UdpSocket::bind("0.0.0.0:0").await.ok()?;
+    socket.connect("192.0.2.1:9").await.ok()?;
+    socket.local_addr().ok().filter(|address| !address.ip().is_loopback())
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_connections() {
+    let Some(own) = own_address().await else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let limits = Limits { connections_per_address: 3, ..Limits::default() };
+    let listener = TcpListener::bind((own.ip(), 0)).await.unwrap();
+    let server = start_on(listener, Options { limits, ..open_rooms() }).await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        idle.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let refused = ask(&server, "GET /healthz", &[]).await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_connections"));
+    idle.clear();
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while ask(&server, "GET /v1/ice-servers", &[("Host", "localhost")]).await.status != 403 {
+        assert!(Instant::now() < deadline, "the places never came free");
+    }
+    // Four sockets: what has become a WebSocket is counted among those.
+    let mut sockets = Vec::new();
+    for _ in 0..4 {
+        sockets.push(socket(&server, "/ws").await);
     }
 }
 

@@ -2,4 +2,6 @@
 
 mod counters;
 
-pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
+pub use counters::{
+    CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters,
+};
