@@ -27,7 +27,7 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     /// The settings that result, with warnings; errors are printed already.
-    pub(super) fn load(&self, mut overrides: Overrides) -> Result<(Settings, Vec<Problem>), ExitCode> {
+    pub(super) fn load(&self, overrides: Overrides) -> Result<(Settings, Vec<Problem>), ExitCode> {
         if self.secret.is_some() || self.password.is_some() {
             return Err(fail(
                 USAGE,
@@ -35,16 +35,21 @@ impl ConfigArgs {
                 "put it into a file of mode 640 and use `--secret-file FILE`",
             ));
         }
-        if let Some(path) = &self.secret_file {
-            overrides.set("--secret-file", "auth.secret_file", path);
-        }
-        config::load(self.config.as_deref(), environment(), &overrides).map_err(|problems| {
+        config::load(self.config.as_deref(), environment(), &self.overrides(overrides)).map_err(|problems| {
             for problem in &problems {
                 eprintln!("{problem}\n");
             }
             eprintln!("{}", count(&problems));
             ExitCode::from(FAILED)
         })
+    }
+
+    /// The flags of a command, and those of this group.
+    pub(super) fn overrides(&self, mut overrides: Overrides) -> Overrides {
+        if let Some(path) = &self.secret_file {
+            overrides.set("--secret-file", "auth.secret_file", path);
+        }
+        overrides
     }
 
     /// Like [`load`](Self::load), with warnings printed.

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::options::ConfigArgs;
-use super::{FAILED, fail};
-use crate::config::{Overrides, Problem, Settings};
+use super::FAILED;
+use super::options::{ConfigArgs, environment};
+use crate::app::{self, Reload};
+use crate::config::{self, Overrides, Problem, Settings};
+use crate::net;
 
 /// Flags win over environment and file.
 #[derive(Args)]
@@ -82,14 +84,27 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    match start(settings, warnings) {
+    if let Err(code) = check_addresses(&settings) {
+        return code;
+    }
+    // Flags hold for the life of the process; file and environment are read again on SIGHUP.
+    let (path, overrides) = (args.config.config.clone(), args.config.overrides(args.overrides()));
+    let reload: Reload = Box::new(move || config::load(path.as_deref(), environment(), &overrides));
+    match app::serve(settings, &warnings, &reload) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => fail(FAILED, &message, "use a build with the server in it"),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(FAILED)
+        }
     }
 }
 
-/// Hands over to the server.
-fn start(settings: Settings, warnings: Vec<Problem>) -> Result<(), String> {
-    drop((settings, warnings));
-    Err("this build has no server".to_owned())
+/// Points at relay addresses that this machine does not have, where they are written.
+fn check_addresses(settings: &Settings) -> Result<(), ExitCode> {
+    let local = net::local_addresses().unwrap_or_default();
+    let problems = config::check_local(settings, &local);
+    for problem in &problems {
+        eprintln!("{problem}\n");
+    }
+    if problems.iter().any(Problem::is_error) { Err(ExitCode::from(FAILED)) } else { Ok(()) }
 }
