@@ -32,6 +32,12 @@ impl<'a> Datagram<'a> {
         (end.checked_add(TAIL_ROOM)? <= buffer.len()).then_some(Self { buffer, start: HEAD_ROOM, end })
     }
 
+    /// A frame that stands somewhere in a longer buffer, to be narrowed only. `None` when it is not inside.
+    pub fn within(buffer: &'a mut [u8], range: core::ops::Range<usize>) -> Option<Self> {
+        let core::ops::Range { start, end } = range;
+        (start <= end && end <= buffer.len()).then_some(Self { buffer, start, end })
+    }
+
     /// The bytes in the window.
     pub fn bytes(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()

@@ -1,0 +1,112 @@
+"""Two headless Chromium, each in its own namespace, calling each other through the server."""
+
+import json
+import pathlib
+
+from harness import test
+from net import NAT_PUBLIC, run
+from server import PASSWORD, PORT, SECRET, USER, binary, clean_environment, start_server
+
+HERE = pathlib.Path(__file__).resolve().parent
+MEGABYTES_10 = 10 * 1024 * 1024
+
+
+def scenario(net, kind, seconds=100, **wanted):
+    """Runs a scenario of scenario.mjs and returns what it saw."""
+    for side in ("left", "right"):
+        if side in wanted:
+            wanted[side] = net.name(wanted[side])
+    words = json.dumps({"kind": kind, "seconds": seconds, **wanted})
+    done = run(["node", str(HERE / "scenario.mjs"), words], timeout=seconds + 30, check=False)
+    assert done.returncode == 0, done.stderr[-900:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def ice(net, transport="udp", user=USER, password=PASSWORD):
+    return [{"urls": f"turn:{net.v4('server')}:{PORT}?transport={transport}", "username": user, "credential": password}]
+
+
+def check_relayed(result, transport):
+    assert result["states"] == ["connected", "connected"], (result["states"], result["errors"])
+    for side in result["stats"]:
+        assert side["local"] == side["remote"] == "relay", side
+        assert side["relayProtocol"] == transport, side
+
+
+def transfer(net, transport, **more):
+    result = scenario(net, "call", left="alice", right="bob", bytes=MEGABYTES_10, iceServers=ice(net, transport), **more)
+    check_relayed(result, transport)
+    for got, sent in ((result["gotRight"], result["sentLeft"]), (result["gotLeft"], result["sentRight"])):
+        assert got["bytes"] == MEGABYTES_10, f"{got['bytes']} bytes came"
+        assert got["sha256"] == sent, "what came is not what was sent"
+    print(f"   10 MiB each way at once over {transport} in {result['seconds']:.1f} s")
+
+
+def video(net, transport):
+    result = scenario(net, "call", left="alice", right="bob", video=60, iceServers=ice(net, transport))
+    check_relayed(result, transport)
+    for side in result["stats"]:
+        assert side["framesDecoded"] >= 60, side
+
+
+@test(150, coturn=True)
+def chromium_data_over_udp(net):
+    start_server(net)
+    transfer(net, "udp")
+
+
+@test(150, coturn=True)
+def chromium_data_over_tcp(net):
+    start_server(net)
+    transfer(net, "tcp")
+
+
+@test(150, coturn=True)
+def chromium_video_over_udp(net):
+    start_server(net)
+    video(net, "udp")
+
+
+@test(150, coturn=True)
+def chromium_video_over_tcp(net):
+    start_server(net)
+    video(net, "tcp")
+
+
+@test(150, coturn=True)
+def chromium_behind_nat_calls_through_the_relay(net):
+    start_server(net)
+    result = scenario(net, "call", left="carol", right="bob", bytes=1024 * 1024, iceServers=ice(net))
+    check_relayed(result, "udp")
+    assert result["gotRight"]["sha256"] == result["sentLeft"]
+
+
+@test(120, coturn=True)
+def chromium_behind_nat_finds_its_public_address(net):
+    start_server(net)
+    result = scenario(net, "gather", left="carol", policy="all", iceServers=[{"urls": f"stun:{net.v4('server')}:{PORT}"}])
+    reflexive = [c for c in result["candidates"] if " typ srflx " in c]
+    assert reflexive and all(c.split()[4] == NAT_PUBLIC for c in reflexive), result
+
+
+@test(120, coturn=True)
+def chromium_with_a_wrong_password_gets_401(net):
+    start_server(net)
+    for transport in ("udp", "tcp"):
+        result = scenario(net, "gather", left="alice", iceServers=ice(net, transport, password="wrong"))
+        assert not result["candidates"], result
+        assert 401 in [e["code"] for e in result["errors"]], result
+
+
+@test(150)
+def chromium_uses_what_ice_servers_prints(net):
+    """The output of `relais ice-servers` goes into RTCPeerConnection as it is."""
+    server = start_server(net, {"auth": {"users": []}, "http": {"listen": [], "host": net.v4("server")}})
+    done = net.exec("server", binary(), "ice-servers", "--config", str(server.config), timeout=10, env=clean_environment())
+    assert done.returncode == 0, done.stderr
+    servers = json.loads(done.stdout)["iceServers"]
+    assert SECRET not in done.stdout
+    result = scenario(net, "call", left="alice", right="bob", bytes=1024 * 1024, iceServers=servers)
+    assert result["states"] == ["connected", "connected"], result
+    assert all(side["local"] == side["remote"] == "relay" for side in result["stats"]), result
+    assert result["gotRight"]["sha256"] == result["sentLeft"]

@@ -1,0 +1,120 @@
+"""Clients that are libraries: aioice, and the `turn` crate by way of `relais probe`."""
+
+import json
+import pathlib
+import subprocess
+
+from harness import test
+from server import PASSWORD, PORT, ROOT, SECRET, USER, binary, start_server
+from turnclient import rest_credentials
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def python_with_aioice():
+    """The interpreter of a virtual environment under target/, made when it is not there or out of date."""
+    place = ROOT / "target/interop-venv"
+    python, wanted = place / "bin/python", HERE / "requirements.txt"
+    stamp = place / "requirements.txt"
+    if not (stamp.exists() and stamp.read_text() == wanted.read_text()):
+        subprocess.run(["python3", "-m", "venv", "--clear", place], check=True, timeout=60)
+        subprocess.run([python, "-m", "pip", "-q", "--disable-pip-version-check", "install", "-r", wanted], check=True, timeout=120)
+        stamp.write_text(wanted.read_text())
+    return str(python)
+
+
+def aioice(net, transport, user=USER, password=PASSWORD):
+    python = python_with_aioice()
+    done = net.exec("alice", python, str(HERE / "aioice_pair.py"), net.v4("server"), str(PORT), user, password, transport, timeout=60)
+    assert done.returncode == 0, done.stderr[-600:]
+    return json.loads(done.stdout)
+
+
+def check_pair(result):
+    assert result["error"] == 0, f"Allocate was refused with {result['error']}"
+    assert result["candidates"] == ["relay"], result
+    assert result["there"] == result["back"] == result["wanted"], result
+
+
+@test(150, coturn=True)
+def aioice_over_udp(net):
+    start_server(net)
+    check_pair(aioice(net, "udp"))
+
+
+@test(150, coturn=True)
+def aioice_over_tcp(net):
+    start_server(net)
+    check_pair(aioice(net, "tcp"))
+
+
+@test(150, coturn=True)
+def aioice_with_a_time_limited_credential(net):
+    start_server(net, {"auth": {"users": []}})
+    check_pair(aioice(net, "udp", *rest_credentials(SECRET, "carla")))
+
+
+@test(150, coturn=True)
+def aioice_with_a_wrong_password_gets_401(net):
+    start_server(net)
+    for transport in ("udp", "tcp"):
+        assert aioice(net, transport, password="wrong")["error"] == 401
+
+
+@test(150)
+def aioice_with_an_expired_credential_gets_401(net):
+    start_server(net)
+    user, password = rest_credentials(SECRET, "carla", lifetime=-10)
+    assert aioice(net, "udp", user, password)["error"] == 401
+
+
+def probe(net, *arguments, host="alice", timeout=40):
+    """`relais probe`: its exit code, what it says as JSON, and all it printed."""
+    done = net.exec(host, binary(), "probe", *arguments, "--json", timeout=timeout)
+    try:
+        verdict = json.loads(done.stdout)
+    except ValueError:
+        raise AssertionError(f"probe printed no JSON: {done.stdout!r} {done.stderr!r}") from None
+    return done.returncode, verdict, done.stdout + done.stderr
+
+
+@test()
+def probe_finds_a_good_server_good(net):
+    start_server(net)
+    for transport in ("udp", "tcp"):
+        code, _, said = probe(net, f"turn:{net.v4('server')}:{PORT}?transport={transport}", "--user", USER, "--password", PASSWORD)
+        assert code == 0, f"over {transport}: exit {code}: {said[-600:]}"
+    code, _, said = probe(net, f"stun:{net.v4('server')}:{PORT}")
+    assert code == 0 and net.v4("alice") in said, f"stun: exit {code}: {said[-600:]}"
+
+
+@test()
+def probe_over_ipv6(net):
+    start_server(net)
+    code, _, said = probe(net, f"turn:[{net.v6('server')}]:{PORT}?transport=udp", "--user", USER, "--password", PASSWORD)
+    assert code == 0, f"exit {code}: {said[-600:]}"
+
+
+@test()
+def probe_says_401_for_a_wrong_password(net):
+    start_server(net)
+    code, _, said = probe(net, f"turn:{net.v4('server')}:{PORT}", "--user", USER, "--password", "wrong")
+    assert code == 1 and "401" in said, f"exit {code}: {said[-600:]}"
+
+
+@test()
+def probe_says_that_nobody_answers(net):
+    """A host with no server on it, and an address with no host."""
+    for target in (f"turn:{net.v4('bob')}:{PORT}", "turn:23.20.3.99:3478"):
+        code, _, said = probe(net, target, "--user", USER, "--password", PASSWORD)
+        assert code == 1, f"{target}: exit {code}"
+        words = ("no answer", "unreachable", "refused", "timed out", "nothing answer", "did not answer", "silent")
+        assert any(word in said.lower() for word in words), f"{target}: {said[-600:]}"
+
+
+@test()
+def probe_does_not_print_the_password(net):
+    start_server(net)
+    for password in (PASSWORD, "wrong horse"):
+        _, _, said = probe(net, f"turn:{net.v4('server')}:{PORT}", "--user", USER, "--password", password)
+        assert password not in said, said[-600:]

@@ -1,0 +1,169 @@
+"""coturn's command-line clients against the server."""
+
+import re
+
+import net as network
+from harness import test
+from server import PASSWORD, PORT, SECRET, USER, start_server
+
+PEER_PORT = 3480
+STATIC = ["-u", USER, "-w", PASSWORD]
+
+
+def reflexive(net, host, server):
+    out = net.exec(host, "timeout", "5", "turnutils_stunclient", "-p", str(PORT), server, timeout=20).stdout
+    found = re.search(r"UDP reflexive addr: (\S+)", out)
+    assert found, f"no reflexive address in {out!r}"
+    return found.group(1)
+
+
+@test(coturn=True)
+def stunclient_sees_its_own_address(net):
+    start_server(net)
+    address = reflexive(net, "alice", net.v4("server"))
+    assert address.rsplit(":", 1)[0] == net.v4("alice"), address
+
+
+@test(coturn=True)
+def stunclient_sees_its_own_ipv6_address(net):
+    start_server(net)
+    address = reflexive(net, "alice", net.v6("server"))
+    assert net.v6("alice") in address, address
+
+
+@test(coturn=True)
+def stunclient_behind_nat_sees_the_nat(net):
+    start_server(net)
+    address = reflexive(net, "carol", net.v4("server"))
+    assert address.rsplit(":", 1)[0] == network.NAT_PUBLIC, address
+
+
+def uclient(net, *flags, peer=None, server=None, messages=200, host="alice", pace=5):
+    """Runs uclient against a peer that echoes, and returns (sent, received).
+
+    uclient exits 0 whatever happened to the packets, so only its totals count.
+    """
+    peer = peer or net.v4("peer")
+    net.spawn("peer", "turnutils_peer", "-L", peer, "-p", str(PEER_PORT))
+    done = net.exec(
+        host, "turnutils_uclient", "-c", "-e", peer, "-r", str(PEER_PORT), "-n", str(messages),
+        "-z", str(pace), "-m", "2", "-l", "171", "-p", str(PORT), *flags, server or net.v4("server"), timeout=60,
+    )
+    totals = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)", done.stdout + done.stderr)
+    lost = re.search(r"Total lost packets (\d+)", done.stdout + done.stderr)
+    assert totals and lost, f"uclient gave no totals: {(done.stdout + done.stderr)[-600:]!r}"
+    sent, received = (int(n) for n in totals[-1])
+    assert sent == 2 * messages, f"uclient sent {sent} of {2 * messages}"
+    assert received == sent and lost.group(1) == "0", f"{received} of {sent} came back, lost {lost.group(1)}"
+    return sent, received
+
+
+@test(coturn=True)
+def uclient_udp_channels(net):
+    start_server(net)
+    uclient(net, *STATIC)
+
+
+@test(coturn=True)
+def uclient_udp_send_indications(net):
+    start_server(net)
+    uclient(net, "-s", *STATIC)
+
+
+@test(coturn=True)
+def uclient_udp_padded_channels(net):
+    start_server(net)
+    uclient(net, "-D", *STATIC)
+
+
+@test(coturn=True)
+def uclient_tcp_channels(net):
+    start_server(net)
+    uclient(net, "-t", *STATIC)
+
+
+@test(coturn=True)
+def uclient_tcp_send_indications(net):
+    start_server(net)
+    uclient(net, "-t", "-s", *STATIC)
+
+
+@test(coturn=True)
+def uclient_udp_time_limited_secret(net):
+    start_server(net, {"auth": {"users": []}})
+    uclient(net, "-u", "carla", "-W", SECRET)
+
+
+@test(coturn=True)
+def uclient_tcp_time_limited_secret(net):
+    start_server(net, {"auth": {"users": []}})
+    uclient(net, "-t", "-u", "carla", "-W", SECRET)
+
+
+@test(coturn=True)
+def uclient_ipv6_relay(net):
+    start_server(net)
+    uclient(net, "-x", *STATIC, peer=net.v6("peer"), server=net.v6("server"))
+
+
+@test(coturn=True)
+def uclient_ipv6_relay_for_an_ipv4_client(net):
+    start_server(net)
+    uclient(net, "-x", *STATIC, peer=net.v6("peer"))
+
+
+@test(coturn=True)
+def uclient_dont_fragment_and_extra_requests(net):
+    start_server(net)
+    uclient(net, "-g", "-G", *STATIC)
+
+
+@test(coturn=True)
+def uclient_behind_nat(net):
+    start_server(net)
+    uclient(net, *STATIC, host="carol")
+
+
+@test(coturn=True)
+def uclient_client_to_client(net):
+    """Two clients of one relay reach each other through their relayed addresses."""
+    start_server(net)
+    done = net.exec("alice", "turnutils_uclient", "-c", "-y", "-n", "100", "-z", "5", "-m", "2", "-p", str(PORT),
+                    *STATIC, net.v4("server"), timeout=60)
+    out = done.stdout + done.stderr
+    lost, totals = re.search(r"Total lost packets (\d+)", out), re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)", out)
+    assert lost and totals and int(totals[-1][0]) > 0, f"uclient gave no totals: {out[-600:]!r}"
+    assert lost.group(1) == "0", f"lost {lost.group(1)} of {totals[-1][0]}"
+
+
+@test(coturn=True)
+def uclient_wrong_password_is_refused(net):
+    start_server(net)
+    done = net.exec("alice", "turnutils_uclient", "-c", "-y", "-n", "2", "-u", USER, "-w", "wrong", net.v4("server"), timeout=40)
+    out = done.stdout + done.stderr
+    assert re.search(r"(?i)cannot complete allocation|unauthorized|wrong credentials", out), out[-400:]
+    assert not re.search(r"tot_recv_msgs=[1-9]", out), "data came through with a wrong password"
+
+
+@test()
+def metrics_count_what_uclient_sent(net):
+    """The counters are not decoration: a known number of packets shows in /metrics."""
+    server = start_server(net)
+    sent, _ = uclient(net, *STATIC)
+    metrics = server.metrics()
+
+    def total(name, **labels):
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        series = [v for k, v in metrics.items() if k.split("{")[0] == name and all(w in k for w in wanted)]
+        assert series, f"/metrics has no {name} with {labels}"
+        return sum(series)
+
+    for direction in ("to_peer", "to_client"):
+        packets = total("relais_packets_total", direction=direction, transport="udp")
+        assert sent <= packets <= sent + 20, f"{packets} packets {direction}, where uclient sent and got {sent}"
+        volume = total("relais_bytes_total", direction=direction, transport="udp")
+        assert sent * 171 <= volume <= packets * 171, f"{volume} bytes {direction} in {packets} packets of 171"
+    assert total("relais_packets_total", transport="tcp") == 0
+    assert total("relais_allocations_created_total", transport="udp") >= 2
+    assert total("relais_requests_total", method="allocate") >= 2
+    assert total("relais_errors_total", code="401") >= 2
