@@ -3,5 +3,17 @@
 //! The lower layers (`wire`, `auth`, `turn`) are a protocol core without sockets, clocks or randomness; the
 //! upper ones, behind the feature `server`, give it all three. `docs/architecture.md` has the picture.
 
+#[cfg(feature = "server")]
+pub mod app;
 pub mod auth;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
+pub mod net;
+#[cfg(feature = "server")]
+pub mod observe;
+pub mod time;
 pub mod turn;
+pub mod wire;

@@ -1,7 +1,36 @@
-//! The TURN server as a state machine.
+//! The TURN server as a state machine (RFC 8656, and Binding of RFC 8489).
+//!
+//! Its owner feeds it datagrams and the time, and does what the [`Verdict`] says:
+//! 1. [`Server::handle_client`] for what a client sent, answered in the lent reply buffer or relayed in place;
+//! 2. [`Server::handle_peer`] for what arrived at a relayed transport address;
+//! 3. [`Server::handle_timeout`] when [`Server::next_timeout`] has come;
+//! 4. [`Server::handle_closed`] when a client's stream has ended;
+//! 5. [`Server::poll_event`] until it is empty, for logs.
+//!
+//! Decisions: one call, one verdict, no queue. No I/O, no clock, no randomness but one seed: the same input gives
+//! the same bytes. The only call outwards is [`RelaySockets`], on the cold path. Expiry is decided by comparison
+//! when a thing is used; timers only free memory. Every drop has a [`DropReason`], every reason a counter.
 
+mod allocate;
+mod allocation;
+mod binding;
+mod budget;
+mod channel;
 mod counters;
+mod event;
+mod permission;
+mod policy;
+mod refresh;
+mod relay;
+mod request;
+mod server;
+mod types;
 
-pub use counters::{
-    CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters,
+pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
+pub use event::{EndReason, Event};
+pub use policy::{PeerPolicy, PolicyRule};
+pub use server::{FamilyDefault, Limits, Server, Settings};
+pub use types::{
+    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, PeerAddress, RelaySockets, RelayToken,
+    RelayedTransportAddress, Verdict,
 };

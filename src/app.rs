@@ -1,0 +1,195 @@
+//! The life of the server: start in order, serve, reload, drain, stop.
+
+mod ice;
+mod start;
+mod wiring;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{Problem, Settings};
+use crate::net::{Clock, Handle, Workers};
+use wiring::Keys;
+
+/// How often a draining server looks whether the last allocation has ended.
+const DRAIN_POLL: Duration = Duration::from_millis(100);
+
+/// Why the server did not start or go on. The text says what to do.
+#[derive(Debug)]
+pub struct Error(String);
+
+impl Error {
+    fn new(error: impl fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads the configuration again.
+pub type Reload = Box<dyn Fn() -> Result<(Settings, Vec<Problem>), Vec<Problem>>>;
+
+/// Serves until a signal ends it: SIGTERM and SIGINT drain, a second one exits now, SIGHUP reloads.
+///
+/// # Errors
+/// When anything cannot be started; nothing is left half started then.
+pub fn serve(settings: Settings, warnings: &[Problem], reload: &Reload) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::new)?;
+    let settings = start::complete(settings)?;
+    start::begin_log(&settings, warnings)?;
+    runtime.block_on(run(settings, reload))
+}
+
+async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
+    // Before anything is open: whoever sends a signal from now on is heard.
+    let mut signals = Signals::new()?;
+    let clock = Clock::start();
+    let keys = Keys::random()?;
+    let (ready, is_ready) = watch::channel(false);
+    let (shutdown, is_shutdown) = watch::channel(false);
+    let relay = wiring::relay_addresses(&settings)?;
+    let web = start::web_listeners(&settings).await?;
+    let workers = Workers::start(wiring::options(&settings, &relay, &keys)?, clock).map_err(Error::new)?;
+    let (current, settings_now) = watch::channel(Arc::new(settings));
+    let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay));
+    let tasks = web.spawn(&settings_now.borrow(), &ice, workers.handle(), &is_ready, &is_shutdown);
+
+    start::announce(&settings_now.borrow(), &ice, &workers, &relay);
+    let _ = ready.send(true);
+    // Outside systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let handle = workers.handle();
+    loop {
+        match signals.next().await {
+            Asked::Stop => break,
+            Asked::Reload => apply(reload, &current, &handle, &keys, clock).await,
+        }
+    }
+    drain(&settings_now.borrow().clone(), &handle, &mut signals, &ready).await;
+    let _ = shutdown.send(true);
+    workers.stop().await;
+    for task in tasks {
+        let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
+    }
+    tracing::info!(target: "relais", "stopped");
+    Ok(())
+}
+
+/// Takes over a changed configuration, or keeps the old one and says why.
+async fn apply(
+    reload: &Reload,
+    current: &watch::Sender<Arc<Settings>>,
+    handle: &Handle,
+    keys: &Keys,
+    clock: Clock,
+) {
+    let micros = i128::try_from(clock.now().mono.since(crate::time::Timestamp::START).as_micros());
+    let _ = sd_notify::notify(&[
+        sd_notify::NotifyState::Reloading,
+        sd_notify::NotifyState::MonotonicUsec(micros.unwrap_or(0)),
+    ]);
+    match reload() {
+        Ok((mut settings, warnings)) => {
+            start::log_problems(&warnings);
+            let old = Arc::clone(&current.borrow());
+            settings.keep_trial_secret(&old);
+            for key in settings.needs_restart(&old) {
+                tracing::warn!(target: "relais", key, "changed, but takes effect only after a restart");
+            }
+            let outcome = wiring::relay_addresses(&settings)
+                .and_then(|relay| wiring::turn_settings(&settings, &relay, keys));
+            match outcome {
+                Ok(turn) => {
+                    let limits = &settings.limits;
+                    handle.configure(turn, limits.allocations_per_user, limits.streams_per_address).await;
+                    current.send_replace(Arc::new(settings));
+                    tracing::info!(target: "relais", "configuration reloaded");
+                }
+                Err(error) => {
+                    tracing::error!(target: "relais", %error, "configuration not reloaded; the old one stays");
+                }
+            }
+        }
+        Err(problems) => {
+            start::log_problems(&problems);
+            tracing::error!(target: "relais", "configuration not reloaded; the old one stays");
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Waits for the last allocation to end, for the deadline, or for a second signal.
+async fn drain(settings: &Settings, handle: &Handle, signals: &mut Signals, ready: &watch::Sender<bool>) {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let _ = ready.send(false);
+    handle.drain().await;
+    let left = handle.allocations().await.unwrap_or(0);
+    if left == 0 {
+        return;
+    }
+    tracing::info!(
+        target: "relais",
+        allocations = left,
+        seconds = settings.limits.drain.as_secs(),
+        "draining: no new allocations; a second signal stops at once"
+    );
+    let ended = async {
+        while handle.allocations().await.is_some_and(|left| left > 0) {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = tokio::time::sleep(settings.limits.drain) => {
+            tracing::warn!(target: "relais", "the drain deadline has come; the rest is cut off");
+        }
+        () = signals.stop() => tracing::warn!(target: "relais", "second signal: stopping now"),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let open = |kind| signal(kind).map_err(Error::new);
+        Ok(Self {
+            terminate: open(SignalKind::terminate())?,
+            interrupt: open(SignalKind::interrupt())?,
+            hangup: open(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+}
+
+/// What a signal asks for.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
+}

@@ -1,0 +1,216 @@
+//! The steps of the start that are not the workers' own: secret, log, web listeners, the words to the operator.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Error;
+use super::ice::Grants;
+use crate::config::{LogFormat, Problem, Rooms, Secret, Settings, SharedSecret};
+use crate::http;
+use crate::net::{Handle, RelayAddress, Workers};
+use crate::observe::{StatsSource, log};
+use crate::turn::Counters;
+
+/// What the secret of a server without configuration is called.
+const TRIAL_SECRET: &str = "trial";
+
+/// Makes a secret when nothing at all is configured.
+pub(super) fn complete(mut settings: Settings) -> Result<Settings, Error> {
+    if settings.source.zero {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(Error::new)?;
+        settings.auth.secrets.push(SharedSecret {
+            name: TRIAL_SECRET.to_owned(),
+            secret: Secret::new(URL_SAFE_NO_PAD.encode(random)),
+        });
+    }
+    Ok(settings)
+}
+
+impl Settings {
+    /// Without configuration the secret that was made at the start stays.
+    pub(super) fn keep_trial_secret(&mut self, old: &Self) {
+        if self.source.zero {
+            self.auth.secrets.clone_from(&old.auth.secrets);
+        }
+    }
+
+    /// The changed keys that a running server cannot take over.
+    pub(super) fn needs_restart(&self, old: &Self) -> Vec<&'static str> {
+        let changed = [
+            ("listen", self.listen != old.listen),
+            ("relay.addresses", self.relay.addresses != old.relay.addresses),
+            ("relay.external", self.relay.external != old.relay.external),
+            ("relay.ports", self.relay.ports != old.relay.ports),
+            ("http.listen", self.http.listen != old.http.listen),
+            ("http.origins", self.http.origins != old.http.origins),
+            ("http.rooms", self.http.rooms != old.http.rooms),
+            ("http.open", self.http.open != old.http.open),
+            ("admin", self.admin != old.admin),
+            ("log", self.log != old.log),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    }
+}
+
+/// Begins the log, and puts into it what was odd about the configuration.
+pub(super) fn begin_log(settings: &Settings, warnings: &[Problem]) -> Result<(), Error> {
+    let format = match settings.log.format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    log::init(format, &settings.log.level).map_err(Error::new)?;
+    log_problems(warnings);
+    Ok(())
+}
+
+pub(super) fn log_problems(problems: &[Problem]) {
+    for problem in problems {
+        let place = problem.place.to_string();
+        if problem.is_error() {
+            tracing::error!(target: "relais::config", place, cure = problem.cure, "{}", problem.message);
+        } else {
+            tracing::warn!(target: "relais::config", place, cure = problem.cure, "{}", problem.message);
+        }
+    }
+}
+
+/// The open listeners of the web side.
+pub(super) struct Web {
+    public: Vec<TcpListener>,
+    admin: Vec<TcpListener>,
+}
+
+/// Opens them, before anything that clients see.
+pub(super) async fn web_listeners(settings: &Settings) -> Result<Web, Error> {
+    Ok(Web {
+        public: open("http.listen", &settings.http.listen).await?,
+        admin: open("admin.listen", &settings.admin.listen).await?,
+    })
+}
+
+async fn open(key: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let cure = match error.kind() {
+                io::ErrorKind::AddrInUse => format!(
+                    "the port is in use; `ss -lntp 'sport = :{}'` shows by whom. Set {key} to another port, or to [] to do without",
+                    address.port()
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    format!("no permission for a port below 1024; give the program CAP_NET_BIND_SERVICE or set {key} to another port")
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    format!("not an address of this machine (`ip address` lists them); set {key} to one of them")
+                }
+                _ => error.to_string(),
+            };
+            Error(format!("cannot listen on tcp {address} ({key}): {cure}"))
+        })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+impl Web {
+    /// Starts serving.
+    pub(super) fn spawn(
+        self,
+        settings: &Settings,
+        ice: &Arc<Grants>,
+        workers: Handle,
+        ready: &watch::Receiver<bool>,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Vec<JoinHandle<()>> {
+        let stats: Arc<dyn StatsSource> = Arc::new(Stats(workers));
+        let options = http::Options {
+            listen: settings.http.listen.clone(),
+            origins: settings.http.origins.clone(),
+            rooms: match settings.http.rooms {
+                Rooms::Off => http::Rooms::Off,
+                Rooms::Named => http::Rooms::Named,
+                Rooms::Open => http::Rooms::Open,
+            },
+            host: settings.http.host.clone(),
+            open: settings.http.open,
+            limits: http::Limits::default(),
+        };
+        let ice: Arc<dyn http::IceSource> = Arc::<Grants>::clone(ice);
+        let mut tasks = Vec::new();
+        if !self.public.is_empty() {
+            let (stats, ready, shutdown) = (Arc::clone(&stats), ready.clone(), shutdown.clone());
+            tasks.push(tokio::spawn(http::serve(options, ice, stats, ready, self.public, shutdown)));
+        }
+        if !self.admin.is_empty() {
+            tasks.push(tokio::spawn(http::serve_admin(stats, ready.clone(), self.admin, shutdown.clone())));
+        }
+        tasks
+    }
+}
+
+/// Asks the workers.
+struct Stats(Handle);
+
+impl StatsSource for Stats {
+    fn snapshot(&self) -> BoxFuture<'static, Option<Vec<Counters>>> {
+        let handle = self.0.clone();
+        async move { handle.counters().await }.boxed()
+    }
+}
+
+/// Says that the server is ready: to the log, and without a configuration also to whoever started it.
+pub(super) fn announce(settings: &Settings, ice: &Grants, workers: &Workers, relay: &[RelayAddress]) {
+    for address in relay {
+        if address.public == address.local && is_private(address.local) && !settings.source.zero {
+            tracing::warn!(
+                target: "relais",
+                address = %address.local,
+                "the relay address is private: clients elsewhere cannot be reached through it. Behind 1:1 NAT, set relay.external"
+            );
+        }
+    }
+    let listen: Vec<String> = workers
+        .bound()
+        .iter()
+        .map(|(transport, address)| format!("{}:{address}", transport.name()))
+        .collect();
+    let relays: Vec<String> = relay.iter().map(|address| address.public.to_string()).collect();
+    tracing::info!(target: "relais", listen = listen.join(" "), relay = relays.join(" "), "ready");
+    if settings.source.zero {
+        println!("{}", welcome(settings, ice));
+    }
+}
+
+fn welcome(settings: &Settings, ice: &Grants) -> String {
+    let servers = serde_json::to_string_pretty(&ice.for_operator()).unwrap_or_default();
+    let mut text = format!("Relais is running. For RTCPeerConnection, good for four hours:\n\n{servers}\n");
+    for address in &settings.http.listen {
+        text.push_str(&format!("\nTry a call:  http://{address}/"));
+    }
+    text.push_str(
+        "\n\nThe secret is new at each start. `relais config default` prints a configuration to keep.",
+    );
+    text
+}
+
+fn is_private(ip: std::net::IpAddr) -> bool {
+    match ip {
+        std::net::IpAddr::V4(ip) => {
+            ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64
+        }
+        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.segments()[0] & 0xFE00 == 0xFC00,
+    }
+}

@@ -1,0 +1,140 @@
+//! From what the operator decided to what the layers below take.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::Error;
+use crate::auth::{self, Authenticator, Credential};
+use crate::config::{self, PeerRule, RelayAddress as Wanted, Settings, UserCredential};
+use crate::net::{self, RelayAddress};
+use crate::turn::{self, PeerPolicy, PolicyRule};
+
+/// Random numbers that are drawn once and live as long as the process.
+pub(super) struct Keys {
+    nonce: [u8; 32],
+    seed: [u64; 4],
+}
+
+impl Keys {
+    pub(super) fn random() -> Result<Self, Error> {
+        let mut bytes = [0; 64];
+        getrandom::fill(&mut bytes).map_err(Error::new)?;
+        let (nonce, rest) = bytes.split_at(32);
+        let mut seed = [0; 4];
+        for (word, chunk) in seed.iter_mut().zip(rest.chunks_exact(8)) {
+            *word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        }
+        let mut key = [0; 32];
+        key.copy_from_slice(nonce);
+        Ok(Self { nonce: key, seed })
+    }
+}
+
+/// The addresses that relay sockets are bound to.
+pub(super) fn relay_addresses(settings: &Settings) -> Result<Vec<RelayAddress>, Error> {
+    let wanted = settings.relay.addresses.iter().map(|address| match address {
+        Wanted::Auto => None,
+        Wanted::Ip(ip) => Some(*ip),
+    });
+    net::relay_addresses(&wanted.collect::<Vec<_>>(), &settings.relay.external).map_err(Error::new)
+}
+
+/// Settings of the protocol core.
+pub(super) fn turn_settings(
+    settings: &Settings,
+    relay: &[RelayAddress],
+    keys: &Keys,
+) -> Result<turn::Settings, Error> {
+    Ok(turn::Settings {
+        authenticator: Arc::new(authenticator(settings, keys)?),
+        policy: Arc::new(policy(settings, relay)?),
+        limits: turn::Limits {
+            permissions: settings.limits.permissions_per_allocation as usize,
+            channels: settings.limits.channels_per_allocation as usize,
+            max_lifetime: settings.limits.max_lifetime,
+        },
+        ipv4: relay.iter().any(|address| address.local.is_ipv4()),
+        ipv6: relay.iter().any(|address| address.local.is_ipv6()),
+        family_default: match settings.relay.family_default {
+            config::FamilyDefault::Ipv4 => turn::FamilyDefault::Ipv4,
+            config::FamilyDefault::Follow => turn::FamilyDefault::Follow,
+        },
+    })
+}
+
+/// What the workers are told at the start.
+pub(super) fn options(
+    settings: &Settings,
+    relay: &[RelayAddress],
+    keys: &Keys,
+) -> Result<net::Options, Error> {
+    let workers = match settings.listen.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    Ok(net::Options {
+        udp: settings.listen.udp.clone(),
+        tcp: settings.listen.tcp.clone(),
+        lenient: !settings.listen.explicit,
+        workers,
+        relay_addresses: relay.to_vec(),
+        ports: settings.relay.ports.clone(),
+        turn: turn_settings(settings, relay, keys)?,
+        allocations_per_user: settings.limits.allocations_per_user,
+        streams_per_address: settings.limits.streams_per_address,
+        seed: keys.seed,
+    })
+}
+
+fn authenticator(settings: &Settings, keys: &Keys) -> Result<Authenticator, Error> {
+    let users = settings.auth.users.iter().map(|user| {
+        let credential = match &user.credential {
+            UserCredential::Password(password) => {
+                Credential::Password(Zeroizing::new(password.expose().to_owned()))
+            }
+            UserCredential::Key(key) => {
+                match (<[u8; 16]>::try_from(&key[..]), <[u8; 32]>::try_from(&key[..])) {
+                    (Ok(md5), _) => Credential::Md5(md5),
+                    (_, Ok(sha256)) => Credential::Sha256(sha256),
+                    _ => {
+                        return Err(Error(format!(
+                            "auth.users: the key of {:?} is neither 16 nor 32 bytes long",
+                            user.name
+                        )));
+                    }
+                }
+            }
+        };
+        Ok(auth::User { name: user.name.clone(), credential })
+    });
+    let secrets = settings.auth.secrets.iter().map(|secret| auth::SharedSecret {
+        name: secret.name.clone(),
+        secret: Zeroizing::new(secret.secret.expose().as_bytes().to_vec()),
+    });
+    let settings = auth::Settings {
+        realm: settings.auth.realm.clone(),
+        nonce_lifetime: settings.auth.nonce_lifetime,
+        users: users.collect::<Result<_, _>>()?,
+        secrets: secrets.collect(),
+        separator: settings.auth.separator,
+    };
+    Authenticator::new(settings, &keys.nonce).map_err(|error| Error(format!("auth: {error}")))
+}
+
+fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Error> {
+    let relayed: Vec<IpAddr> = relay.iter().map(|address| address.public).collect();
+    let own = net::local_addresses().map_err(Error::new)?;
+    let own = own.into_iter().filter(|ip| !relayed.contains(ip)).collect();
+    Ok(PeerPolicy {
+        allow: settings.peers.allow.iter().map(rule).collect(),
+        deny: settings.peers.deny.iter().map(rule).collect(),
+        own,
+        relayed,
+    })
+}
+
+fn rule(rule: &PeerRule) -> PolicyRule {
+    PolicyRule { network: rule.net.network(), prefix: rule.net.prefix_len(), ports: rule.ports.clone() }
+}

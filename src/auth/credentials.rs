@@ -1,0 +1,202 @@
+//! Who may log in: users of a list, and holders of time-limited credentials.
+
+use core::fmt;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::key::{LongTermKey, opaque_string, userhash};
+use super::rest;
+use crate::wire::PasswordAlgorithm;
+
+/// What a user of the list proves itself with.
+pub enum Credential {
+    /// A password, turned into keys at once and forgotten (RFC 8656 §6: the password is never stored).
+    Password(Zeroizing<String>),
+    /// The 16-byte MD5 key alone; such a user cannot choose SHA-256.
+    Md5([u8; 16]),
+    /// The 32-byte SHA-256 key alone; such a user cannot choose MD5.
+    Sha256([u8; 32]),
+}
+
+/// A user of the list.
+pub struct User {
+    /// The name; prepared by OpaqueString here.
+    pub name: String,
+    /// How it proves itself.
+    pub credential: Credential,
+}
+
+/// A secret that time-limited credentials are made with.
+pub struct SharedSecret {
+    /// What logs call it.
+    pub name: String,
+    /// The secret.
+    pub secret: Zeroizing<Vec<u8>>,
+}
+
+/// Why a set of credentials cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// The realm is empty or has control characters (RFC 8265 §4.2).
+    Realm,
+    /// The user name is empty or has control characters.
+    UserName(String),
+    /// The password of this user is empty or has control characters.
+    Password(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Realm => f.write_str("the realm is empty or has control characters"),
+            Self::UserName(name) => {
+                write!(f, "the user name {name:?} is empty or has control characters")
+            }
+            Self::Password(name) => {
+                write!(f, "the password of user {name:?} is empty or has control characters")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Name and quota owner of somebody who has logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// The user name of the credential.
+    pub(super) name: Arc<str>,
+    /// Where in `name` the part begins that quotas count: behind the expiry of a time-limited credential.
+    pub(super) owner_from: usize,
+}
+
+/// A key that may fit, with whose it is.
+pub(super) struct Candidate {
+    pub(super) identity: Identity,
+    pub(super) key: LongTermKey,
+    /// When a time-limited credential ends, in Unix seconds.
+    pub(super) expires: Option<u64>,
+}
+
+struct Entry {
+    name: Arc<str>,
+    md5: Option<LongTermKey>,
+    sha256: Option<LongTermKey>,
+}
+
+/// All credentials of a server.
+pub struct Credentials {
+    realm: String,
+    users: Vec<Entry>,
+    by_name: HashMap<Arc<str>, usize>,
+    by_hash: HashMap<[u8; 32], usize>,
+    secrets: Vec<SharedSecret>,
+    separator: char,
+}
+
+impl Credentials {
+    /// Derives all keys. `separator` stands between expiry and user in time-limited user names.
+    ///
+    /// # Errors
+    /// When a string is not allowed by the OpaqueString profile.
+    pub fn new(
+        realm: &str,
+        users: Vec<User>,
+        secrets: Vec<SharedSecret>,
+        separator: char,
+    ) -> Result<Self, Error> {
+        let realm = opaque_string(realm).ok_or(Error::Realm)?;
+        let mut credentials = Self {
+            realm,
+            users: Vec::new(),
+            by_name: HashMap::new(),
+            by_hash: HashMap::new(),
+            secrets,
+            separator,
+        };
+        for user in users {
+            credentials.add(user)?;
+        }
+        Ok(credentials)
+    }
+
+    fn add(&mut self, user: User) -> Result<(), Error> {
+        let Some(name) = opaque_string(&user.name) else { return Err(Error::UserName(user.name)) };
+        let derive = |algorithm, password: &str| {
+            LongTermKey::derive(algorithm, name.as_bytes(), self.realm.as_bytes(), password.as_bytes())
+        };
+        let (md5, sha256) = match user.credential {
+            Credential::Password(password) => {
+                let Some(password) = opaque_string(&password).map(Zeroizing::new) else {
+                    return Err(Error::Password(user.name));
+                };
+                (
+                    Some(derive(PasswordAlgorithm::Md5, &password)),
+                    Some(derive(PasswordAlgorithm::Sha256, &password)),
+                )
+            }
+            Credential::Md5(key) => (Some(LongTermKey::Md5(key)), None),
+            Credential::Sha256(key) => (None, Some(LongTermKey::Sha256(key))),
+        };
+        let name: Arc<str> = name.into();
+        let index = self.users.len();
+        self.by_hash.insert(userhash(name.as_bytes(), self.realm.as_bytes()), index);
+        self.by_name.insert(Arc::clone(&name), index);
+        self.users.push(Entry { name, md5, sha256 });
+        Ok(())
+    }
+
+    /// The realm, prepared.
+    pub fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// Whether each credential can be found by its USERHASH. Those made with a shared secret cannot: their names
+    /// are not known before they are used.
+    pub(super) fn supports_anonymity(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
+    /// The keys that a USERNAME may stand for, best first, at most one for each secret and one of the list.
+    pub(super) fn by_name(
+        &self,
+        name: &[u8],
+        algorithm: PasswordAlgorithm,
+        mut offer: impl FnMut(Candidate) -> bool,
+    ) {
+        let Ok(name) = core::str::from_utf8(name) else { return };
+        if let Some(candidate) = self.by_name.get(name).and_then(|index| self.candidate(*index, algorithm))
+            && offer(candidate)
+        {
+            return;
+        }
+        let Some((expires, owner_from)) = rest::parse(name, self.separator) else { return };
+        for secret in &self.secrets {
+            let password = Zeroizing::new(rest::password(&secret.secret, name.as_bytes()));
+            let key =
+                LongTermKey::derive(algorithm, name.as_bytes(), self.realm.as_bytes(), password.as_bytes());
+            let identity = Identity { name: name.into(), owner_from };
+            if offer(Candidate { identity, key, expires: Some(expires) }) {
+                return;
+            }
+        }
+    }
+
+    /// The key of the user with this USERHASH.
+    pub(super) fn by_hash(&self, hash: &[u8], algorithm: PasswordAlgorithm) -> Option<Candidate> {
+        let hash = <&[u8; 32]>::try_from(hash).ok()?;
+        self.candidate(*self.by_hash.get(hash)?, algorithm)
+    }
+
+    fn candidate(&self, index: usize, algorithm: PasswordAlgorithm) -> Option<Candidate> {
+        let entry = self.users.get(index)?;
+        let key = match algorithm {
+            PasswordAlgorithm::Md5 => entry.md5.clone(),
+            PasswordAlgorithm::Sha256 => entry.sha256.clone(),
+        }?;
+        let identity = Identity { name: Arc::clone(&entry.name), owner_from: 0 };
+        Some(Candidate { identity, key, expires: None })
+    }
+}

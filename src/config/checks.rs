@@ -1,0 +1,220 @@
+//! What only shows when several keys are looked at together, or the machine.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::load::loopback_only;
+use super::place::Place;
+use super::problem::Problem;
+use super::settings::{RelayAddress, Rooms, Settings, UserCredential};
+
+/// The longest realm with which a challenge stays at twice the size of the request that asks for it.
+const SHORT_REALM: usize = 8;
+
+/// The shortest shared secret that is not worth trying to guess.
+const LONG_SECRET: usize = 16;
+
+impl Settings {
+    /// Where `key` was set.
+    fn place(&self, key: &str) -> Place {
+        self.source.places.get(key).cloned().unwrap_or(Place::Default)
+    }
+}
+
+/// Neither users nor secrets.
+pub(super) fn nobody(settings: &Settings) -> Problem {
+    let place = settings.source.file.clone().map_or(Place::Default, Place::File);
+    Problem::error(
+        &place,
+        "there are neither users nor secrets, so nobody could relay",
+        "make a secret with `openssl rand -hex 32` and write in [auth]: secrets = [{ name = \"main\", secret_file = \
+         \"/etc/relais/secret\" }]",
+    )
+}
+
+/// Adds what is wrong across keys.
+pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+    listeners(settings, problems);
+    relay(settings, problems);
+    auth(settings, problems);
+    http(settings, problems);
+}
+
+fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
+    let (udp, tcp) = (&settings.listen.udp, &settings.listen.tcp);
+    if udp.is_empty() && tcp.is_empty() {
+        problems.push(Problem::error(
+            &settings.place("listen.udp"),
+            "`listen.udp` and `listen.tcp` are both empty: no client could reach the server",
+            "write at least `udp = [\"0.0.0.0:3478\"]`",
+        ));
+    }
+    for (key, addresses) in [("listen.udp", udp), ("listen.tcp", tcp)] {
+        for address in addresses {
+            let port = address.port();
+            if (1..1024).contains(&port) && port != 80 && port != 443 {
+                problems.push(Problem::warning(
+                    &settings.place(key),
+                    format!("browsers refuse TURN servers on port {port}"),
+                    "below 1024 they take only 80 and 443; the usual port is 3478",
+                ));
+            }
+        }
+    }
+    let groups = [
+        ("listen.tcp", tcp),
+        ("http.listen", &settings.http.listen),
+        ("admin.listen", &settings.admin.listen),
+    ];
+    for (at, (later, addresses)) in groups.iter().enumerate() {
+        for (earlier, others) in groups.iter().take(at) {
+            for address in
+                addresses.iter().filter(|address| others.iter().any(|other| collide(**address, *other)))
+            {
+                problems.push(Problem::error(
+                    &settings.place(later),
+                    format!("`{later}` wants {address}, which `{earlier}` takes already"),
+                    "give one of them another port",
+                ));
+            }
+        }
+    }
+    if !loopback_only(&settings.admin.listen) {
+        problems.push(Problem::warning(
+            &settings.place("admin.listen"),
+            "health and metrics can be reached from other machines",
+            "keep `admin.listen` on loopback, or let a firewall pass your monitoring alone",
+        ));
+    }
+}
+
+/// Whether two TCP listeners cannot both be open.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (wildcard || a.ip() == b.ip())
+}
+
+fn relay(settings: &Settings, problems: &mut Vec<Problem>) {
+    let relay = &settings.relay;
+    if relay.addresses.contains(&RelayAddress::Auto) {
+        return;
+    }
+    for local in relay.external.keys().filter(|local| !relay.addresses.contains(&RelayAddress::Ip(**local))) {
+        problems.push(Problem::error(
+            &settings.place("relay.external"),
+            format!("`external` names {local}, which is not among `relay.addresses`"),
+            "the local address comes first: external = { \"local\" = \"public\" }; add it to `addresses` or remove it",
+        ));
+    }
+}
+
+/// What is wrong with the relay addresses on a machine that has the addresses `local`.
+///
+/// Apart from [`load`](super::load()), since a configuration can be checked on another machine than its own.
+pub fn check_local(settings: &Settings, local: &[IpAddr]) -> Vec<Problem> {
+    let list = local.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let there_is = if list.is_empty() { "it has none".to_owned() } else { format!("it has {list}") };
+    let mut problems = Vec::new();
+    for address in &settings.relay.addresses {
+        if let RelayAddress::Ip(address) = address
+            && !local.contains(address)
+        {
+            problems.push(Problem::error(
+                &settings.place("relay.addresses"),
+                format!("{address} is not an address of this machine"),
+                format!("{there_is}; a public address in front of it goes into `external`"),
+            ));
+        }
+    }
+    for address in settings.relay.external.keys().filter(|address| !local.contains(address)) {
+        problems.push(Problem::error(
+            &settings.place("relay.external"),
+            format!("`external` names {address}, which is not an address of this machine"),
+            format!("{there_is}; the local address comes first: external = {{ \"local\" = \"public\" }}"),
+        ));
+    }
+    problems
+}
+
+fn auth(settings: &Settings, problems: &mut Vec<Problem>) {
+    let auth = &settings.auth;
+    if auth.realm.len() > SHORT_REALM {
+        problems.push(Problem::warning(
+            &settings.place("auth.realm"),
+            format!(
+                "a realm of {} bytes makes challenges longer than twice the request, which reflection attacks like",
+                auth.realm.len()
+            ),
+            format!("a realm of at most {SHORT_REALM} bytes does not; clients take any"),
+        ));
+    }
+    for secret in &auth.secrets {
+        let length = secret.secret.expose().len();
+        if length < LONG_SECRET {
+            problems.push(Problem::warning(
+                &settings.place("auth.secrets"),
+                format!(
+                    "the secret `{}` has only {length} characters: one captured login lets it be guessed",
+                    secret.name
+                ),
+                "make a longer one: `openssl rand -hex 32`",
+            ));
+        }
+    }
+    for user in &auth.users {
+        if let UserCredential::Key(key) = &user.credential {
+            let (message, cure) = if key.len() == 16 {
+                ("an MD5 key only: clients that choose SHA-256 cannot log in", "store the password")
+            } else {
+                ("a SHA-256 key only: browsers, which use MD5, cannot log in", "store the password")
+            };
+            problems.push(Problem::warning(
+                &settings.place("auth.users"),
+                format!("user `{}` has {message}", user.name),
+                format!("{cure}, which works with both, by `password` or `password_file`"),
+            ));
+        }
+        let expiry = user.name.split(auth.separator).next().unwrap_or_default();
+        if !expiry.is_empty() && expiry.chars().all(|c| c.is_ascii_digit()) {
+            problems.push(Problem::warning(
+                &settings.place("auth.users"),
+                format!("user `{}` looks like a time-limited user name", user.name),
+                format!("begin the name with a letter, not with a number and `{}`", auth.separator),
+            ));
+        }
+    }
+    if settings.limits.max_lifetime.as_secs() > 3600 {
+        problems.push(Problem::warning(
+            &settings.place("limits.max_lifetime"),
+            "allocations of clients that went away stay longer than the hour that RFC 8656 §7.2 recommends",
+            "write `max_lifetime = \"1h\"`; clients refresh in time",
+        ));
+    }
+}
+
+fn http(settings: &Settings, problems: &mut Vec<Problem>) {
+    let http = &settings.http;
+    if !loopback_only(&http.listen) {
+        if http.rooms == Rooms::Open {
+            problems.push(Problem::warning(
+                &settings.place("http.rooms"),
+                "signaling rooms are open to everybody who reaches the HTTP server",
+                "write `rooms = \"named\"` for rooms that cannot be guessed",
+            ));
+        }
+        if http.open {
+            problems.push(Problem::warning(
+                &settings.place("http.open"),
+                "everybody who reaches the HTTP server gets credentials and can relay at your cost",
+                "write `open = false` and list your pages in `origins`",
+            ));
+        }
+    }
+    let hands_out = http.open || !http.origins.is_empty();
+    if hands_out && !http.listen.is_empty() && settings.auth.secrets.is_empty() && !settings.source.zero {
+        problems.push(Problem::warning(
+            &settings.place(if http.open { "http.open" } else { "http.origins" }),
+            "there is no secret to make credentials with: iceServers for web pages will have no TURN",
+            "add one to `auth.secrets`; users with passwords are never handed out",
+        ));
+    }
+}

@@ -1,0 +1,262 @@
+//! What a browser is given: `iceServers` with credentials that expire.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::settings::{Auth, Settings, UserCredential};
+use crate::auth::rest;
+
+/// The transport of a listener, as URLs name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EndpointTransport {
+    /// `?transport=udp`.
+    Udp,
+    /// `?transport=tcp`.
+    Tcp,
+}
+
+/// A port on which clients are served: the bound one, which differs from the configured one if that is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The transport.
+    pub transport: EndpointTransport,
+    /// The port.
+    pub port: u16,
+}
+
+/// The configured endpoints, each once, UDP first. Port 0 is left out: only the open socket knows its port.
+pub fn endpoints(settings: &Settings) -> Vec<Endpoint> {
+    let udp = settings.listen.udp.iter().map(|address| (EndpointTransport::Udp, address.port()));
+    let tcp = settings.listen.tcp.iter().map(|address| (EndpointTransport::Tcp, address.port()));
+    let mut endpoints = Vec::new();
+    for (transport, port) in udp.chain(tcp) {
+        let endpoint = Endpoint { transport, port };
+        if port != 0 && !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
+        }
+    }
+    endpoints
+}
+
+/// The answer of `/v1/ice-servers` and of `relais ice-servers`.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IceServers {
+    /// What `new RTCPeerConnection({ iceServers })` takes.
+    pub ice_servers: Vec<IceServer>,
+    /// Seconds for which the credential is good; absent for one that lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// When it ends, in RFC 3339; absent for one that lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// One entry of `iceServers`.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct IceServer {
+    /// `stun:` or `turn:` URLs.
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// For TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+/// A user name and its password.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credential {
+    /// USERNAME.
+    pub username: String,
+    /// The password.
+    pub credential: String,
+    /// Seconds for which it is good; absent for one that lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// When it ends, in RFC 3339; absent for one that lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A time-limited credential for `user` (may be empty), signed with the first secret; `None` without secrets.
+/// `now_unix` is in seconds.
+pub fn time_limited(auth: &Auth, user: &str, now_unix: u64, ttl: Duration) -> Option<Credential> {
+    let secret = auth.secrets.first()?;
+    let expiry = now_unix.saturating_add(ttl.as_secs());
+    let username =
+        if user.is_empty() { expiry.to_string() } else { format!("{expiry}{}{user}", auth.separator) };
+    Some(Credential {
+        credential: rest::password(secret.secret.expose().as_bytes(), username.as_bytes()),
+        username,
+        ttl: Some(ttl.as_secs()),
+        expires_at: Some(rfc3339(expiry)),
+    })
+}
+
+/// The lasting credential of the configured user `user`, if its password is known.
+pub fn lasting(auth: &Auth, user: &str) -> Option<Credential> {
+    let user = auth.users.iter().find(|known| known.name == user)?;
+    let UserCredential::Password(password) = &user.credential else { return None };
+    Some(Credential {
+        username: user.name.clone(),
+        credential: password.expose().to_owned(),
+        ttl: None,
+        expires_at: None,
+    })
+}
+
+/// `iceServers` for `host` (a name or an address, IPv6 with or without brackets) with a time-limited credential
+/// for `user`. Without secrets there are STUN URLs only: lasting passwords are never handed out. `now_unix` is in
+/// seconds; `ttl` is cut to what `http.ttl` may be at most.
+pub fn ice_servers(
+    settings: &Settings,
+    endpoints: &[Endpoint],
+    host: &str,
+    user: &str,
+    now_unix: u64,
+    ttl: Duration,
+) -> IceServers {
+    const LONGEST: Duration = Duration::from_secs(172_800);
+    with_credential(endpoints, host, time_limited(&settings.auth, user, now_unix, ttl.min(LONGEST)))
+}
+
+/// `iceServers` for `host` with a credential at hand. Port 53 is left out: browsers refuse it.
+pub fn with_credential(endpoints: &[Endpoint], host: &str, credential: Option<Credential>) -> IceServers {
+    let host = match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => host.to_owned(),
+    };
+    let usable = || endpoints.iter().filter(|endpoint| endpoint.port != 53);
+    let stun: Vec<String> = usable()
+        .filter(|endpoint| endpoint.transport == EndpointTransport::Udp)
+        .map(|endpoint| format!("stun:{host}:{}", endpoint.port))
+        .collect();
+    let turn: Vec<String> = usable()
+        .map(|endpoint| {
+            let transport = match endpoint.transport {
+                EndpointTransport::Udp => "udp",
+                EndpointTransport::Tcp => "tcp",
+            };
+            format!("turn:{host}:{}?transport={transport}", endpoint.port)
+        })
+        .collect();
+    let mut ice_servers = Vec::new();
+    if !stun.is_empty() {
+        ice_servers.push(IceServer { urls: stun, username: None, credential: None });
+    }
+    let (mut ttl, mut expires_at) = (None, None);
+    if let Some(credential) = credential
+        && !turn.is_empty()
+    {
+        (ttl, expires_at) = (credential.ttl, credential.expires_at);
+        ice_servers.push(IceServer {
+            urls: turn,
+            username: Some(credential.username),
+            credential: Some(credential.credential),
+        });
+    }
+    IceServers { ice_servers, ttl, expires_at }
+}
+
+/// `unix` seconds as `2026-11-21T14:35:03Z`.
+pub fn rfc3339(unix: u64) -> String {
+    let (days, seconds) = (unix / 86_400, unix % 86_400);
+    // Days since 0000-03-01, so that the leap day ends a year; 400 years are 146097 days.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Secret, SharedSecret, User};
+    use super::*;
+
+    fn settings() -> Settings {
+        let mut settings = Settings::defaults();
+        let secret = |name: &str, text: &str| SharedSecret {
+            name: name.to_owned(),
+            secret: Secret::new(text.to_owned()),
+        };
+        settings.auth.secrets = vec![secret("new", "north-wind-and-sun"), secret("old", "another-long-one")];
+        settings
+    }
+
+    #[test]
+    fn the_first_secret_signs_and_the_json_is_what_browsers_take() {
+        let settings = settings();
+        let ice = ice_servers(
+            &settings,
+            &endpoints(&settings),
+            "turn.example.org",
+            "alice",
+            1_790_000_000,
+            Duration::from_secs(600),
+        );
+        let password = rest::password(b"north-wind-and-sun", b"1790000600:alice");
+        assert_eq!(
+            serde_json::to_value(&ice).unwrap(),
+            serde_json::json!({
+                "iceServers": [
+                    { "urls": ["stun:turn.example.org:3478"] },
+                    { "urls": ["turn:turn.example.org:3478?transport=udp", "turn:turn.example.org:3478?transport=tcp"],
+                      "username": "1790000600:alice", "credential": password },
+                ],
+                "ttl": 600,
+                "expiresAt": "2026-09-21T14:23:20Z",
+            })
+        );
+    }
+
+    #[test]
+    fn ipv6_is_bracketed_port_53_left_out_and_the_ttl_capped() {
+        let udp = |port| Endpoint { transport: EndpointTransport::Udp, port };
+        let ice = ice_servers(
+            &settings(),
+            &[udp(53), udp(40_000)],
+            "2001:db8::1",
+            "",
+            1_000,
+            Duration::from_secs(999_999),
+        );
+        assert_eq!(ice.ice_servers[0].urls, ["stun:[2001:db8::1]:40000"]);
+        assert_eq!(ice.ice_servers[1].urls, ["turn:[2001:db8::1]:40000?transport=udp"]);
+        assert_eq!(ice.ice_servers[1].username.as_deref(), Some("173800"));
+        assert_eq!(ice.ttl, Some(172_800));
+    }
+
+    #[test]
+    fn without_a_secret_there_is_stun_alone() {
+        let mut settings = settings();
+        settings.auth.secrets.clear();
+        settings.auth.users.push(User {
+            name: "alice".to_owned(),
+            credential: UserCredential::Password(Secret::new("wonderland".to_owned())),
+        });
+        let ice = ice_servers(&settings, &endpoints(&settings), "h", "alice", 0, Duration::from_secs(60));
+        assert_eq!(ice.ice_servers.len(), 1);
+        assert_eq!(lasting(&settings.auth, "alice").unwrap().credential, "wonderland");
+        assert!(lasting(&settings.auth, "bob").is_none());
+    }
+
+    #[test]
+    fn dates_hold_at_the_edges_of_the_calendar() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_709_251_199), "2024-02-29T23:59:59Z");
+        assert_eq!(rfc3339(4_102_444_800), "2100-01-01T00:00:00Z");
+    }
+}

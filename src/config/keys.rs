@@ -1,0 +1,302 @@
+//! The one table of keys: what can be written, its default, its meaning and where it arrives.
+
+use std::time::Duration;
+
+use super::credentials;
+use super::node::Node;
+use super::reader::{Reader, show_list, show_text};
+use super::settings::{FamilyDefault, LogFormat, Rooms, Settings};
+use super::units::{self, show_duration};
+
+/// One key of the configuration.
+pub(crate) struct Key {
+    /// The section.
+    pub(crate) section: &'static str,
+    /// The key within it.
+    pub(crate) name: &'static str,
+    /// `section.name`.
+    pub(crate) path: &'static str,
+    /// What it takes.
+    pub(crate) kind: Kind,
+    /// The default, as TOML.
+    pub(crate) default: &'static str,
+    /// One sentence.
+    pub(crate) doc: &'static str,
+    /// Puts a value into the settings, or explains why not.
+    pub(crate) apply: fn(&mut Reader<'_>, &Node, &mut Settings),
+    /// The value in the settings as TOML, without secrets.
+    pub(crate) show: fn(&Settings) -> String,
+}
+
+/// What a key takes: for schema, explanations and the reading of plain text.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// A list of `address:port`; the port named when one is missing.
+    Sockets { port: u16 },
+    /// A list of strings of the given form.
+    Texts { form: &'static str },
+    /// A table of address to address.
+    External,
+    /// A list of tables with these fields: its own kind of secret.
+    Users,
+    /// A list of tables.
+    Secrets,
+    /// A string of the given form.
+    Text { form: &'static str },
+    /// One of these words.
+    Choice { words: &'static [&'static str] },
+    /// A duration.
+    Duration { min: Duration, max: Duration },
+    /// A whole number.
+    Count { min: u32, max: u32 },
+    /// A boolean.
+    Flag,
+}
+
+impl Key {
+    /// Something that could be written.
+    pub(crate) fn example(&self) -> String {
+        match self.kind {
+            Kind::Users => r#"users = [{ name = "alice", password_file = "/etc/relais/alice" }]"#.to_owned(),
+            Kind::Secrets => {
+                r#"secrets = [{ name = "2026-11", secret_file = "/etc/relais/secret" }]"#.to_owned()
+            }
+            Kind::External => r#"external = { "10.0.0.5" = "198.51.100.7" }"#.to_owned(),
+            _ if (self.section, self.name) == ("peers", "allow") => {
+                r#"allow = ["10.1.2.0/24", "10.1.3.4:5000-6000"]"#.to_owned()
+            }
+            _ if self.name == "origins" => r#"origins = ["https://app.example.org"]"#.to_owned(),
+            _ => format!("{} = {}", self.name, self.default),
+        }
+    }
+
+    /// The port to suggest where one is missing.
+    pub(crate) fn default_port(&self) -> u16 {
+        match self.kind {
+            Kind::Sockets { port } => port,
+            _ => 0,
+        }
+    }
+}
+
+/// The sections, in the order of the file, with a sentence each.
+pub(crate) const SECTIONS: [(&str, &str); 8] = [
+    ("listen", "Where clients reach the server."),
+    ("relay", "Where relayed traffic leaves and arrives."),
+    ("auth", "Who may relay: write users, secrets or both."),
+    (
+        "peers",
+        "Which peers may be reached. Private, local and other special ranges are denied unless allowed here.",
+    ),
+    ("limits", "Ceilings that keep one client from starving the others."),
+    ("http", "iceServers for web pages (/v1/ice-servers), signaling (/ws) and the trial page (/)."),
+    ("admin", "Health (/healthz, /readyz) and metrics (/metrics), for the operator only."),
+    ("log", "Logging, to standard error."),
+];
+
+/// Keys and sections of later versions: refused as such, not as typing errors.
+#[rustfmt::skip]
+pub(crate) const LATER: [&str; 10] = [
+    "listen.tls", "listen.dtls", "tls", "relay.tcp", "relay.mobility", "auth.oauth", "redirect", "nat_discovery",
+    "http.share_tls", "http.keys",
+];
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+const FAMILIES: [(&str, FamilyDefault); 2] =
+    [("ipv4", FamilyDefault::Ipv4), ("follow", FamilyDefault::Follow)];
+const ROOMS: [(&str, Rooms); 3] = [("off", Rooms::Off), ("named", Rooms::Named), ("open", Rooms::Open)];
+const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> String {
+    show_text(words.iter().find(|(_, known)| known == value).map_or("", |(name, _)| name))
+}
+
+/// A row whose value, if it can be read, goes to one field.
+macro_rules! key {
+    ($section:ident . $name:ident, $kind:expr, $default:expr, $doc:expr,
+     |$reader:ident, $node:ident| $read:expr, |$value:ident| $show:expr) => {
+        Key {
+            section: stringify!($section),
+            name: stringify!($name),
+            path: concat!(stringify!($section), ".", stringify!($name)),
+            kind: $kind,
+            default: $default,
+            doc: $doc,
+            apply: |$reader, $node, settings| {
+                if let Some(value) = $read {
+                    settings.$section.$name = value;
+                }
+            },
+            show: |settings| {
+                let $value = &settings.$section.$name;
+                $show
+            },
+        }
+    };
+}
+
+/// Every key there is.
+#[rustfmt::skip]
+pub(crate) static KEYS: &[Key] = &[
+    key!(listen.udp, Kind::Sockets { port: 3478 }, r#"["0.0.0.0:3478", "[::]:3478"]"#,
+        "Addresses with ports for STUN and TURN over UDP; as long as udp and tcp are both left to this default, an address family that the machine lacks is skipped.",
+        |r, n| r.socket_addresses(n), |v| show_list(v)),
+    key!(listen.tcp, Kind::Sockets { port: 3478 }, r#"["0.0.0.0:3478", "[::]:3478"]"#,
+        "Addresses with ports for STUN and TURN over TCP.",
+        |r, n| r.socket_addresses(n), |v| show_list(v)),
+    key!(listen.workers, Kind::Count { min: 0, max: 1024 }, "0",
+        "Number of relay threads; 0 takes as many as the cgroup grants cores.",
+        |r, n| r.count(n).and_then(|n| usize::try_from(n).ok()), |v| v.to_string()),
+
+    key!(relay.addresses, Kind::Texts { form: "local IP addresses or \"auto\"" }, r#"["auto"]"#,
+        "Local addresses to relay from; \"auto\" takes those of the default routes of both families.",
+        |r, n| r.relay_addresses(n), |v| show_list(v)),
+    key!(relay.external, Kind::External, "{}",
+        "Public address for each local one, for hosts behind 1:1 NAT: { \"10.0.0.5\" = \"198.51.100.7\" }.",
+        |r, n| r.external(n),
+        |v| {
+            let pairs: Vec<String> =
+                v.iter().map(|(local, public)| format!("\"{local}\" = \"{public}\"")).collect();
+            if pairs.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", pairs.join(", ")) }
+        }),
+    key!(relay.ports, Kind::Text { form: "a range of ports, first-last, from 1024 to 65535" }, r#""49152-65535""#,
+        "Ports of relayed addresses, one for each allocation; open them for UDP in the firewall.",
+        |r, n| r.ports(n), |v| format!("\"{}-{}\"", v.start(), v.end())),
+    key!(relay.family_default, Kind::Choice { words: &["ipv4", "follow"] }, r#""ipv4""#,
+        "Family of the relayed address for a client that names none: \"ipv4\" as in RFC 8656, or \"follow\" the client's.",
+        |r, n| r.choice(n, &FAMILIES), |v| word(&FAMILIES, v)),
+
+    key!(auth.realm, Kind::Text { form: "1 to 127 characters, at most 763 bytes, no quotes" }, r#""relais""#,
+        "Realm of every challenge; more than 8 bytes make the challenge longer than twice the request.",
+        |r, n| r.checked(n, units::realm), |v| show_text(v)),
+    key!(auth.nonce_lifetime, Kind::Duration { min: SECOND, max: DAY }, r#""10m""#,
+        "How long a client may use a nonce before it has to fetch another.",
+        |r, n| r.duration(n), |v| show_text(&show_duration(*v))),
+    key!(auth.users, Kind::Users, "[]",
+        "Users with lasting credentials: { name = \"…\", password = \"…\" }, or with password_file, or with key in hex (32 digits: MD5, 64 digits: SHA-256, of user:realm:password).",
+        |r, n| credentials::users(r, n), |v| credentials::show_users(v)),
+    key!(auth.secrets, Kind::Secrets, "[]",
+        "Secrets of time-limited credentials (TURN REST), the first signs new ones: { name = \"2026-11\", secret = \"…\" } or secret_file; systemd credentials named relais.secret or auth.secrets.NAME are added by themselves; RELAIS__AUTH__SECRET_FILE and --secret-file name one file instead.",
+        |r, n| credentials::secrets(r, n), |v| credentials::show_secrets(v)),
+    key!(auth.separator, Kind::Text { form: "one punctuation character" }, r#"":""#,
+        "What stands between expiry and user in a time-limited user name.",
+        |r, n| r.checked(n, units::separator), |v| show_text(&v.to_string())),
+
+    key!(peers.allow, Kind::Texts { form: "networks or addresses, optionally with ports" }, "[]",
+        "Networks opened although denied by default: \"10.1.0.0/16\", with ports \"10.1.2.3:5000-6000\" or \"[fd00::/8]:5000-6000\".",
+        |r, n| r.peer_rules(n), |v| show_list(v)),
+    key!(peers.deny, Kind::Texts { form: "networks or addresses, optionally with ports" }, "[]",
+        "Networks denied in addition; wins over allow.",
+        |r, n| r.peer_rules(n), |v| show_list(v)),
+
+    key!(limits.allocations_per_user, Kind::Count { min: 1, max: 1_000_000 }, "100",
+        "Allocations that one user may hold at once; one more is answered 486.",
+        |r, n| r.count(n), |v| v.to_string()),
+    key!(limits.permissions_per_allocation, Kind::Count { min: 1, max: 65_536 }, "1024",
+        "Permissions that one allocation may hold at once; one more is answered 508.",
+        |r, n| r.count(n), |v| v.to_string()),
+    key!(limits.channels_per_allocation, Kind::Count { min: 1, max: 4_096 }, "1024",
+        "Channels that one allocation may hold at once; one more is answered 508.",
+        |r, n| r.count(n), |v| v.to_string()),
+    key!(limits.streams_per_address, Kind::Count { min: 1, max: 1_000_000 }, "64",
+        "TCP connections that one client address may hold at once; one more is closed.",
+        |r, n| r.count(n), |v| v.to_string()),
+    key!(limits.max_lifetime, Kind::Duration { min: Duration::from_secs(600), max: DAY }, r#""1h""#,
+        "Longest lifetime of an allocation between two refreshes; RFC 8656 recommends at most 1h.",
+        |r, n| r.duration(n), |v| show_text(&show_duration(*v))),
+    key!(limits.drain, Kind::Duration { min: Duration::ZERO, max: DAY }, r#""30s""#,
+        "How long allocations live on after SIGTERM; a second SIGTERM ends them at once.",
+        |r, n| r.duration(n), |v| show_text(&show_duration(*v))),
+
+    key!(http.listen, Kind::Sockets { port: 8080 }, r#"["127.0.0.1:8080"]"#,
+        "Addresses with ports of the HTTP server; an empty list switches it off.",
+        |r, n| r.socket_addresses(n), |v| show_list(v)),
+    key!(http.origins, Kind::Texts { form: "origins, scheme and host" }, "[]",
+        "Origins of web pages that may use the HTTP server beside its own pages.",
+        |r, n| r.texts(n, units::origin), |v| show_list(v)),
+    key!(http.rooms, Kind::Choice { words: &["off", "named", "open"] }, r#""off""#,
+        "Signaling rooms: \"off\", \"named\" (names that cannot be guessed) or \"open\"; with no configuration at all they are open, on loopback.",
+        |r, n| r.choice(n, &ROOMS), |v| word(&ROOMS, v)),
+    key!(http.host, Kind::Text { form: "a host name or an address" }, r#""""#,
+        "Host put into turn: URLs; empty takes the host of the request.",
+        |r, n| r.checked(n, units::host), |v| show_text(v)),
+    key!(http.open, Kind::Flag, "false",
+        "Give iceServers to anybody, for trials; otherwise to loopback and allowed origins only.",
+        |r, n| r.flag(n), |v| v.to_string()),
+    key!(http.ttl, Kind::Duration { min: SECOND, max: Duration::from_secs(172_800) }, r#""4h""#,
+        "Lifetime of the credentials handed out, at most 48h.",
+        |r, n| r.duration(n), |v| show_text(&show_duration(*v))),
+
+    key!(admin.listen, Kind::Sockets { port: 9478 }, r#"["127.0.0.1:9478"]"#,
+        "Addresses with ports for health and metrics; an empty list switches them off.",
+        |r, n| r.socket_addresses(n), |v| show_list(v)),
+
+    key!(log.format, Kind::Choice { words: &["text", "json"] }, r#""text""#,
+        "Form of a log line.",
+        |r, n| r.choice(n, &FORMATS), |v| word(&FORMATS, v)),
+    key!(log.level, Kind::Text { form: "a level or filter directives" }, r#""info""#,
+        "off, error, warn, info, debug or trace; or directives such as \"info,relais::net=debug\".",
+        |r, n| r.checked(n, units::level), |v| show_text(v)),
+];
+
+/// The key at `section.name`.
+pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section == section && key.name == name)
+}
+
+/// Where other servers' words, and ours in the wrong place, belong.
+pub(crate) fn elsewhere(name: &str) -> Option<String> {
+    const KNOWN: [(&str, &str); 16] = [
+        ("external_ip", "relay.external"),
+        ("relay_ip", "relay.addresses"),
+        ("min_port", "relay.ports"),
+        ("max_port", "relay.ports"),
+        ("listening_port", "listen.udp"),
+        ("listening_ip", "listen.udp"),
+        ("static_auth_secret", "auth.secrets"),
+        ("secret", "auth.secrets"),
+        ("secret_file", "auth.secrets"),
+        ("user", "auth.users"),
+        ("password", "auth.users"),
+        ("user_quota", "limits.allocations_per_user"),
+        ("denied_peer_ip", "peers.deny"),
+        ("allowed_peer_ip", "peers.allow"),
+        ("stale_nonce", "auth.nonce_lifetime"),
+        ("max_allocate_lifetime", "limits.max_lifetime"),
+    ];
+    let plain = name.to_lowercase().replace('-', "_");
+    KNOWN
+        .iter()
+        .find(|(word, _)| *word == plain)
+        .map(|(_, path)| (*path).to_owned())
+        .or_else(|| KEYS.iter().find(|key| key.name == plain).map(|key| key.path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use super::*;
+
+    #[test]
+    fn every_default_is_what_the_settings_show() {
+        let defaults = load::built_in(&[], &mut Vec::new());
+        for key in KEYS {
+            assert_eq!((key.show)(&defaults), key.default, "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_known_section_and_a_sentence() {
+        for key in KEYS {
+            assert!(SECTIONS.iter().any(|(name, _)| *name == key.section), "{}", key.path);
+            assert!(key.doc.ends_with('.'), "{}", key.path);
+            assert!(
+                find(key.section, key.name).is_some_and(|found| std::ptr::eq(found, key)),
+                "{} twice",
+                key.path
+            );
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Configuration: what an operator writes, checked, layered and typed.
+//!
+//! `keys` is the one table of all keys. `file` and `layers` turn what is written into entries of that table with
+//! their places, `reader` turns entries into [`Settings`], `checks` looks at several keys together, `document`
+//! tells people what the table says.
+
+mod checks;
+mod credentials;
+mod document;
+mod file;
+pub mod ice;
+mod keys;
+mod layers;
+mod load;
+mod node;
+mod peer_rule;
+mod place;
+mod problem;
+mod reader;
+mod secret;
+mod secret_file;
+mod settings;
+mod units;
+
+pub use checks::check_local;
+pub use document::{default_file, effective, explain, schema};
+pub use layers::Overrides;
+pub use load::load;
+pub use peer_rule::{PeerRule, PeerRuleError};
+pub use place::{Place, SourceText};
+pub use problem::{Problem, Severity};
+pub use secret::Secret;
+pub use settings::{
+    Admin, Auth, FamilyDefault, Http, Limits, Listen, Log, LogFormat, Peers, Relay, RelayAddress, Rooms,
+    Settings, SharedSecret, Source, User, UserCredential,
+};

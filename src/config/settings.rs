@@ -1,0 +1,240 @@
+//! What the server runs with: typed, complete and already checked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::peer_rule::PeerRule;
+use super::place::Place;
+use super::secret::Secret;
+
+/// Everything an operator can decide, after all layers are merged and checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients reach the server.
+    pub listen: Listen,
+    /// Where relayed traffic leaves and arrives.
+    pub relay: Relay,
+    /// Who may relay.
+    pub auth: Auth,
+    /// Which peers may be reached, beside the built-in rules.
+    pub peers: Peers,
+    /// Ceilings that keep one client from starving the others.
+    pub limits: Limits,
+    /// The HTTP side: `iceServers`, signaling and the trial page.
+    pub http: Http,
+    /// Health and metrics.
+    pub admin: Admin,
+    /// How the server logs.
+    pub log: Log,
+    /// Where all this came from.
+    pub source: Source,
+}
+
+/// Addresses on which clients are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// UDP listeners.
+    pub udp: Vec<SocketAddr>,
+    /// TCP listeners.
+    pub tcp: Vec<SocketAddr>,
+    /// False when both lists are the built-in default: an address family that the machine lacks is then
+    /// skipped. True: an address that cannot be opened is an error.
+    pub explicit: bool,
+    /// Number of relay workers; 0 stands for as many as the cgroup grants cores.
+    pub workers: usize,
+}
+
+/// Relayed transport addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Local addresses to relay from; never empty.
+    pub addresses: Vec<RelayAddress>,
+    /// Local address to the public one that clients are told, for hosts behind 1:1 NAT.
+    pub external: BTreeMap<IpAddr, IpAddr>,
+    /// Ports of relayed addresses: at least two, from 1024 up.
+    pub ports: RangeInclusive<u16>,
+    /// The family given to a client that names none.
+    pub family_default: FamilyDefault,
+}
+
+/// One entry of `relay.addresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RelayAddress {
+    /// The addresses of the default routes, both families.
+    Auto,
+    /// This local address.
+    Ip(IpAddr),
+}
+
+impl fmt::Display for RelayAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The relayed address family of an Allocate without REQUESTED-ADDRESS-FAMILY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FamilyDefault {
+    /// IPv4, as RFC 8656 §7.2 has it.
+    Ipv4,
+    /// The family over which the client came.
+    Follow,
+}
+
+/// The long-term credential mechanism.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// REALM of every challenge: 1 to 763 bytes, under 128 characters, no quotes or control characters.
+    pub realm: String,
+    /// How long a nonce is accepted: 1 second to 24 hours.
+    pub nonce_lifetime: Duration,
+    /// Users with a lasting password; names are unique.
+    pub users: Vec<User>,
+    /// Secrets that sign time-limited credentials; the first signs new ones, all are accepted.
+    pub secrets: Vec<SharedSecret>,
+    /// What stands between expiry and user in a time-limited user name.
+    pub separator: char,
+}
+
+/// A user with a lasting credential.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// USERNAME: 1 to 508 bytes.
+    pub name: String,
+    /// What the user proves to know.
+    pub credential: UserCredential,
+}
+
+/// What is stored for a user.
+#[derive(Clone)]
+pub enum UserCredential {
+    /// The password itself: works with every algorithm.
+    Password(Secret),
+    /// The key made from it: 16 bytes for MD5, 32 bytes for SHA-256 (RFC 8489 §9.2.2).
+    Key(Vec<u8>),
+}
+
+impl fmt::Debug for UserCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password(secret) => f.debug_tuple("Password").field(secret).finish(),
+            Self::Key(key) => write!(f, "Key(<{} bytes>)", key.len()),
+        }
+    }
+}
+
+/// A secret shared with the services that issue time-limited credentials.
+#[derive(Clone, Debug)]
+pub struct SharedSecret {
+    /// For logs and metrics; unique.
+    pub name: String,
+    /// The key of the HMAC.
+    pub secret: Secret,
+}
+
+/// The operator's part of the peer policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// Opens what the built-in rules deny.
+    pub allow: Vec<PeerRule>,
+    /// Wins over `allow`.
+    pub deny: Vec<PeerRule>,
+}
+
+/// Ceilings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Allocations that one user may hold at once.
+    pub allocations_per_user: u32,
+    /// Permissions that one allocation may hold at once.
+    pub permissions_per_allocation: u32,
+    /// Channels that one allocation may hold at once: at most 4096, there are no more numbers.
+    pub channels_per_allocation: u32,
+    /// TCP connections that one client address (IPv6: /56) may hold at once.
+    pub streams_per_address: u32,
+    /// The longest lifetime an allocation is granted at a time: 10 minutes to 24 hours.
+    pub max_lifetime: Duration,
+    /// How long allocations live on after SIGTERM: up to 24 hours.
+    pub drain: Duration,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Listeners; none switches the server off.
+    pub listen: Vec<SocketAddr>,
+    /// Origins allowed beside the page's own, in lower case, without a trailing slash.
+    pub origins: Vec<String>,
+    /// Which signaling rooms there are.
+    pub rooms: Rooms,
+    /// The name put into `turn:` URLs; empty: the host of the request.
+    pub host: String,
+    /// True: `iceServers` for anybody.
+    pub open: bool,
+    /// Lifetime of the credentials handed out: 1 second to 48 hours.
+    pub ttl: Duration,
+}
+
+/// Signaling rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rooms {
+    /// No signaling.
+    Off,
+    /// Rooms whose names cannot be guessed.
+    Named,
+    /// Rooms of any name, for trials.
+    Open,
+}
+
+/// The operator's listener: `/healthz`, `/readyz`, `/metrics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Listeners; none switches the server off.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// A level, or `tracing` filter directives.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the settings came from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The configuration file, if one was read.
+    pub file: Option<PathBuf>,
+    /// True when there is neither a file nor a user nor a secret from anywhere: the server makes itself a
+    /// secret for the trial. Flags and environment may have changed other keys all the same.
+    pub zero: bool,
+    /// For each key (`"relay.ports"`) that is not at its default: what set it.
+    pub places: BTreeMap<&'static str, Place>,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str("built-in defaults"),
+        }
+    }
+}

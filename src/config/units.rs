@@ -1,0 +1,243 @@
+//! Small texts with a form: durations, names, origins, log levels.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use precis_core::profile::PrecisFastInvocation;
+use precis_profiles::OpaqueString;
+
+use super::problem::did_you_mean;
+
+/// A problem before it has a place: message and cure.
+pub(crate) type Why = (String, String);
+
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// Reads `"10m"`, `"1h30m"`, `"500ms"`. A bare number is refused: nobody remembers its unit.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest.get(..digits)?.parse().ok()?;
+        let tail = rest.get(digits..)?;
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let unit = tail.get(..end)?.trim();
+        let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        total = total.checked_add(number.checked_mul(*millis)?)?;
+        rest = tail.get(end..)?;
+    }
+    Some(Duration::from_millis(total))
+}
+
+/// Shows a duration in the largest unit that holds it exactly.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    UNITS
+        .iter()
+        .rev()
+        .find(|(name, unit)| *name != "d" && millis.is_multiple_of(u128::from(*unit)))
+        .map_or_else(|| format!("{millis}ms"), |(name, unit)| format!("{}{name}", millis / u128::from(*unit)))
+}
+
+/// What to write instead of `text`, which is no address with a port.
+pub(crate) fn socket_address_cure(text: &str, port: u16) -> String {
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return match address {
+            IpAddr::V4(v4) => format!("add the port: \"{v4}:{port}\""),
+            IpAddr::V6(v6) => format!("brackets around the address, then the port: \"[{v6}]:{port}\""),
+        };
+    }
+    match text.rsplit_once(':') {
+        Some(("" | "*", given)) if given.parse::<u16>().is_ok() => {
+            format!("write \"0.0.0.0:{given}\" for IPv4, \"[::]:{given}\" for IPv6, or both")
+        }
+        Some((host, given)) if given.parse::<u16>().is_err() && host.parse::<IpAddr>().is_ok() => {
+            format!("a port is a number up to 65535: \"{host}:{port}\"")
+        }
+        _ if text.parse::<u16>().is_ok() => {
+            format!("write \"0.0.0.0:{text}\" for IPv4, \"[::]:{text}\" for IPv6, or both")
+        }
+        _ => format!("write an address and a port, not a name: \"0.0.0.0:{port}\" or \"[::]:{port}\""),
+    }
+}
+
+/// A realm that fits into REALM (RFC 8489 §14.9) and into a quoted string.
+pub(crate) fn realm(text: &str) -> Result<String, Why> {
+    let why = if text.is_empty() {
+        "`realm` is empty".to_owned()
+    } else if text.len() > 763 {
+        format!("`realm` has {} bytes; REALM holds 763", text.len())
+    } else if text.chars().count() > 127 {
+        format!("`realm` has {} characters; RFC 8489 §14.9 wants fewer than 128", text.chars().count())
+    } else if text.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
+        "`realm` has a quote, a backslash or a control character".to_owned()
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err((why, "write a short name, such as \"relais\" or your domain".to_owned()))
+}
+
+/// The one character between expiry and user.
+pub(crate) fn separator(text: &str) -> Result<char, Why> {
+    let mut characters = text.chars();
+    match (characters.next(), characters.next()) {
+        (Some(c), None) if c.is_ascii_punctuation() => Ok(c),
+        _ => Err((
+            format!("`{text}` is not one punctuation character"),
+            "write \":\", unless the service that signs credentials uses another".to_owned(),
+        )),
+    }
+}
+
+/// A user name as RFC 8489 §14.3 has it.
+pub(crate) fn user_name(text: &str) -> Result<String, Why> {
+    if text.len() > 508 {
+        return Err((
+            format!("the user name has {} bytes; USERNAME holds 508", text.len()),
+            "shorten it".to_owned(),
+        ));
+    }
+    opaque(text, "the user name")
+}
+
+/// A text that the OpaqueString profile (RFC 8265 §4.2) takes, or nobody could log in with it.
+pub(crate) fn opaque(text: &str, what: &str) -> Result<String, Why> {
+    if text.is_empty() {
+        return Err((format!("{what} is empty"), "write one, or remove the entry".to_owned()));
+    }
+    match OpaqueString::enforce(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err((
+            format!("{what} has a character that RFC 8265 does not allow"),
+            "remove control and unassigned characters".to_owned(),
+        )),
+    }
+}
+
+/// An origin as a browser sends it.
+pub(crate) fn origin(text: &str) -> Result<String, Why> {
+    let lower = text.to_ascii_lowercase();
+    let host = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
+    match host {
+        Some(host) if host.trim_end_matches('/') != host => Err((
+            format!("`{text}` ends with a slash, which no browser sends in Origin"),
+            format!("write \"{}\"", text.trim_end_matches('/')),
+        )),
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ' ']) => Ok(lower),
+        _ => Err((
+            format!("`{text}` is not an origin"),
+            "write scheme and host as the browser sends them: \"https://app.example.org\"; to serve anybody, \
+             set `open = true` instead"
+                .to_owned(),
+        )),
+    }
+}
+
+/// The host for URLs: a name or an address, nothing else. Empty is allowed.
+pub(crate) fn host(text: &str) -> Result<String, Why> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if bare.parse::<IpAddr>().is_ok() {
+        return Ok(bare.to_owned());
+    }
+    if text.len() <= 253 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)) {
+        return Ok(text.to_owned());
+    }
+    Err((
+        format!("`{text}` is not a host name or an address"),
+        "write it without scheme, port and path: \"turn.example.org\"".to_owned(),
+    ))
+}
+
+/// A level, or filter directives such as `info,relais::net=debug`.
+pub(crate) fn level(text: &str) -> Result<String, Why> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_ascii_lowercase();
+        if !LEVELS.contains(&level.as_str()) {
+            let cure = match did_you_mean(&level, LEVELS) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!(
+                    "write one of {}, or directives such as \"info,relais::net=debug\"",
+                    LEVELS.join(", ")
+                ),
+            };
+            return Err((format!("`{level}` is not a log level"), cure));
+        }
+    }
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => {
+            Err((format!("`{text}` is not a log filter: {error}"), "write for example \"info\"".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_and_may_be_sums() {
+        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_duration("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("2d"), Some(Duration::from_secs(172_800)));
+        for bad in
+            ["", "10", "m", "10 minutes", "1.5h", "-1s", "99999999999999999999s", "999999999999999999d"]
+        {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+        for text in ["500ms", "90s", "10m", "48h", "0s"] {
+            assert_eq!(parse_duration(text).map(show_duration).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_half_address_gets_its_other_half() {
+        assert_eq!(socket_address_cure("0.0.0.0", 3478), "add the port: \"0.0.0.0:3478\"");
+        assert!(socket_address_cure("::", 3478).contains("\"[::]:3478\""));
+        assert!(socket_address_cure(":3479", 3478).contains("\"0.0.0.0:3479\""));
+        assert!(socket_address_cure("3479", 3478).contains("\"[::]:3479\""));
+        assert!(socket_address_cure("0.0.0.0:70000", 3478).contains("up to 65535"));
+        assert!(socket_address_cure("localhost:3478", 3478).contains("not a name"));
+    }
+
+    #[test]
+    fn realm_names_and_hosts_keep_their_bounds() {
+        assert!(realm("relais").is_ok());
+        assert!(realm("").is_err());
+        assert!(realm("a\"b").is_err());
+        assert!(realm("a\nb").is_err());
+        assert!(realm(&"x".repeat(128)).is_err());
+        assert!(realm(&"\u{10348}".repeat(200)).unwrap_err().0.contains("763"));
+        assert!(user_name(&"x".repeat(509)).is_err());
+        assert!(user_name("a\u{7}b").is_err());
+        assert!(opaque("", "the password").is_err());
+        assert_eq!(host("[2001:db8::1]").unwrap(), "2001:db8::1");
+        assert!(host("https://turn.example.org").is_err());
+        assert!(host("turn.example.org:3478").is_err());
+        assert!(host("").is_ok());
+        assert_eq!(separator("|").unwrap(), '|');
+        assert!(separator("::").is_err());
+        assert!(separator("1").is_err());
+    }
+
+    #[test]
+    fn origins_and_levels_are_held_to_their_form() {
+        assert_eq!(origin("https://App.example.org:8443").unwrap(), "https://app.example.org:8443");
+        assert!(origin("https://app.example.org/").unwrap_err().1.contains("\"https://app.example.org\""));
+        assert!(origin("app.example.org").is_err());
+        assert!(origin("*").is_err());
+        assert!(level("info").is_ok());
+        assert!(level("info,relais::net=debug").is_ok());
+        assert!(level("inf").unwrap_err().1.contains("\"info\""));
+        assert!(level("verbose").is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! Connections: how many, from where, and for how long.
+
+use super::Limits;
+use super::admission::Prefix;
+use super::caller::Remote;
+use axum::Router;
+use axum::http::Request;
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long after the stop, or the end of its lifetime, a connection has for the request in hand.
+const LAST_REQUEST: Duration = Duration::from_secs(2);
+
+/// One request's head. The largest honest one is a browser's with cookies of its own for localhost.
+const MAX_HEAD: usize = 16 << 10;
+
+/// Refused clients that are given time to read why.
+const MAX_REFUSED: usize = 64;
+
+/// Accepts from all listeners until `shutdown`; returns when the last connection is closed.
+pub(super) async fn run(
+    router: Router,
+    listeners: Vec<TcpListener>,
+    limits: Limits,
+    shutdown: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    let mut per_address = BTreeMap::<Prefix, usize>::new();
+    let mut refused = JoinSet::new();
+    let mut first = 0;
+    let stop = stopped(shutdown.clone());
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if let Ok(prefix) = ended {
+                    forget(&mut per_address, prefix);
+                }
+                continue;
+            }
+            accepted = any(&listeners, &mut first) => accepted,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !is_transient(&error) {
+                    tracing::warn!(%error, "HTTP cannot accept a connection; trying again in 100 ms");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                continue;
+            }
+        };
+        let prefix = Prefix::of(remote.ip());
+        let same = per_address.get(&prefix).copied().unwrap_or(0);
+        if connections.len() >= limits.connections {
+            refuse(&mut refused, stream, "503 Service Unavailable");
+            continue;
+        }
+        if !prefix.is_loopback() && same >= limits.connections_per_address {
+            refuse(&mut refused, stream, "429 Too Many Requests");
+            continue;
+        }
+        per_address.insert(prefix, same + 1);
+        let service = Connection { inner: TowerToHyperService::new(router.clone()), remote };
+        let shutdown = shutdown.clone();
+        connections.spawn(async move {
+            let _ = stream.set_nodelay(true);
+            // A panic in one conversation is reported by the hook; the address must still be forgotten.
+            let conversation = AssertUnwindSafe(converse(stream, service, limits, shutdown));
+            let _ = conversation.catch_unwind().await;
+            prefix
+        });
+    }
+    drop(listeners);
+    drop(router);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Resolves when the switch is thrown or its owner is gone.
+pub(super) async fn stopped(mut shutdown: watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Speaks HTTP/1.1 until the other side, a deadline or the stop ends it. A WebSocket leaves this behind.
+async fn converse(stream: TcpStream, service: Connection, limits: Limits, shutdown: watch::Receiver<bool>) {
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_deadline)
+        .max_header_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        // How a conversation failed is the client's business: it hung up, or spoke no HTTP.
+        _ = &mut connection => return,
+        () = tokio::time::sleep(limits.connection_lifetime) => {}
+        () = stopped(shutdown) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(LAST_REQUEST, connection).await;
+}
+
+fn forget(per_address: &mut BTreeMap<Prefix, usize>, prefix: Prefix) {
+    if let Some(count) = per_address.get_mut(&prefix) {
+        *count -= 1;
+        if *count == 0 {
+            per_address.remove(&prefix);
+        }
+    }
+}
+
+/// The next connection of any listener, beginning each time with another one.
+async fn any(listeners: &[TcpListener], first: &mut usize) -> io::Result<(TcpStream, SocketAddr)> {
+    std::future::poll_fn(|context| {
+        for step in 0..listeners.len() {
+            let index = (*first + step) % listeners.len();
+            if let Some(Poll::Ready(accepted)) = listeners.get(index).map(|l| l.poll_accept(context)) {
+                *first = index + 1;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Errors of the one connection that was not to be; everything else (no descriptors, no memory) needs a pause.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// A word to a client that has to go, if the kernel takes it at once. Then its request is read to its end, or
+/// the word would be lost in a reset; only a few clients at a time get that much.
+fn refuse(refused: &mut JoinSet<()>, stream: TcpStream, status: &str) {
+    let body = r#"{"error":{"code":"too_many_connections","message":"There are too many connections.","help":"Try again in a moment."}}"#;
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
+         retry-after: 5\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = stream.try_write(answer.as_bytes());
+    while refused.try_join_next().is_some() {}
+    if refused.len() < MAX_REFUSED {
+        refused.spawn(async move {
+            let mut stream = stream;
+            let drain = async {
+                stream.shutdown().await?;
+                let mut rest = [0; 1024];
+                while stream.read(&mut rest).await? > 0 {}
+                io::Result::Ok(())
+            };
+            let _ = tokio::time::timeout(Duration::from_millis(500), drain).await;
+        });
+    }
+}
+
+/// The router, told who is at the other end.
+struct Connection {
+    inner: TowerToHyperService<Router>,
+    remote: SocketAddr,
+}
+
+impl Service<Request<Incoming>> for Connection {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(Remote(self.remote));
+        self.inner.call(request)
+    }
+}

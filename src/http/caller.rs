@@ -1,0 +1,318 @@
+//! Who is calling: from where, under which name for us, and from which page.
+
+use super::admission::Prefix;
+use super::error::Refusal;
+use super::{Options, Shared};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The other end of the connection; every request carries it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remote(pub(super) SocketAddr);
+
+/// How a page relates to this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageOrigin {
+    /// No browser's page, or one of ours: no Origin was sent.
+    None,
+    /// The Origin is the host that was asked.
+    Same,
+    /// The Origin is in the list of the configuration.
+    Listed,
+    /// Any other page, or an Origin that says nothing (`null`).
+    Foreign,
+}
+
+/// One request's caller.
+#[derive(Debug)]
+pub(super) struct Caller {
+    /// Who to count by.
+    pub(super) prefix: Prefix,
+    /// A process on this machine that speaks for itself: no proxy in front of it, no page under a name that
+    /// merely resolves to loopback behind it.
+    pub(super) is_local: bool,
+    /// The page that asks.
+    pub(super) origin: PageOrigin,
+    /// The Origin as sent, to be echoed.
+    pub(super) origin_value: Option<HeaderValue>,
+    /// The request's host, ready for a URL and without port.
+    host: String,
+}
+
+impl Caller {
+    /// The host to put into `turn:` URLs.
+    pub(super) fn turn_host(&self, options: &Options) -> String {
+        if options.host.is_empty() { self.host.clone() } else { url_host(&options.host) }
+    }
+
+    fn of(parts: &Parts, options: &Options) -> Result<Self, Refusal> {
+        let remote = parts.extensions.get::<Remote>().map(|remote| remote.0.ip().to_canonical());
+        let Some(remote) = remote else {
+            return Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "no_address",
+                "The caller is unknown.",
+            )
+            .help("Please report this as a fault of the server."));
+        };
+        let authority = authority(parts)?;
+        let host = authority.host().to_ascii_lowercase();
+        let origin_value = parts.headers.get(header::ORIGIN).cloned();
+        let origin = origin(origin_value.as_ref(), &authority, &options.origins);
+        let forwarded = is_forwarded(&parts.headers);
+        let from_loopback = remote.is_loopback();
+        let is_local = from_loopback
+            && !forwarded
+            // What speaks HTTP/1.0 today is a reverse proxy with its defaults, which names neither itself
+            // nor its client.
+            && parts.version >= Version::HTTP_11
+            && is_loopback_host(&host)
+            && origin != PageOrigin::Foreign
+            && !is_cross_site(&parts.headers);
+        let counted = if from_loopback { forwarded_for(&parts.headers).unwrap_or(remote) } else { remote };
+        let is_known = is_loopback_host(&host) || names_us(&host, options);
+        if from_loopback && !forwarded && !is_known && is_browser(&parts.headers) {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "host_not_known",
+                "This name is not one that the server goes by, though it leads to this machine's loopback.",
+            )
+            .help(
+                "Ask for localhost or 127.0.0.1. Behind a reverse proxy: let it send X-Forwarded-For and the \
+                 Host that its client sent, or write that name into http.host.",
+            ));
+        }
+        Ok(Self { prefix: Prefix::of(counted), is_local, origin, origin_value, host })
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        Self::of(parts, &shared.options)
+    }
+}
+
+fn authority(parts: &Parts) -> Result<Authority, Refusal> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        _ => None,
+    };
+    let authority: Option<Authority> = host.and_then(|host| host.parse().ok());
+    let is_good = |authority: &Authority| {
+        let has_port = authority.as_str().len() != authority.host().len();
+        !authority.as_str().contains('@')
+            && is_host(authority.host())
+            && (!has_port || authority.port_u16().is_some())
+    };
+    authority.filter(is_good).ok_or_else(|| {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "bad_host",
+            "The header Host is missing, doubled or no host name.",
+        )
+        .help("Send the name or address that the URL has.")
+    })
+}
+
+/// Whether `host` is a DNS name, an IPv4 address or an IPv6 address in brackets.
+fn is_host(host: &str) -> bool {
+    if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return v6.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+/// An IPv6 address gets the brackets that a URL needs.
+fn url_host(host: &str) -> String {
+    if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn is_loopback_host(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let name = bare.strip_suffix('.').unwrap_or(bare);
+    // RFC 6761 §6.3: every name under localhost is loopback, and browsers do not ask DNS for it.
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// Whether the operator has written this name down.
+fn names_us(host: &str, options: &Options) -> bool {
+    url_host(&options.host).eq_ignore_ascii_case(host)
+        || options.origins.iter().any(|origin| {
+            let authority = origin.split_once("://").and_then(|(_, rest)| rest.parse::<Authority>().ok());
+            authority.is_some_and(|authority| authority.host().eq_ignore_ascii_case(host))
+        })
+}
+
+/// Only browsers can be led here by a name that changes its address, and they always say one of these.
+fn is_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
+        || headers.contains_key("sec-fetch-site")
+        || headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
+}
+
+/// A page elsewhere made the browser ask, without that page's Origin (as an image or a script, say).
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    site.is_some_and(|site| {
+        site != b"same-origin" && site != b"none" && !headers.contains_key(header::ORIGIN)
+    })
+}
+
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        let name = name.as_str();
+        name.starts_with("x-forwarded")
+            || name.starts_with("cf-")
+            || matches!(name, "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "true-client-ip")
+            || matches!(name, "x-original-forwarded-for" | "x-envoy-external-address" | "x-cluster-client-ip")
+    })
+}
+
+/// The last address is the one that the proxy on this machine has added itself; any before it are hearsay.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    last.rsplit(',').next()?.trim().parse().ok()
+}
+
+fn origin(value: Option<&HeaderValue>, asked: &Authority, listed: &[String]) -> PageOrigin {
+    let Some(value) = value else { return PageOrigin::None };
+    let Ok(text) = value.to_str() else { return PageOrigin::Foreign };
+    if is_same(text, asked) {
+        PageOrigin::Same
+    } else if listed.iter().any(|listed| listed == text) {
+        PageOrigin::Listed
+    } else {
+        PageOrigin::Foreign
+    }
+}
+
+/// Whether an Origin names the host and port that were asked. The scheme is not known here: TLS may end at a
+/// proxy.
+fn is_same(origin: &str, asked: &Authority) -> bool {
+    let (page, default) = if let Some(rest) = origin.strip_prefix("https://") {
+        (rest, 443)
+    } else if let Some(rest) = origin.strip_prefix("http://") {
+        (rest, 80)
+    } else {
+        return false;
+    };
+    page.parse::<Authority>().is_ok_and(|page| {
+        !page.as_str().contains('@')
+            && page.host().eq_ignore_ascii_case(asked.host())
+            && page.port_u16().unwrap_or(default) == asked.port_u16().unwrap_or(default)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(from: &str, headers: &[(&str, &str)], options: &Options) -> Result<Caller, Refusal> {
+        let mut request = axum::http::Request::builder().uri("/v1/ice-servers");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        parts.extensions.insert(Remote(SocketAddr::new(from.parse().unwrap(), 5000)));
+        Caller::of(&parts, options)
+    }
+
+    #[test]
+    fn only_a_process_on_this_machine_that_speaks_for_itself_is_local() {
+        let options = Options::default();
+        let local =
+            |from, headers: &[(&str, &str)]| caller(from, headers, &options).is_ok_and(|c| c.is_local);
+        for host in ["localhost", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:80", "app.localhost"] {
+            assert!(local("127.0.0.1", &[("host", host)]), "{host}");
+        }
+        assert!(local("::1", &[("host", "localhost")]));
+        assert!(local("::ffff:127.0.0.1", &[("host", "localhost")]));
+        assert!(local("127.0.0.1", &[("host", "localhost:80"), ("origin", "http://localhost")]));
+        assert!(!local("192.0.2.1", &[("host", "localhost")]));
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.1"] {
+            assert!(!local("127.0.0.1", &[("host", host)]), "{host}");
+        }
+        for header in ["x-forwarded-for", "forwarded", "x-real-ip", "via", "x-forwarded-proto", "cf-ray"] {
+            assert!(!local("127.0.0.1", &[("host", "localhost"), (header, "127.0.0.1")]), "{header}");
+        }
+        for origin in ["null", "http://evil.example", "http://localhost:1", "https://localhost:80"] {
+            assert!(!local("127.0.0.1", &[("host", "localhost:8080"), ("origin", origin)]), "{origin}");
+        }
+        assert!(!local("127.0.0.1", &[("host", "localhost"), ("sec-fetch-site", "cross-site")]));
+    }
+
+    #[test]
+    fn a_name_that_leads_to_loopback_is_refused_to_browsers_unless_written_down() {
+        let rebound = [("host", "evil.example:8080"), ("origin", "http://evil.example:8080")];
+        assert!(caller("127.0.0.1", &rebound, &Options::default()).is_err());
+        let named = Options { host: "evil.example".into(), ..Options::default() };
+        assert!(!caller("127.0.0.1", &rebound, &named).unwrap().is_local);
+    }
+
+    #[test]
+    fn the_proxy_on_this_machine_says_who_called_it() {
+        let headers = [("host", "relay.example"), ("x-forwarded-for", "203.0.113.9, 198.51.100.7")];
+        let found = caller("127.0.0.1", &headers, &Options::default()).unwrap();
+        assert_eq!(found.prefix, Prefix::of("198.51.100.7".parse().unwrap()));
+        let found = caller("192.0.2.1", &headers, &Options::default()).unwrap();
+        assert_eq!(
+            found.prefix,
+            Prefix::of("192.0.2.1".parse().unwrap()),
+            "anybody else may say what they like"
+        );
+    }
+
+    #[test]
+    fn hosts() {
+        for good in ["a", "relay.example", "relay.example.", "192.0.2.1", "[2001:db8::1]", "my_host"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "a..b", "-a", "a b", "a?b", "a/b", "[::1", "[x]", "a\"b", "ü"] {
+            assert!(!is_host(bad), "{bad}");
+        }
+        for bad in ["a@b", "a:b:c", "", "x y", "host:99999"] {
+            let refused = caller("192.0.2.1", &[("host", bad)], &Options::default());
+            assert!(refused.is_err(), "{bad}: {refused:?}");
+        }
+        assert!(caller("192.0.2.1", &[("host", "a"), ("host", "b")], &Options::default()).is_err());
+        assert!(caller("192.0.2.1", &[], &Options::default()).is_err());
+    }
+
+    #[test]
+    fn origins_are_the_same_with_and_without_their_default_port() {
+        let same = |origin, host: &str| is_same(origin, &host.parse().unwrap());
+        assert!(same("https://relay.example", "relay.example"));
+        assert!(same("https://relay.example", "relay.example:443"));
+        assert!(same("http://relay.example:8080", "Relay.example:8080"));
+        assert!(!same("http://relay.example", "relay.example:8080"));
+        assert!(!same("https://relay.example.evil", "relay.example"));
+        assert!(!same("https://relay.example@evil", "relay.example"));
+        assert!(!same("ftp://relay.example", "relay.example"));
+        assert!(!same("null", "null"));
+    }
+
+    #[test]
+    fn the_configured_host_wins_and_gets_its_brackets() {
+        let headers = [("host", "relay.example:8080")];
+        let found = caller("192.0.2.1", &headers, &Options::default()).unwrap();
+        assert_eq!(found.turn_host(&Options::default()), "relay.example");
+        let fixed = Options { host: "2001:db8::1".into(), ..Options::default() };
+        assert_eq!(found.turn_host(&fixed), "[2001:db8::1]");
+    }
+}

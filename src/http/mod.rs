@@ -1,0 +1,243 @@
+//! The HTTP side: `iceServers` for browsers, rooms in which they find each other, a page to try both, health
+//! and metrics. Nothing here touches a media packet.
+
+mod accept;
+mod admin;
+mod admission;
+mod caller;
+mod dialect;
+mod error;
+mod ice;
+mod page;
+mod rooms;
+mod signaling;
+
+use crate::observe::StatsSource;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::{get, post};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use error::Refusal;
+
+/// Who may use the signaling rooms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rooms {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Whoever knows a room's name, which must be too long to guess (128 random bits).
+    Named,
+    /// Everybody, under any name, and without one in the default room.
+    Open,
+}
+
+/// What an operator decides about the public HTTP server.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where it listens; `serve` gets the open listeners, this is for messages.
+    pub listen: Vec<SocketAddr>,
+    /// Origins (`https://app.example`) that may ask besides the same origin; compared exactly.
+    pub origins: Vec<String>,
+    /// Who may use the rooms.
+    pub rooms: Rooms,
+    /// The name put into `turn:` URLs. Empty: the host of the request.
+    pub host: String,
+    /// Whether anybody gets `iceServers`, rate limited.
+    pub open: bool,
+    /// Bounds on what clients may take up.
+    pub limits: Limits,
+}
+
+/// Bounds on what clients may take up. Not for operators: the defaults hold what the server promises, and
+/// tests make them small enough to reach.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once, WebSockets not counted.
+    pub connections: usize,
+    /// Connections at once from one address (/32 or /64), loopback excepted: a reverse proxy calls from there.
+    pub connections_per_address: usize,
+    /// How long a request's head may take, and a connection may wait for the next request.
+    pub header_deadline: Duration,
+    /// How long one connection may live before it has to be opened anew, WebSockets not counted.
+    pub connection_lifetime: Duration,
+    /// Rooms at once.
+    pub rooms: usize,
+    /// WebSockets at once.
+    pub sockets: usize,
+    /// WebSockets at once from one address (/32 or /64), loopback excepted.
+    pub sockets_per_address: usize,
+    /// Members of one room.
+    pub members: usize,
+    /// How long a new WebSocket may wait with its `join`.
+    pub join_deadline: Duration,
+    /// How often the server pings.
+    pub ping: Duration,
+    /// How long a WebSocket may be silent; answers to pings are sound.
+    pub idle: Duration,
+    /// How long one message may take to be written before its reader counts as gone.
+    pub write_deadline: Duration,
+    /// Messages of one sender that pass at once; after that `messages_per_second`.
+    pub message_burst: u32,
+    /// Messages a second, kept by delay.
+    pub messages_per_second: u32,
+    /// Bytes of one sender that pass at once; after that `bytes_per_second`.
+    pub byte_burst: u32,
+    /// Bytes a second, kept by delay.
+    pub bytes_per_second: u32,
+    /// How long a sender may be over its rate without a pause before it is closed.
+    pub throttled: Duration,
+    /// Messages waiting for one reader.
+    pub queue_messages: usize,
+    /// Bytes waiting for one reader.
+    pub queue_bytes: usize,
+    /// Bytes waiting for all readers together, before those are closed who hold more than their share.
+    pub queued_bytes: usize,
+    /// Grants of `iceServers` that one address (/32 or /64) gets at once.
+    pub grant_burst: u32,
+    /// Grants a second after that.
+    pub grants_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_address: 64,
+            header_deadline: Duration::from_secs(10),
+            connection_lifetime: Duration::from_secs(120),
+            rooms: 1024,
+            sockets: 4096,
+            sockets_per_address: 256,
+            members: 16,
+            join_deadline: Duration::from_secs(10),
+            ping: Duration::from_secs(20),
+            idle: Duration::from_secs(60),
+            write_deadline: Duration::from_secs(10),
+            message_burst: 128,
+            messages_per_second: 20,
+            byte_burst: 1 << 20,
+            bytes_per_second: 128 << 10,
+            throttled: Duration::from_secs(120),
+            queue_messages: 256,
+            queue_bytes: 1 << 20,
+            queued_bytes: 64 << 20,
+            grant_burst: 20,
+            grants_per_second: 1,
+        }
+    }
+}
+
+/// The longest signaling message in bytes.
+pub const MAX_MESSAGE: usize = 64 << 10;
+
+/// The longest request body. No route reads one, so this only spares clients a surprise.
+const MAX_BODY: usize = 64 << 10;
+
+/// Gives out `iceServers`.
+pub trait IceSource: Send + Sync + 'static {
+    /// The value of `RTCConfiguration.iceServers`: an array. `host` is ready for a URL: a name, an IPv4 address
+    /// or an IPv6 address in brackets, without port. `user` (letters, digits, `.`, `-`, `_`) is what quotas
+    /// should count by: one value for each member of a room, and for each address elsewhere.
+    fn grant(&self, host: &str, user: &str) -> serde_json::Value;
+}
+
+/// What all requests share.
+struct Shared {
+    options: Options,
+    ice: Arc<dyn IceSource>,
+    admission: admission::Admission,
+    rooms: rooms::Door,
+    shutdown: watch::Receiver<bool>,
+}
+
+type SharedState = State<Arc<Shared>>;
+
+/// Serves the page, the API and the rooms until `shutdown` says true or its sender is gone; then closes the
+/// rooms' sockets, lets running requests end (two seconds at most) and returns. `ready` turns true when the
+/// relay's own sockets are open.
+pub async fn serve(
+    options: Options,
+    ice: Arc<dyn IceSource>,
+    stats: Arc<dyn StatsSource>,
+    ready: watch::Receiver<bool>,
+    listeners: Vec<TcpListener>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let limits = options.limits;
+    let (rooms, keeper) = rooms::open(limits);
+    let shared = Arc::new(Shared {
+        admission: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
+        options,
+        ice,
+        rooms,
+        shutdown: shutdown.clone(),
+    });
+    let router = Router::new()
+        .route("/", get(page::index))
+        .route("/app.js", get(page::script))
+        .route("/style.css", get(page::style))
+        .route("/favicon.ico", get(page::no_icon))
+        .route("/v1/ice-servers", get(ice::ice_servers).post(ice::ice_servers).options(ice::preflight))
+        .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
+        .route("/ws", get(signaling::upgrade))
+        .with_state(shared)
+        .route("/healthz", get(admin::healthz).with_state(admin::Health { stats, ready }));
+    let keeper = tokio::spawn(keeper);
+    accept::run(finish(router), listeners, limits, shutdown).await;
+    // With the last request and socket gone the doors are gone too, and the keeper ends by itself.
+    let _ = tokio::time::timeout(Duration::from_secs(2), keeper).await;
+}
+
+/// Serves `/healthz`, `/readyz` and `/metrics` until `shutdown` says true or its sender is gone.
+pub async fn serve_admin(
+    stats: Arc<dyn StatsSource>,
+    ready: watch::Receiver<bool>,
+    listeners: Vec<TcpListener>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let router = Router::new()
+        .route("/healthz", get(admin::healthz))
+        .route("/readyz", get(admin::readyz))
+        .route("/metrics", get(admin::metrics))
+        .with_state(admin::Health { stats, ready });
+    accept::run(finish(router), listeners, Limits::default(), shutdown).await;
+}
+
+/// What every answer has in common, and the answers for what is not there.
+fn finish(router: Router) -> Router {
+    router
+        .fallback(async || {
+            Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.")
+                .help("The trial page is at /, the API at /v1/ice-servers and /v1/rooms, the rooms at /ws.")
+        })
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method.")
+                .help("The header Allow names the methods that this address answers.")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(map_response(async |mut response: Response| {
+            let headers = response.headers_mut();
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            let cross_origin = HeaderName::from_static("cross-origin-resource-policy");
+            headers.entry(cross_origin).or_insert(HeaderValue::from_static("same-origin"));
+            response
+        }))
+}
+
+/// `bytes` random bytes in URL-safe base64. `None` when the kernel has none to give, which it says only before
+/// it is seeded at boot.
+fn random_name<const BYTES: usize>() -> Option<String> {
+    use base64::Engine as _;
+    let mut random = [0; BYTES];
+    getrandom::fill(&mut random).ok()?;
+    Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random))
+}

@@ -1,0 +1,204 @@
+//! Sockets and threads around the core: workers that each own a part of all clients.
+//!
+//! A worker is one thread with one current-thread runtime. The kernel spreads clients over the workers by their
+//! 5-tuple (SO_REUSEPORT); the worker that gets a client's Allocate opens its relay socket, and both directions stay
+//! on that thread without a lock. Data sockets sit in the worker's own epoll set, nested in one `AsyncFd`.
+
+mod addresses;
+mod clock;
+mod frame;
+mod open;
+mod ports;
+mod relays;
+mod report;
+mod stream;
+mod sys;
+mod udp;
+mod worker;
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use addresses::{
+    Error as AddressError, RelayAddress, local as local_addresses, relay as relay_addresses,
+};
+pub use clock::Clock;
+pub use open::Error as OpenError;
+pub use report::Foreign;
+
+use crate::turn::{self, Counters, Transport};
+use ports::Shared;
+use worker::{Control, Plan, Tuning};
+
+/// Messages that wait for a worker.
+const MAILBOX: usize = 64;
+/// How long a worker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the workers are to be.
+pub struct Options {
+    /// UDP listen addresses.
+    pub udp: Vec<SocketAddr>,
+    /// TCP listen addresses.
+    pub tcp: Vec<SocketAddr>,
+    /// Leave out an address whose family the machine lacks, instead of failing.
+    pub lenient: bool,
+    /// Threads.
+    pub workers: usize,
+    /// Where relay sockets are bound.
+    pub relay_addresses: Vec<RelayAddress>,
+    /// The ports they get.
+    pub ports: RangeInclusive<u16>,
+    /// Settings of the core.
+    pub turn: turn::Settings,
+    /// Allocations that one user may hold.
+    pub allocations_per_user: u32,
+    /// Streams without an allocation that one address may hold.
+    pub streams_per_address: u32,
+    /// Random bytes for hash tables and ports.
+    pub seed: [u64; 4],
+}
+
+/// Why the workers could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener could not be opened.
+    Open(OpenError),
+    /// No thread could be started.
+    Thread(std::io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The running workers.
+pub struct Workers {
+    mailboxes: Vec<mpsc::Sender<Control>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    bound: Vec<(Transport, SocketAddr)>,
+}
+
+impl Workers {
+    /// Opens all sockets, then starts all threads.
+    ///
+    /// # Errors
+    /// When a listener cannot be opened; nothing is left half started.
+    pub fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
+        let Options { udp, tcp, lenient, workers, seed, .. } = options;
+        let descriptors = sys::raise_descriptor_limit();
+        tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
+        let groups = open::listeners(&udp, &tcp, workers.max(1), lenient).map_err(StartError::Open)?;
+        let mut bound = Vec::new();
+        if let Some(group) = groups.first() {
+            bound.extend(group.udp.iter().map(|listener| (Transport::Udp, listener.address)));
+            let tcp = group.tcp.iter().filter_map(|listener| listener.local_addr().ok());
+            bound.extend(tcp.map(|address| (Transport::Tcp, address)));
+        }
+        let shared = Arc::new(Shared::new(options.relay_addresses, &options.ports, seed[1]));
+        let tuning = Tuning {
+            turn: options.turn,
+            allocations_per_user: options.allocations_per_user,
+            streams_per_address: options.streams_per_address,
+        };
+        let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound };
+        for (index, sockets) in (0u64..).zip(groups) {
+            let seed =
+                seed.map(|word| word.rotate_left(7).wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+            let plan = Plan { sockets, tuning: tuning.clone(), shared: Arc::clone(&shared), clock, seed };
+            let (sender, receiver) = mpsc::channel(MAILBOX);
+            let thread = std::thread::Builder::new()
+                .name(format!("relais-{index}"))
+                .spawn(move || worker::run(plan, receiver))
+                .map_err(StartError::Thread)?;
+            started.mailboxes.push(sender);
+            started.threads.push(thread);
+        }
+        Ok(started)
+    }
+
+    /// The addresses that clients can send to.
+    pub fn bound(&self) -> &[(Transport, SocketAddr)] {
+        &self.bound
+    }
+
+    /// How to ask the workers from other threads.
+    pub fn handle(&self) -> Handle {
+        Handle { mailboxes: self.mailboxes.clone() }
+    }
+
+    /// Ends all allocations and waits for the threads.
+    pub async fn stop(self) {
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.send(Control::Stop).await;
+        }
+        let threads = self.threads;
+        // A thread that panicked beyond repair has said so.
+        let _ = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        })
+        .await;
+    }
+}
+
+/// Speaks with all workers.
+#[derive(Clone)]
+pub struct Handle {
+    mailboxes: Vec<mpsc::Sender<Control>>,
+}
+
+impl Handle {
+    /// What each worker has counted. `None`: one of them did not answer within a second.
+    pub async fn counters(&self) -> Option<Vec<Counters>> {
+        let ask = async {
+            let mut answers = Vec::new();
+            for mailbox in &self.mailboxes {
+                let (sender, receiver) = oneshot::channel();
+                mailbox.send(Control::Counters(sender)).await.ok()?;
+                answers.push(receiver);
+            }
+            let mut all = Vec::new();
+            for answer in answers {
+                all.push(answer.await.ok()?);
+            }
+            Some(all)
+        };
+        tokio::time::timeout(PATIENCE, ask).await.ok().flatten()
+    }
+
+    /// Gives all workers new settings.
+    pub async fn configure(&self, turn: turn::Settings, allocations_per_user: u32, streams_per_address: u32) {
+        let tuning = Tuning { turn, allocations_per_user, streams_per_address };
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.send(Control::Configure(Box::new(tuning.clone()))).await;
+        }
+    }
+
+    /// No more allocations from now on.
+    pub async fn drain(&self) {
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.send(Control::Drain).await;
+        }
+    }
+
+    /// How many allocations live.
+    pub async fn allocations(&self) -> Option<u64> {
+        let all = self.counters().await?;
+        Some(
+            all.iter().flat_map(|counters| &counters.by_transport).map(|counters| counters.allocations).sum(),
+        )
+    }
+}

@@ -1,0 +1,166 @@
+//! Opening the sockets that clients send to: all of them, or none and a clear word.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd as _;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::sys;
+use super::udp::UdpListener;
+use super::worker::Sockets;
+use crate::turn::Transport;
+
+/// What is asked for as receive buffer of each UDP listener; it covers the moments when a worker is not scheduled.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Why a listener could not be opened.
+#[derive(Debug)]
+pub struct Error {
+    transport: Transport,
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { transport, address, cause } = self;
+        let (transport, port) = (transport.name(), address.port());
+        write!(f, "cannot listen on {transport} {address}: ")?;
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => {
+                let flag = if transport == "udp" { 'u' } else { 't' };
+                write!(
+                    f,
+                    "the port is in use; `ss -ln{flag}p 'sport = :{port}'` shows by whom. \
+                     Stop that program, or set listen.{transport} to another port"
+                )
+            }
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "no permission for a port below 1024. Give the program CAP_NET_BIND_SERVICE (the systemd unit does; by hand: \
+                 `setcap cap_net_bind_service=+ep` on the binary), or set listen.{transport} to a port from 1024 on"
+            ),
+            io::ErrorKind::AddrNotAvailable => write!(
+                f,
+                "{} is not an address of this machine (`ip address` lists them). Set listen.{transport} to one of them, \
+                 or to 0.0.0.0 or [::] for all",
+                address.ip()
+            ),
+            _ => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Error {
+    /// Whether the machine merely lacks the address family.
+    fn is_missing_family(&self) -> bool {
+        matches!(self.cause.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+    }
+}
+
+/// Opens the listeners of `workers` workers, each with a socket of its own on every address. With `lenient`, an
+/// address whose family this machine does not have is left out. Addresses with port 0 get a free one.
+///
+/// # Errors
+/// The first listener that cannot be opened; what was opened before is closed again.
+pub(super) fn listeners(
+    udp: &[SocketAddr],
+    tcp: &[SocketAddr],
+    workers: usize,
+    lenient: bool,
+) -> Result<Vec<Sockets>, Error> {
+    let mut groups: Vec<Sockets> =
+        (0..workers).map(|_| Sockets { udp: Vec::new(), tcp: Vec::new() }).collect();
+    let wanted = udp
+        .iter()
+        .map(|address| (Transport::Udp, *address))
+        .chain(tcp.iter().map(|address| (Transport::Tcp, *address)));
+    for (transport, address) in wanted {
+        let opened =
+            open_group(transport, address, &mut groups).map_err(|cause| Error { transport, address, cause });
+        match opened {
+            Err(error) if lenient && error.is_missing_family() => {
+                tracing::warn!(target: "relais::net", %address, "this machine has no such address family; left out");
+            }
+            other => other?,
+        }
+    }
+    Ok(groups)
+}
+
+fn open_group(transport: Transport, address: SocketAddr, groups: &mut [Sockets]) -> io::Result<()> {
+    // Members of a reuse-port group do not see each other as a conflict, another instance of this program included.
+    // A socket outside the group does, so one is bound first, for a moment.
+    let probe = new_socket(transport, address, false)?;
+    let address = local_address(&probe)?;
+    drop(probe);
+    for group in groups {
+        let socket = new_socket(transport, address, true)?;
+        match transport {
+            Transport::Udp => group.udp.push(UdpListener { socket: UdpSocket::from(socket), address }),
+            Transport::Tcp => group.tcp.push(TcpListener::from(socket)),
+        }
+    }
+    Ok(())
+}
+
+fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let (kind, protocol) = match transport {
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+    };
+    let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if member {
+        socket.set_reuse_port(true)?;
+    }
+    match transport {
+        Transport::Udp => {
+            sys::allow_fragmentation(socket.as_fd(), address.is_ipv6())?;
+            if address.ip().is_unspecified() {
+                sys::tell_local_address(socket.as_fd(), address.is_ipv6())?;
+            }
+            if member {
+                enlarge_buffer(&socket);
+            }
+            socket.bind(&address.into())?;
+        }
+        Transport::Tcp => {
+            // Old connections in TIME_WAIT do not keep the server from starting again.
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+        }
+    }
+    Ok(socket)
+}
+
+fn enlarge_buffer(socket: &Socket) {
+    let wanted = i32::try_from(RECEIVE_BUFFER).unwrap_or(i32::MAX);
+    if sys::force_receive_buffer(socket.as_fd(), wanted).is_err() {
+        // Whatever the system grants is read back below.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+    let granted = socket.recv_buffer_size().unwrap_or(0);
+    if granted < RECEIVE_BUFFER {
+        tracing::debug!(
+            target: "relais::net",
+            granted,
+            wanted = RECEIVE_BUFFER,
+            "net.core.rmem_max keeps the receive buffer small; bursts may be lost while the machine is busy"
+        );
+    }
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}

@@ -1,0 +1,250 @@
+//! What all workers share: the free relay ports, the live relayed addresses, the quotas, and the number of streams
+//! of each address. Locks are taken when an allocation or a stream begins or ends, never for a packet; whether a
+//! relayed address is live is asked without a lock.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
+#[expect(clippy::disallowed_types, reason = "ports, quotas and stream counts belong to all workers")]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::RelayAddress;
+use crate::wire::AddressFamily;
+
+/// A port of one relay address, taken until it is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Port {
+    /// Which of the relay addresses.
+    pub(super) address: usize,
+    /// The port.
+    pub(super) port: u16,
+}
+
+/// State of all workers.
+pub(super) struct Shared {
+    addresses: Vec<RelayAddress>,
+    /// Whether any address is hidden by a NAT.
+    has_external: bool,
+    /// One bit for each port of each address.
+    live: Vec<Box<[AtomicU64]>>,
+    #[expect(clippy::disallowed_types, reason = "see the head of this file")]
+    books: Mutex<Books>,
+}
+
+struct Books {
+    /// Free ports of each address, in random order.
+    free: Vec<Vec<u16>>,
+    /// Allocations of each owner.
+    owners: HashMap<String, u32>,
+    /// Streams without an allocation, of each address.
+    streams: HashMap<IpAddr, u32>,
+    random: u64,
+    next_address: usize,
+}
+
+impl Shared {
+    /// All ports free. `seed` decides in which order they are given out.
+    pub(super) fn new(addresses: Vec<RelayAddress>, ports: &RangeInclusive<u16>, seed: u64) -> Self {
+        let free = addresses.iter().map(|_| ports.clone().collect()).collect();
+        #[expect(clippy::disallowed_types, reason = "see the head of this file")]
+        let books = Mutex::new(Books {
+            free,
+            owners: HashMap::new(),
+            streams: HashMap::new(),
+            random: seed | 1,
+            next_address: 0,
+        });
+        let bitmap = || std::iter::repeat_with(|| AtomicU64::new(0)).take(1 << 10).collect();
+        Self {
+            has_external: addresses.iter().any(|address| address.local != address.public),
+            live: addresses.iter().map(|_| bitmap()).collect(),
+            addresses,
+            books,
+        }
+    }
+
+    pub(super) fn addresses(&self) -> &[RelayAddress] {
+        &self.addresses
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // A worker that panicked holding the lock has left numbers, not half-made structures.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a random free port of a family.
+    pub(super) fn take_port(&self, family: AddressFamily) -> Option<Port> {
+        let mut books = self.books();
+        let count = self.addresses.len();
+        books.next_address = books.next_address.wrapping_add(1);
+        let first = books.next_address;
+        for i in 0..count {
+            let address = (first + i) % count;
+            if AddressFamily::of(&self.addresses[address].local) == family
+                && let Some(port) = books.take(address)
+            {
+                return Some(Port { address, port });
+            }
+        }
+        None
+    }
+
+    /// Marks a port as a live relayed address.
+    pub(super) fn set_live(&self, port: Port) {
+        let (word, bit) = place(port.port);
+        self.live[port.address][word].fetch_or(bit, Ordering::Relaxed);
+    }
+
+    /// Gives a port back.
+    pub(super) fn give_back(&self, port: Port) {
+        let (word, bit) = place(port.port);
+        self.live[port.address][word].fetch_and(!bit, Ordering::Relaxed);
+        self.books().free[port.address].push(port.port);
+    }
+
+    /// Whether this is a live relayed transport address, as peers see it.
+    pub(super) fn is_live(&self, peer: SocketAddr) -> bool {
+        let (word, bit) = place(peer.port());
+        self.addresses.iter().zip(&self.live).any(|(address, live)| {
+            address.public == peer.ip() && live[word].load(Ordering::Relaxed) & bit != 0
+        })
+    }
+
+    /// Counts an allocation of an owner, unless it has `max` already.
+    pub(super) fn charge(&self, owner: &str, max: u32) -> bool {
+        let mut books = self.books();
+        if let Some(count) = books.owners.get_mut(owner) {
+            if *count >= max {
+                return false;
+            }
+            *count += 1;
+        } else if max == 0 {
+            return false;
+        } else {
+            books.owners.insert(owner.to_owned(), 1);
+        }
+        true
+    }
+
+    /// Takes an allocation of an owner off its count.
+    pub(super) fn discharge(&self, owner: &str) {
+        decrement(&mut self.books().owners, owner);
+    }
+
+    /// Counts a stream that has no allocation yet, unless its address has `max` already.
+    pub(super) fn admit_stream(&self, address: IpAddr, max: u32) -> bool {
+        let mut books = self.books();
+        let count = books.streams.entry(address).or_insert(0);
+        let admitted = *count < max;
+        *count += u32::from(admitted);
+        admitted
+    }
+
+    /// Takes a stream off the count, since it has an allocation or has ended.
+    pub(super) fn release_stream(&self, address: IpAddr) {
+        decrement(&mut self.books().streams, &address);
+    }
+
+    /// Where a datagram for `peer` has to go: a public address of our own is behind the NAT, the local one is here.
+    pub(super) fn to_local(&self, peer: SocketAddr) -> SocketAddr {
+        self.map(peer, |address| (address.public, address.local))
+    }
+
+    /// What the sender of a datagram is called by clients: the other way round.
+    pub(super) fn to_public(&self, peer: SocketAddr) -> SocketAddr {
+        self.map(peer, |address| (address.local, address.public))
+    }
+
+    fn map(&self, peer: SocketAddr, pair: impl Fn(&RelayAddress) -> (IpAddr, IpAddr)) -> SocketAddr {
+        if !self.has_external {
+            return peer;
+        }
+        let found = self.addresses.iter().map(pair).find(|(from, _)| *from == peer.ip());
+        found.map_or(peer, |(_, to)| SocketAddr::new(to, peer.port()))
+    }
+}
+
+impl Books {
+    fn take(&mut self, address: usize) -> Option<u16> {
+        let free = self.free.get_mut(address)?;
+        if free.is_empty() {
+            return None;
+        }
+        // xorshift64*: ports need to be spread, and to differ from run to run.
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        let number = self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        let index = usize::try_from(number).unwrap_or(0) % free.len();
+        Some(free.swap_remove(index))
+    }
+}
+
+fn decrement<K: std::hash::Hash + Eq + std::borrow::Borrow<Q>, Q: std::hash::Hash + Eq + ?Sized>(
+    counts: &mut HashMap<K, u32>,
+    key: &Q,
+) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+fn place(port: u16) -> (usize, u64) {
+    (usize::from(port >> 6), 1 << (port & 63))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Shared {
+        let local: IpAddr = "10.0.0.5".parse().unwrap();
+        let public: IpAddr = "8.34.2.1".parse().unwrap();
+        Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 42)
+    }
+
+    #[test]
+    fn every_port_is_given_once_and_comes_back() {
+        let shared = shared();
+        let mut ports: Vec<Port> = std::iter::from_fn(|| shared.take_port(AddressFamily::Ipv4)).collect();
+        assert_eq!(shared.take_port(AddressFamily::Ipv6), None);
+        ports.sort_by_key(|port| port.port);
+        assert_eq!(ports.iter().map(|port| port.port).collect::<Vec<_>>(), [50_000, 50_001, 50_002, 50_003]);
+        shared.set_live(ports[1]);
+        let peer: SocketAddr = "8.34.2.1:50001".parse().unwrap();
+        assert!(shared.is_live(peer) && !shared.is_live("10.0.0.5:50001".parse().unwrap()));
+        shared.give_back(ports[1]);
+        assert!(!shared.is_live(peer));
+        assert_eq!(shared.take_port(AddressFamily::Ipv4), Some(ports[1]));
+    }
+
+    #[test]
+    fn quotas_count_and_forget() {
+        let shared = shared();
+        assert!(shared.charge("a", 2) && shared.charge("a", 2) && !shared.charge("a", 2));
+        assert!(shared.charge("b", 2) && !shared.charge("c", 0));
+        shared.discharge("a");
+        assert!(shared.charge("a", 2));
+        let ip: IpAddr = "8.8.8.8".parse().unwrap();
+        assert!(shared.admit_stream(ip, 1) && !shared.admit_stream(ip, 1));
+        shared.release_stream(ip);
+        assert!(shared.admit_stream(ip, 1));
+        for owner in ["a", "a", "b"] {
+            shared.discharge(owner);
+        }
+        assert!(shared.books().owners.is_empty(), "nothing is kept for those who have left");
+    }
+
+    #[test]
+    fn one_to_one_nat_is_undone_for_our_own_addresses() {
+        let shared = shared();
+        let (local, public) = ("10.0.0.5:1".parse().unwrap(), "8.34.2.1:1".parse().unwrap());
+        assert_eq!((shared.to_local(public), shared.to_public(local)), (local, public));
+        let other: SocketAddr = "8.8.8.8:1".parse().unwrap();
+        assert_eq!((shared.to_local(other), shared.to_public(other)), (other, other));
+    }
+}

@@ -1,0 +1,153 @@
+//! The relay sockets of one worker.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::ports::{Port, Shared};
+use super::sys::{self, Epoll};
+use crate::turn::{AllocationId, BindError, RelaySockets, RelayToken, RelayedTransportAddress};
+use crate::wire::AddressFamily;
+
+/// How many ports are tried when other programs hold some of the range.
+const ATTEMPTS: usize = 16;
+
+/// Tokens of relay sockets in the epoll set begin here; listeners are below.
+pub(super) const FIRST_RELAY_TOKEN: u64 = 1 << 32;
+
+struct Relay {
+    socket: UdpSocket,
+    port: Port,
+    id: AllocationId,
+    owner: Box<str>,
+}
+
+/// See the head of this file.
+pub(super) struct Relays {
+    sockets: Slab<Relay>,
+    shared: Arc<Shared>,
+    epoll: Rc<Epoll>,
+    /// The quota of an owner.
+    pub(super) allocations_per_user: u32,
+}
+
+impl Relays {
+    pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32) -> Self {
+        Self { sockets: Slab::new(), shared, epoll, allocations_per_user }
+    }
+
+    /// The socket behind a token of the core.
+    pub(super) fn socket(&self, relay: RelayToken) -> Option<BorrowedFd<'_>> {
+        self.sockets.get(relay.0 as usize).map(|relay| relay.socket.as_fd())
+    }
+
+    /// Sends one datagram that came by a stream.
+    pub(super) fn send(&self, relay: RelayToken, bytes: &[u8], to: SocketAddr) -> std::io::Result<()> {
+        let Some(relay) = self.sockets.get(relay.0 as usize) else {
+            return Err(std::io::ErrorKind::NotFound.into());
+        };
+        relay.socket.send_to(bytes, to).map(|_| ())
+    }
+
+    /// The socket behind a token of the epoll set, and whose it is.
+    pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId)> {
+        let index = usize::try_from(token - FIRST_RELAY_TOKEN).ok()?;
+        self.sockets.get(index).map(|relay| (relay.socket.as_fd(), relay.id))
+    }
+
+    fn open(
+        &mut self,
+        id: AllocationId,
+        port: Port,
+        owner: &str,
+    ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
+        let address = self.shared.addresses()[port.address];
+        let socket = open_socket(SocketAddr::new(address.local, port.port))?;
+        let entry = self.sockets.vacant_entry();
+        let Ok(index) = u32::try_from(entry.key()) else {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        };
+        self.epoll.add(socket.as_fd(), FIRST_RELAY_TOKEN + u64::from(index))?;
+        entry.insert(Relay { socket, port, id, owner: owner.into() });
+        self.shared.set_live(port);
+        let relayed = SocketAddr::new(address.public, port.port);
+        Ok((RelayToken(index), RelayedTransportAddress(relayed)))
+    }
+}
+
+impl RelaySockets for Relays {
+    fn bind(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        if !self.shared.charge(owner, self.allocations_per_user) {
+            return Err(BindError::Quota);
+        }
+        // Ports that other programs hold are set aside until a free one is found, so that none is tried twice.
+        let mut held = Vec::new();
+        let mut bound = Err(BindError::Exhausted);
+        while let Some(port) = self.shared.take_port(family) {
+            match self.open(id, port, owner) {
+                Ok(opened) => {
+                    bound = Ok(opened);
+                    break;
+                }
+                Err(error) => {
+                    held.push(port);
+                    if error.kind() != std::io::ErrorKind::AddrInUse || held.len() == ATTEMPTS {
+                        break;
+                    }
+                }
+            }
+        }
+        for port in held {
+            self.shared.give_back(port);
+        }
+        if bound.is_err() {
+            self.shared.discharge(owner);
+        }
+        bound
+    }
+
+    fn close(&mut self, relay: RelayToken, _owner: &str) {
+        if let Some(relay) = self.sockets.try_remove(relay.0 as usize) {
+            release(&self.shared, relay);
+        }
+    }
+
+    fn is_live(&self, address: SocketAddr) -> bool {
+        self.shared.is_live(address)
+    }
+}
+
+impl Drop for Relays {
+    /// A worker that ends, for whatever reason, leaves neither ports nor quotas taken.
+    fn drop(&mut self) {
+        for relay in self.sockets.drain() {
+            release(&self.shared, relay);
+        }
+    }
+}
+
+fn release(shared: &Shared, relay: Relay) {
+    drop(relay.socket);
+    shared.give_back(relay.port);
+    shared.discharge(&relay.owner);
+}
+
+/// A relay socket: it takes no part in any reuse-port group, so a port belongs to one allocation alone.
+fn open_socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    sys::allow_fragmentation(socket.as_fd(), address.is_ipv6())?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}

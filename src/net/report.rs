@@ -1,0 +1,176 @@
+//! From events to log lines: at most ten a second of each kind, the rest counted, every foreign string escaped.
+
+use std::fmt;
+
+use crate::time::{Now, Timestamp};
+use crate::turn::{EndReason, Event};
+
+/// Lines a second of each kind.
+const LINES_PER_SECOND: u32 = 10;
+/// Characters of a foreign string that are shown.
+const MAX_SHOWN: usize = 64;
+
+/// A string from outside as it may stand in a log: control characters and all that could end a line or a field are
+/// escaped, and it is cut at 64 characters.
+pub struct Foreign<'a>(pub &'a str);
+
+impl fmt::Display for Foreign<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars().take(MAX_SHOWN) {
+            // Terminals obey some characters beyond ASCII's control codes, and readers are fooled by others.
+            if character.is_ascii_graphic() && !matches!(character, '"' | '\\') || character.is_alphanumeric()
+            {
+                write!(f, "{character}")?;
+            } else if character == ' ' {
+                f.write_str(" ")?;
+            } else {
+                write!(f, "{}", character.escape_default())?;
+            }
+        }
+        if self.0.chars().nth(MAX_SHOWN).is_some() {
+            f.write_str("...")?;
+        }
+        Ok(())
+    }
+}
+
+/// Lines of one kind within the current second.
+#[derive(Clone, Copy, Default)]
+struct Rate {
+    since: Option<Timestamp>,
+    written: u32,
+    left_out: u64,
+}
+
+impl Rate {
+    fn admits(&mut self, now: &Now) -> bool {
+        let fresh = self.since.is_none_or(|since| now.mono.since(since).as_secs() >= 1);
+        if fresh {
+            self.since = Some(now.mono);
+            self.written = 0;
+        }
+        if self.written < LINES_PER_SECOND {
+            self.written += 1;
+            return true;
+        }
+        self.left_out += 1;
+        false
+    }
+}
+
+/// Writes events to the log.
+#[derive(Default)]
+pub(super) struct Reporter {
+    ended: Rate,
+    created: Rate,
+    logins: Rate,
+    requests: Rate,
+}
+
+impl Reporter {
+    pub(super) fn report(&mut self, now: &Now, event: &Event) {
+        match event {
+            Event::AllocationEnded { user, tuple, relayed, duration, to_peers, to_client, reason } => {
+                // The end of the server is one event, not one for each allocation.
+                if *reason != EndReason::ServerStopped && !self.ended.admits(now) {
+                    return;
+                }
+                tracing::info!(
+                    target: "relais::allocation",
+                    user = %Foreign(user),
+                    client = %tuple.client.0,
+                    transport = tuple.transport.name(),
+                    relayed = %relayed.0,
+                    seconds = duration.as_secs_f64(),
+                    to_peers_bytes = to_peers.bytes,
+                    to_peers_packets = to_peers.packets,
+                    to_client_bytes = to_client.bytes,
+                    to_client_packets = to_client.packets,
+                    reason = reason.name(),
+                    "allocation ended"
+                );
+            }
+            Event::AllocationCreated { user, tuple, relayed } => {
+                if tracing::enabled!(target: "relais::allocation", tracing::Level::DEBUG)
+                    && self.created.admits(now)
+                {
+                    tracing::debug!(
+                        target: "relais::allocation",
+                        user = %Foreign(user),
+                        client = %tuple.client.0,
+                        transport = tuple.transport.name(),
+                        relayed = %relayed.0,
+                        "allocation created"
+                    );
+                }
+            }
+            Event::LoginRefused { tuple, code, cause } => {
+                if self.logins.admits(now) {
+                    tracing::info!(
+                        target: "relais::login",
+                        client = %tuple.client.0,
+                        transport = tuple.transport.name(),
+                        code,
+                        cause = cause.name(),
+                        "login refused"
+                    );
+                }
+            }
+            Event::RequestRefused { user, tuple, code, peer } => {
+                if tracing::enabled!(target: "relais::request", tracing::Level::DEBUG)
+                    && self.requests.admits(now)
+                {
+                    tracing::debug!(
+                        target: "relais::request",
+                        user = %Foreign(user),
+                        client = %tuple.client.0,
+                        transport = tuple.transport.name(),
+                        code,
+                        peer = peer.map(tracing::field::display),
+                        "request refused"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Tells, once a second at most, what was left out.
+    pub(super) fn tick(&mut self, now: &Now) {
+        let kinds = [
+            ("allocation ended", &mut self.ended),
+            ("allocation created", &mut self.created),
+            ("login refused", &mut self.logins),
+            ("request refused", &mut self.requests),
+        ];
+        for (kind, rate) in kinds {
+            let over = rate.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);
+            if over && rate.left_out > 0 {
+                tracing::info!(target: "relais::log", kind, lines = rate.left_out, "lines left out");
+                rate.left_out = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_strings_are_escaped_and_cut() {
+        assert_eq!(Foreign("1700:alice").to_string(), "1700:alice");
+        assert_eq!(Foreign("a\nb\x1b[31m\"\\").to_string(), "a\\nb\\u{1b}[31m\\\"\\\\");
+        assert_eq!(Foreign("\u{202e}evil é").to_string(), "\\u{202e}evil é");
+        assert_eq!(Foreign(&"x".repeat(65)).to_string(), "x".repeat(64) + "...");
+    }
+
+    #[test]
+    fn ten_lines_a_second_pass() {
+        let mut rate = Rate::default();
+        let at =
+            |millis| Now { mono: Timestamp::after_start(std::time::Duration::from_millis(millis)), unix: 0 };
+        assert_eq!((0..100).filter(|i| rate.admits(&at(*i))).count(), 10);
+        assert_eq!(rate.left_out, 90);
+        assert!(rate.admits(&at(1000)));
+    }
+}

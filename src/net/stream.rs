@@ -1,0 +1,337 @@
+//! Clients that come by TCP: one local task each, on the worker that accepted them (RFC 8656 §2.1, §12.5).
+//!
+//! A stream is bounded in every direction: the length of a frame, the time it may take, the time without an
+//! allocation, the number of streams of an address, and the bytes that wait for a client that does not read.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
+use super::worker::Worker;
+use crate::time::{Now, Timestamp};
+use crate::turn::{ClientAddress, ClientRoute, DropReason, FiveTuple, Transport, Verdict};
+use crate::wire::{Datagram, ReplyBuffer};
+
+/// How long a stream may be without an allocation.
+const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a frame may take from its first byte to its last.
+const FRAME_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the last answers may take to leave after the client has closed its side.
+const LINGER: Duration = Duration::from_secs(5);
+/// Data that wait for a client; more are dropped, the newest first.
+const MAX_QUEUE: usize = 64 * 1024;
+/// Answers may exceed that by as much: a client that does not even read those is gone.
+const MAX_QUEUE_WITH_ANSWERS: usize = MAX_QUEUE + 16 * 1024;
+/// A queue that has grown keeps no more than this when it is empty.
+const KEPT_QUEUE: usize = 4096;
+/// Reads before other tasks of the worker get their turn.
+const READS: usize = 8;
+/// What one read takes at most. Frames that are longer are put together in the stream's own buffer.
+pub(super) const READ_BUFFER: usize = 64 * 1024;
+/// How long a listener rests when there are no descriptors left.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
+
+/// What waits to be written to each stream of a worker.
+#[derive(Default)]
+pub(super) struct Streams {
+    outputs: Slab<Output>,
+}
+
+struct Output {
+    queue: Vec<u8>,
+    /// Bytes that the stream's task has taken out and not written yet.
+    taken: usize,
+    wake: Rc<Notify>,
+}
+
+impl Streams {
+    /// Queues relayed data. `false`: the queue is full, the data are dropped.
+    pub(super) fn push_data(&mut self, link: u32, bytes: &[u8]) -> bool {
+        self.push(link, bytes, MAX_QUEUE)
+    }
+
+    fn push(&mut self, link: u32, bytes: &[u8], max: usize) -> bool {
+        let Some(output) = self.outputs.get_mut(link as usize) else { return false };
+        let fits = output.queue.len() + output.taken + bytes.len() <= max;
+        if fits {
+            output.queue.extend_from_slice(bytes);
+            output.wake.notify_one();
+        }
+        fits
+    }
+}
+
+/// Accepts clients until the runtime ends.
+pub(super) async fn accept(worker: Rc<RefCell<Worker>>, listener: TcpListener) {
+    // Given up for a moment when there are no descriptors left, so that a client can be accepted and turned away
+    // instead of waking the listener again and again.
+    let mut reserve = std::fs::File::open("/dev/null").ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => admit(&worker, stream, client),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                tracing::warn!(target: "relais::net", "no file descriptors left: raise LimitNOFILE or ulimit -n");
+                drop(reserve.take());
+                drop(tokio::time::timeout(Duration::from_millis(1), listener.accept()).await);
+                reserve = std::fs::File::open("/dev/null").ok();
+                tokio::time::sleep(DESCRIPTOR_PAUSE).await;
+            }
+            // A client that has gone again before it was accepted, or memory that is short for a moment.
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
+    let mut inside = worker.borrow_mut();
+    let max = inside.streams_per_address;
+    let Ok(server) = stream.local_addr() else { return };
+    if !inside.shared.admit_stream(client.ip(), max) {
+        return;
+    }
+    // Media cannot wait for more to come along.
+    let _ = stream.set_nodelay(true);
+    let wake = Rc::new(Notify::new());
+    let output = Output { queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
+    let key = inside.streams.outputs.insert(output);
+    let Ok(link) = u32::try_from(key) else {
+        inside.streams.outputs.remove(key);
+        inside.shared.release_stream(client.ip());
+        return;
+    };
+    inside.server.count(Transport::Tcp).streams += 1;
+    let now = inside.now();
+    drop(inside);
+    let tuple = FiveTuple { client: ClientAddress(client), server, transport: Transport::Tcp };
+    let connection = Connection {
+        worker: Rc::clone(worker),
+        stream,
+        route: ClientRoute { tuple, link },
+        wake,
+        partial: Vec::new(),
+        frame_began: None,
+        without_allocation: Some(now.mono),
+        pending: Vec::new(),
+        written: 0,
+    };
+    tokio::task::spawn_local(connection.run());
+}
+
+/// Whether a stream goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Go,
+    /// The client sends no more; what waits for it is still written.
+    HalfClosed,
+    Close,
+}
+
+struct Connection {
+    worker: Rc<RefCell<Worker>>,
+    stream: TcpStream,
+    route: ClientRoute,
+    wake: Rc<Notify>,
+    /// The beginning of a frame whose rest has not come yet.
+    partial: Vec<u8>,
+    frame_began: Option<Timestamp>,
+    /// Since when the stream has had no allocation; it counts against its address meanwhile.
+    without_allocation: Option<Timestamp>,
+    /// Taken from the queue, written up to `written`.
+    pending: Vec<u8>,
+    written: usize,
+}
+
+impl Connection {
+    async fn run(mut self) {
+        let mut reply = Box::<ReplyBuffer>::default();
+        while self.turn(&mut reply).await == Next::Go {}
+        let _ = tokio::time::timeout(LINGER, self.linger()).await;
+        let mut worker = self.worker.borrow_mut();
+        let now = worker.now();
+        let Worker { server, relays, streams, shared, .. } = &mut *worker;
+        server.handle_closed(&now, &self.route.tuple, relays);
+        server.count(Transport::Tcp).streams -= 1;
+        streams.outputs.try_remove(self.route.link as usize);
+        if self.without_allocation.is_some() {
+            shared.release_stream(self.route.tuple.client.0.ip());
+        }
+        worker.report_events();
+    }
+
+    /// Waits for something to do, and does it.
+    async fn turn(&mut self, reply: &mut ReplyBuffer) -> Next {
+        let interest = if self.pending.is_empty() {
+            Interest::READABLE
+        } else {
+            Interest::READABLE | Interest::WRITABLE
+        };
+        let wait = self.until_deadline();
+        tokio::select! {
+            ready = self.stream.ready(interest) => if ready.is_err() { return Next::Close },
+            () = self.wake.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        let next = self.read(reply);
+        if next == Next::Close || self.write().is_err() {
+            return Next::Close;
+        }
+        if self.is_overdue() { Next::Close } else { next }
+    }
+
+    /// Reads what has come and handles all whole frames in it.
+    fn read(&mut self, reply: &mut ReplyBuffer) -> Next {
+        let worker = Rc::clone(&self.worker);
+        let mut worker = worker.borrow_mut();
+        let mut buffer = std::mem::take(&mut worker.stream_buffer);
+        let mut next = Next::Go;
+        for _ in 0..READS {
+            match self.stream.try_read(&mut buffer) {
+                Ok(0) => next = Next::HalfClosed,
+                Ok(len) if self.partial.is_empty() => {
+                    next = self.handle(&mut worker, &mut buffer[..len], reply);
+                }
+                Ok(len) => {
+                    let mut whole = std::mem::take(&mut self.partial);
+                    whole.extend_from_slice(&buffer[..len]);
+                    next = self.handle(&mut worker, &mut whole, reply);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => next = Next::Close,
+            }
+            if next != Next::Go {
+                break;
+            }
+        }
+        worker.stream_buffer = buffer;
+        worker.report_events();
+        next
+    }
+
+    /// Handles the frames at the beginning of `bytes` and keeps what is left of the last one.
+    fn handle(&mut self, worker: &mut Worker, bytes: &mut [u8], reply: &mut ReplyBuffer) -> Next {
+        let now = worker.now();
+        let mut start = 0;
+        while start < bytes.len() {
+            let logged_in = worker.server.has_allocation(&now, &self.route.tuple);
+            let max = if logged_in { MAX_FRAME } else { MAX_BEFORE_LOGIN };
+            match frame::next(&bytes[start..], max) {
+                Frame::Broken => return Next::Close,
+                Frame::Length(len) if len <= bytes.len() - start => {
+                    if !self.handle_frame(worker, &now, bytes, start..start + len, reply) {
+                        return Next::Close;
+                    }
+                    start += len;
+                    self.frame_began = None;
+                }
+                Frame::Incomplete | Frame::Length(_) => break,
+            }
+        }
+        if start < bytes.len() {
+            self.partial = bytes[start..].to_vec();
+            self.frame_began.get_or_insert(now.mono);
+        }
+        self.count_against_address(worker, &now)
+    }
+
+    /// Handles one frame. `false`: the client does not read its answers.
+    fn handle_frame(
+        &self,
+        worker: &mut Worker,
+        now: &Now,
+        bytes: &mut [u8],
+        range: std::ops::Range<usize>,
+        reply: &mut ReplyBuffer,
+    ) -> bool {
+        let Some(mut datagram) = Datagram::within(bytes, range) else { return true };
+        let Worker { server, relays, streams, shared, .. } = worker;
+        match server.handle_client(now, self.route, &mut datagram, reply, relays) {
+            Verdict::Reply => streams.push(self.route.link, reply.bytes(), MAX_QUEUE_WITH_ANSWERS),
+            Verdict::ToPeer { relay, peer } => {
+                if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
+                    server.count(Transport::Tcp).drop(DropReason::SendFailed);
+                }
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// A stream counts against its address as long as it has no allocation.
+    fn count_against_address(&mut self, worker: &mut Worker, now: &Now) -> Next {
+        let ip = self.route.tuple.client.0.ip();
+        let has_allocation = worker.server.has_allocation(now, &self.route.tuple);
+        if has_allocation && self.without_allocation.take().is_some() {
+            worker.shared.release_stream(ip);
+        } else if !has_allocation && self.without_allocation.is_none() {
+            if !worker.shared.admit_stream(ip, worker.streams_per_address) {
+                return Next::Close;
+            }
+            self.without_allocation = Some(now.mono);
+        }
+        Next::Go
+    }
+
+    /// Writes what waits, in one call.
+    fn write(&mut self) -> io::Result<()> {
+        loop {
+            if self.written == self.pending.len() {
+                self.pending.clear();
+                self.written = 0;
+                self.pending.shrink_to(KEPT_QUEUE);
+                let mut worker = self.worker.borrow_mut();
+                let Some(output) = worker.streams.outputs.get_mut(self.route.link as usize) else {
+                    return Ok(());
+                };
+                std::mem::swap(&mut self.pending, &mut output.queue);
+                output.taken = self.pending.len();
+                if self.pending.is_empty() {
+                    return Ok(());
+                }
+            }
+            match self.stream.try_write(&self.pending[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes the last answers to a client that has closed its side.
+    async fn linger(&mut self) {
+        while self.write().is_ok() && !self.pending.is_empty() {
+            if self.stream.writable().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How long the stream may sleep.
+    fn until_deadline(&self) -> Duration {
+        let now = self.worker.borrow().now().mono;
+        let until = |since: Timestamp, limit: Duration| limit.saturating_sub(now.since(since));
+        let login = self.without_allocation.map_or(LOGIN_DEADLINE, |since| until(since, LOGIN_DEADLINE));
+        let frame = self.frame_began.map_or(FRAME_DEADLINE, |since| until(since, FRAME_DEADLINE));
+        login.min(frame) + Duration::from_millis(1)
+    }
+
+    fn is_overdue(&mut self) -> bool {
+        let worker = Rc::clone(&self.worker);
+        let mut worker = worker.borrow_mut();
+        let now = worker.now();
+        if self.count_against_address(&mut worker, &now) == Next::Close {
+            return true;
+        }
+        let over = |since: Option<Timestamp>, limit| since.is_some_and(|since| now.mono.since(since) > limit);
+        over(self.without_allocation, LOGIN_DEADLINE) || over(self.frame_began, FRAME_DEADLINE)
+    }
+}

@@ -1,0 +1,438 @@
+//! System calls that need `unsafe`: batches of datagrams, epoll, and socket options that no crate sets safely.
+//! The only module of the package that may contain it.
+#![allow(unsafe_code, reason = "this module is the one audited place for it")]
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::wire::{HEAD_ROOM, TAIL_ROOM};
+
+/// Datagrams in a batch.
+pub(super) const BATCH: usize = 64;
+/// The same for epoll, which counts in signed numbers.
+const EVENTS: i32 = 64;
+/// The longest datagram there is.
+const MAX_DATAGRAM: usize = 65_535;
+/// A slot: head room, datagram, tail room, up to a multiple of 64.
+///
+/// ```text
+/// slot 0: |<- 48 ->|<------------- 65535 ------------->|<- 4.. ->| slot 1: ...
+/// ```
+const SLOT: usize = (HEAD_ROOM + MAX_DATAGRAM + TAIL_ROOM).next_multiple_of(64);
+/// Room for one IP_PKTINFO or IPV6_PKTINFO control message.
+const CONTROL: usize = 64;
+
+/// The families as the address structures hold them.
+#[expect(clippy::cast_possible_truncation, reason = "the numbers are 2 and 10")]
+const AF_INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "see above")]
+const AF_INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
+
+/// Space for control messages, aligned as they have to be.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL]);
+
+/// A batch of received datagrams in slots that are shared by all sockets of a worker. The kernel touches only the
+/// pages that it fills, so the slots cost what arrives.
+pub(super) struct Batch {
+    slots: Vec<u8>,
+    names: Vec<libc::sockaddr_storage>,
+    controls: Vec<Control>,
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub(super) fn new() -> Self {
+        // SAFETY: all three are plain C structures for which zeroes are a valid value.
+        let (name, vector, header) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+        Self {
+            slots: vec![0; SLOT * BATCH],
+            names: vec![name; BATCH],
+            controls: vec![Control([0; CONTROL]); BATCH],
+            vectors: vec![vector; BATCH],
+            headers: vec![header; BATCH],
+        }
+    }
+
+    /// Receives without waiting into the slots from `first` on. Returns how many were filled.
+    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
+        let count = BATCH.saturating_sub(first);
+        for i in first..BATCH {
+            let slot = &mut self.slots[i * SLOT + HEAD_ROOM..][..MAX_DATAGRAM];
+            self.vectors[i] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+            let header = &mut self.headers[i].msg_hdr;
+            header.msg_name = (&raw mut self.names[i]).cast();
+            header.msg_namelen = size_of_u32::<libc::sockaddr_storage>();
+            header.msg_iov = &raw mut self.vectors[i];
+            header.msg_iovlen = 1;
+            header.msg_control = (&raw mut self.controls[i]).cast();
+            header.msg_controllen = CONTROL as _;
+            header.msg_flags = 0;
+        }
+        // SAFETY: each header points to a name, a vector, a control buffer and a slot of this batch, which outlive
+        // the call and are `count` in number from `first` on.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers[first..].as_mut_ptr(),
+                u32::try_from(count).unwrap_or(0),
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        };
+        usize::try_from(received).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// The slot, head room and all.
+    pub(super) fn slot(&mut self, i: usize) -> &mut [u8] {
+        &mut self.slots[i * SLOT..][..SLOT]
+    }
+
+    /// Length of the datagram in a slot.
+    pub(super) fn len(&self, i: usize) -> usize {
+        self.headers[i].msg_len as usize
+    }
+
+    /// Where the datagram in a slot came from.
+    pub(super) fn source(&self, i: usize) -> Option<SocketAddr> {
+        decode_name(&self.names[i])
+    }
+
+    /// Which local address the datagram in a slot was sent to, when the socket tells.
+    pub(super) fn local(&self, i: usize) -> Option<IpAddr> {
+        let header = &self.headers[i].msg_hdr;
+        // SAFETY: the kernel has filled header and control buffer; the CMSG macros stay inside msg_controllen.
+        let mut cmsg = unsafe { libc::CMSG_FIRSTHDR(header) };
+        while !cmsg.is_null() {
+            // SAFETY: not null, so it points to a whole header inside the control buffer.
+            let (level, kind) = unsafe { ((*cmsg).cmsg_level, (*cmsg).cmsg_type) };
+            // SAFETY: likewise; the data behind it is of the type that level and kind say.
+            let data = unsafe { libc::CMSG_DATA(cmsg) };
+            match (level, kind) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    // SAFETY: IP_PKTINFO carries an in_pktinfo, perhaps unaligned.
+                    let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+                    return Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    // SAFETY: IPV6_PKTINFO carries an in6_pktinfo, perhaps unaligned.
+                    let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+                    return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                }
+                // SAFETY: as for the first one.
+                _ => cmsg = unsafe { libc::CMSG_NXTHDR(header, cmsg) },
+            }
+        }
+        None
+    }
+}
+
+/// A datagram to be sent: which bytes of which slot, to whom, and from which address if the socket has several.
+#[derive(Clone, Copy)]
+pub(super) struct Outgoing {
+    /// The slot of the batch that holds it.
+    pub(super) slot: usize,
+    /// Where in the slot it begins.
+    pub(super) start: usize,
+    /// How long it is.
+    pub(super) len: usize,
+    /// Where it goes.
+    pub(super) to: SocketAddr,
+    /// The source address, for sockets on a wildcard address.
+    pub(super) from: Option<IpAddr>,
+}
+
+/// Space for the headers of a batch of datagrams that are sent in one call.
+pub(super) struct SendSpace {
+    names: Vec<libc::sockaddr_storage>,
+    controls: Vec<Control>,
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+impl SendSpace {
+    pub(super) fn new() -> Self {
+        // SAFETY: all three are plain C structures for which zeroes are a valid value.
+        let (name, vector, header) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+        Self {
+            names: vec![name; BATCH],
+            controls: vec![Control([0; CONTROL]); BATCH],
+            vectors: vec![vector; BATCH],
+            headers: vec![header; BATCH],
+        }
+    }
+
+    /// Sends datagrams, at most [`BATCH`], by one socket in one call. Returns how many the kernel took; an error is
+    /// about the first one.
+    pub(super) fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        batch: &mut Batch,
+        datagrams: impl Iterator<Item = Outgoing>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for (i, datagram) in datagrams.take(BATCH).enumerate() {
+            let bytes = &mut batch.slot(datagram.slot)[datagram.start..][..datagram.len];
+            self.vectors[i] = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+            let header = &mut self.headers[i].msg_hdr;
+            header.msg_namelen = encode_name(datagram.to, &mut self.names[i]);
+            header.msg_name = (&raw mut self.names[i]).cast();
+            header.msg_iov = &raw mut self.vectors[i];
+            header.msg_iovlen = 1;
+            header.msg_flags = 0;
+            header.msg_control = std::ptr::null_mut();
+            header.msg_controllen = 0;
+            if let Some(from) = datagram.from {
+                header.msg_control = (&raw mut self.controls[i]).cast();
+                header.msg_controllen = CONTROL as _;
+                set_source(header, from);
+            }
+            count = i + 1;
+        }
+        // SAFETY: the first `count` headers point to names, vectors and control buffers of this space and to slots
+        // of the batch; all outlive the call.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                u32::try_from(count).unwrap_or(0),
+                libc::MSG_DONTWAIT as _,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// Writes the control message that chooses the source address, and the length of all control messages.
+fn set_source(header: &mut libc::msghdr, from: IpAddr) {
+    /// # Safety
+    /// `header` has a control buffer of [`CONTROL`] bytes.
+    unsafe fn put<T>(header: &mut libc::msghdr, level: i32, kind: i32, value: T) {
+        let len = size_of_u32::<T>();
+        // SAFETY: CMSG_SPACE of either pktinfo structure is at most 40 bytes, less than CONTROL.
+        unsafe {
+            let cmsg = libc::CMSG_FIRSTHDR(header);
+            (*cmsg).cmsg_level = level;
+            (*cmsg).cmsg_type = kind;
+            (*cmsg).cmsg_len = libc::CMSG_LEN(len) as _;
+            libc::CMSG_DATA(cmsg).cast::<T>().write_unaligned(value);
+            header.msg_controllen = libc::CMSG_SPACE(len) as _;
+        }
+    }
+    match from {
+        IpAddr::V4(ip) => {
+            let address = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: address,
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            // SAFETY: the caller has set the control buffer.
+            unsafe { put(header, libc::IPPROTO_IP, libc::IP_PKTINFO, info) }
+        }
+        IpAddr::V6(ip) => {
+            let info =
+                libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
+            // SAFETY: the caller has set the control buffer.
+            unsafe { put(header, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info) }
+        }
+    }
+}
+
+const fn size_of_u32<T>() -> u32 {
+    assert!(size_of::<T>() <= u32::MAX as usize, "kernel structures are small");
+    #[expect(clippy::cast_possible_truncation, reason = "asserted just above")]
+    {
+        size_of::<T>() as u32
+    }
+}
+
+fn decode_name(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: sockaddr_storage is large and aligned enough for every address; the family says which it is.
+            let name = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes());
+            Some(SocketAddrV4::new(ip, u16::from_be(name.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let name = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            Some(SocketAddrV6::new(ip, u16::from_be(name.sin6_port), 0, name.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+fn encode_name(address: SocketAddr, name: &mut libc::sockaddr_storage) -> u32 {
+    match address {
+        SocketAddr::V4(address) => {
+            // SAFETY: sockaddr_storage is large and aligned enough for every address.
+            let name = unsafe { &mut *std::ptr::from_mut(name).cast::<libc::sockaddr_in>() };
+            name.sin_family = AF_INET;
+            name.sin_port = address.port().to_be();
+            name.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
+            size_of_u32::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(address) => {
+            // SAFETY: as above.
+            let name = unsafe { &mut *std::ptr::from_mut(name).cast::<libc::sockaddr_in6>() };
+            name.sin6_family = AF_INET6;
+            name.sin6_port = address.port().to_be();
+            name.sin6_flowinfo = 0;
+            name.sin6_addr.s6_addr = address.ip().octets();
+            name.sin6_scope_id = address.scope_id();
+            size_of_u32::<libc::sockaddr_in6>()
+        }
+    }
+}
+
+/// Sets an integer socket option.
+fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the value is an int that lives through the call, and its size is given.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size_of_u32::<i32>())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes a socket tell to which local address each datagram was sent.
+pub(super) fn tell_local_address(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
+    } else {
+        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+    }
+}
+
+/// Makes a socket send with DF=0 (RFC 8656 §15); Linux sets DF by default.
+pub(super) fn allow_fragmentation(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
+    } else {
+        set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
+    }
+}
+
+/// Asks for a receive buffer beyond the limit of the system, which only the privileged get.
+pub(super) fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+}
+
+/// A set of sockets whose readiness is asked for together.
+pub(super) struct Epoll {
+    fd: OwnedFd,
+}
+
+impl Epoll {
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: takes no pointers.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a descriptor that has just been made and has no other owner.
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
+    /// Nests the set in the runtime's own, so that a task can wait for it.
+    pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        let handle = self.fd.try_clone()?;
+        // SAFETY: an OwnedFd stays the same open descriptor for as long as the AsyncFd holds it.
+        unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }.map_err(io::Error::from)
+    }
+
+    /// Watches a socket for datagrams; `token` comes back from [`Self::ready`]. Closing the socket ends it.
+    pub(super) fn add(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as _, u64: token };
+        // SAFETY: the event lives through the call.
+        let result = unsafe {
+            libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event)
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Appends the tokens of sockets that are ready now, without waiting.
+    pub(super) fn ready(&self, tokens: &mut Vec<u64>) -> io::Result<()> {
+        let mut events = [const { MaybeUninit::<libc::epoll_event>::uninit() }; EVENTS as usize];
+        // SAFETY: the kernel fills at most EVENTS events.
+        let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr().cast(), EVENTS, 0) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        for event in events.iter().take(count) {
+            // SAFETY: the kernel has filled the first `count` events.
+            let event = unsafe { event.assume_init() };
+            tokens.push(event.u64);
+        }
+        Ok(())
+    }
+}
+
+/// An address of a network interface of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InterfaceAddress {
+    pub(super) ip: IpAddr,
+    /// Whether the interface is up.
+    pub(super) up: bool,
+}
+
+/// All addresses of this machine.
+pub(super) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
+    let mut list = std::ptr::null_mut();
+    // SAFETY: getifaddrs fills the pointer, which is freed below.
+    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut addresses = Vec::new();
+    let mut entry = list;
+    while !entry.is_null() {
+        // SAFETY: not null, so an element of the list that getifaddrs made.
+        let interface = unsafe { &*entry };
+        if !interface.ifa_addr.is_null() {
+            // SAFETY: an address of the family that its first field says; nothing longer is read than that family has.
+            let ip = unsafe {
+                match i32::from((*interface.ifa_addr).sa_family) {
+                    libc::AF_INET => {
+                        let name = interface.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
+                        Some(IpAddr::from(name.sin_addr.s_addr.to_ne_bytes()))
+                    }
+                    libc::AF_INET6 => {
+                        let name = interface.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
+                        Some(IpAddr::from(name.sin6_addr.s6_addr))
+                    }
+                    _ => None,
+                }
+            };
+            let up = interface.ifa_flags & libc::IFF_UP as u32 != 0;
+            addresses.extend(ip.map(|ip| InterfaceAddress { ip, up }));
+        }
+        entry = interface.ifa_next;
+    }
+    // SAFETY: the list of getifaddrs, not used any more.
+    unsafe { libc::freeifaddrs(list) };
+    Ok(addresses)
+}
+
+/// Raises the soft limit of open descriptors to the hard one: each allocation holds a socket. Returns the limit.
+pub(super) fn raise_descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure lives through the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return 0;
+    }
+    let wanted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: likewise.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0 {
+        limit.rlim_max
+    } else {
+        limit.rlim_cur
+    }
+}

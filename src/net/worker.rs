@@ -1,0 +1,186 @@
+//! A worker: one thread, one runtime, its own sockets and its own part of the allocations.
+
+use std::cell::RefCell;
+use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use super::clock::Clock;
+use super::ports::Shared;
+use super::relays::Relays;
+use super::report::Reporter;
+use super::stream::{self, READ_BUFFER, Streams};
+use super::sys::Epoll;
+use super::udp::{UdpListener, UdpLoop};
+use crate::time::Now;
+use crate::turn::{self, Counters, Server};
+
+/// How often expired things are looked for. Expiry itself is exact: it is decided when a thing is used.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What a worker can be told or asked.
+pub(super) enum Control {
+    /// What has been counted.
+    Counters(oneshot::Sender<Counters>),
+    /// New settings.
+    Configure(Box<Tuning>),
+    /// Make no more allocations.
+    Drain,
+    /// End all allocations and stop.
+    Stop,
+}
+
+/// All that a worker is told, at the start and on reload.
+#[derive(Clone)]
+pub(super) struct Tuning {
+    pub(super) turn: turn::Settings,
+    pub(super) allocations_per_user: u32,
+    pub(super) streams_per_address: u32,
+}
+
+/// The sockets of a worker, to be used by it and, should it fail, by its successor.
+pub(super) struct Sockets {
+    pub(super) udp: Vec<UdpListener>,
+    pub(super) tcp: Vec<TcpListener>,
+}
+
+impl Sockets {
+    fn share(&self) -> std::io::Result<Self> {
+        let udp = self.udp.iter().map(|listener| {
+            Ok(UdpListener { socket: listener.socket.try_clone()?, address: listener.address })
+        });
+        let tcp = self.tcp.iter().map(TcpListener::try_clone);
+        Ok(Self { udp: udp.collect::<std::io::Result<_>>()?, tcp: tcp.collect::<std::io::Result<_>>()? })
+    }
+}
+
+/// The state of a worker, shared by its tasks, all on one thread.
+pub(super) struct Worker {
+    pub(super) server: Server,
+    pub(super) relays: Relays,
+    pub(super) streams: Streams,
+    pub(super) shared: Arc<Shared>,
+    pub(super) streams_per_address: u32,
+    /// Lent to whichever stream is read.
+    pub(super) stream_buffer: Vec<u8>,
+    clock: Clock,
+    reporter: Reporter,
+}
+
+impl Worker {
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Writes down what has happened.
+    pub(super) fn report_events(&mut self) {
+        while let Some(event) = self.server.poll_event() {
+            self.reporter.report(&self.clock.now(), &event);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.server.handle_timeout(&now, &mut self.relays);
+        self.reporter.tick(&now);
+        self.report_events();
+    }
+
+    fn configure(&mut self, tuning: Tuning) {
+        self.server.reconfigure(tuning.turn);
+        self.relays.allocations_per_user = tuning.allocations_per_user;
+        self.streams_per_address = tuning.streams_per_address;
+    }
+
+    fn stop(&mut self) {
+        let now = self.now();
+        self.server.end_all(&now, &mut self.relays);
+        self.report_events();
+    }
+}
+
+/// What a worker thread begins with.
+pub(super) struct Plan {
+    pub(super) sockets: Sockets,
+    pub(super) tuning: Tuning,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Clock,
+    pub(super) seed: [u64; 4],
+}
+
+/// Runs a worker until it is told to stop. A panic ends its allocations, not the server: the worker begins anew on
+/// the same sockets.
+pub(super) fn run(mut plan: Plan, mut control: mpsc::Receiver<Control>) {
+    loop {
+        let turn = AssertUnwindSafe(|| run_once(&mut plan, &mut control));
+        match std::panic::catch_unwind(turn) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                tracing::error!(target: "relais::net", %error, "a worker failed and begins anew");
+                std::thread::sleep(TICK);
+            }
+            Err(_) => tracing::error!(
+                target: "relais::net",
+                "a worker panicked and begins anew; its allocations have ended. Please report the message above"
+            ),
+        }
+    }
+}
+
+fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sockets = plan.sockets.share()?;
+    let epoll = Rc::new(Epoll::new()?);
+    let relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), plan.tuning.allocations_per_user);
+    let worker = Rc::new(RefCell::new(Worker {
+        server: Server::new(plan.tuning.turn.clone(), plan.seed),
+        relays,
+        streams: Streams::default(),
+        shared: Arc::clone(&plan.shared),
+        streams_per_address: plan.tuning.streams_per_address,
+        stream_buffer: vec![0; READ_BUFFER],
+        clock: plan.clock,
+        reporter: Reporter::default(),
+    }));
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        for listener in sockets.tcp {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::task::spawn_local(stream::accept(Rc::clone(&worker), listener));
+        }
+        let udp = UdpLoop::new(Rc::clone(&worker), Rc::new(sockets.udp), Rc::clone(&epoll))?;
+        let mut udp = tokio::task::spawn_local(udp.run());
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                ended = &mut udp => match ended {
+                    Ok(result) => return result,
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => return Ok(()),
+                },
+                message = control.recv() => match message {
+                    Some(Control::Counters(answer)) => {
+                        // Whoever asked may have given up.
+                        let _ = answer.send(*worker.borrow_mut().server.counters());
+                    }
+                    Some(Control::Configure(tuning)) => {
+                        plan.tuning = (*tuning).clone();
+                        worker.borrow_mut().configure(*tuning);
+                    }
+                    Some(Control::Drain) => worker.borrow_mut().server.drain(),
+                    Some(Control::Stop) | None => {
+                        worker.borrow_mut().stop();
+                        return Ok(());
+                    }
+                },
+                _ = ticks.tick() => worker.borrow_mut().tick(),
+            }
+        }
+    })
+}

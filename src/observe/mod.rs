@@ -1,0 +1,16 @@
+//! What the running server tells about itself.
+
+pub mod log;
+mod metrics;
+
+use crate::turn::Counters;
+use futures_util::future::BoxFuture;
+
+pub use metrics::{Process, render};
+
+/// Where the counters come from. The workers own them; this asks every worker for a copy.
+pub trait StatsSource: Send + Sync + 'static {
+    /// One set of counters for each worker, in a fixed order. `None` when a worker did not answer within a
+    /// second: half of the truth would look like a drop in traffic.
+    fn snapshot(&self) -> BoxFuture<'static, Option<Vec<Counters>>>;
+}

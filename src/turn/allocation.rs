@@ -1,0 +1,323 @@
+//! What the server keeps for an allocation (RFC 8656 §6), and the table of all of them.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::{BTreeSet, HashMap};
+
+use ahash::RandomState;
+use slab::Slab;
+
+use super::policy::Gate;
+use super::{AllocationId, ClientRoute, FiveTuple, RelayToken, RelayedTransportAddress, Traffic};
+use crate::auth::Login;
+use crate::time::Timestamp;
+use crate::wire::{AddressFamily, ChannelNumber, TransactionId};
+
+/// RFC 8656 §9: MUST be 300 seconds.
+pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
+/// RFC 8656 §12: ten minutes.
+pub(super) const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Leave to exchange datagrams with one IP address (RFC 8656 §9).
+#[derive(Clone, Copy)]
+pub(super) struct Permission {
+    pub(super) expires: Timestamp,
+    pub(super) gate: Gate,
+}
+
+/// A channel number bound to a peer (RFC 8656 §12).
+#[derive(Clone, Copy)]
+pub(super) struct ChannelBinding {
+    pub(super) peer: SocketAddr,
+    pub(super) expires: Timestamp,
+}
+
+/// One allocation.
+pub(super) struct Allocation {
+    pub(super) id: AllocationId,
+    /// Its 5-tuple and the way to its client.
+    pub(super) route: ClientRoute,
+    /// The transaction that made it, to know a retransmission (RFC 8656 §7.2).
+    pub(super) transaction: TransactionId,
+    /// Who made it.
+    pub(super) login: Login,
+    pub(super) relay: RelayToken,
+    pub(super) relayed: RelayedTransportAddress,
+    pub(super) created: Timestamp,
+    pub(super) expires: Timestamp,
+    /// When the table looks at it next.
+    wake: Timestamp,
+    permissions: HashMap<IpAddr, Permission, RandomState>,
+    channels: HashMap<ChannelNumber, ChannelBinding, RandomState>,
+    numbers: HashMap<SocketAddr, ChannelNumber, RandomState>,
+    pub(super) to_peers: Traffic,
+    pub(super) to_client: Traffic,
+}
+
+impl Allocation {
+    /// The family of its relayed transport address.
+    pub(super) fn family(&self) -> AddressFamily {
+        AddressFamily::of(&self.relayed.0.ip())
+    }
+
+    /// The live permission for an address.
+    pub(super) fn permission(&self, now: Timestamp, ip: IpAddr) -> Option<Permission> {
+        self.permissions.get(&ip).copied().filter(|permission| permission.expires > now)
+    }
+
+    /// Whether an address has a permission in the table, live or not yet forgotten.
+    pub(super) fn keeps_permission(&self, ip: IpAddr) -> bool {
+        self.permissions.contains_key(&ip)
+    }
+
+    pub(super) fn permission_count(&self) -> usize {
+        self.permissions.len()
+    }
+
+    pub(super) fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// The live binding of a channel number.
+    pub(super) fn channel(&self, now: Timestamp, number: ChannelNumber) -> Option<ChannelBinding> {
+        self.channels.get(&number).copied().filter(|channel| channel.expires > now)
+    }
+
+    /// The live channel bound to a peer.
+    pub(super) fn number(&self, now: Timestamp, peer: SocketAddr) -> Option<ChannelNumber> {
+        let number = *self.numbers.get(&peer)?;
+        self.channel(now, number).map(|_| number)
+    }
+
+    /// Forgets what has expired. Returns when the next thing expires.
+    fn purge(&mut self, now: Timestamp) -> Timestamp {
+        let mut next = self.expires;
+        self.permissions.retain(|_, permission| {
+            let live = permission.expires > now;
+            if live {
+                next = next.min(permission.expires);
+            }
+            live
+        });
+        let Self { channels, numbers, .. } = self;
+        channels.retain(|_, channel| {
+            let live = channel.expires > now;
+            if live {
+                next = next.min(channel.expires);
+            } else {
+                numbers.remove(&channel.peer);
+            }
+            live
+        });
+        next
+    }
+}
+
+/// What a new allocation begins with.
+pub(super) struct NewAllocation {
+    pub(super) route: ClientRoute,
+    pub(super) transaction: TransactionId,
+    pub(super) login: Login,
+    pub(super) relay: RelayToken,
+    pub(super) relayed: RelayedTransportAddress,
+}
+
+/// All allocations of a worker.
+pub(super) struct Allocations {
+    slots: Slab<Allocation>,
+    by_tuple: HashMap<FiveTuple, u32, RandomState>,
+    /// One entry for each allocation: when it wants to be looked at.
+    timers: BTreeSet<(Timestamp, u32)>,
+    generation: u32,
+    hasher: RandomState,
+    permissions: usize,
+    channels: usize,
+}
+
+impl Allocations {
+    pub(super) fn new(hasher: RandomState) -> Self {
+        Self {
+            slots: Slab::new(),
+            by_tuple: HashMap::with_hasher(hasher.clone()),
+            timers: BTreeSet::new(),
+            generation: 0,
+            hasher,
+            permissions: 0,
+            channels: 0,
+        }
+    }
+
+    pub(super) fn permission_count(&self) -> usize {
+        self.permissions
+    }
+
+    pub(super) fn channel_count(&self) -> usize {
+        self.channels
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The number that the next allocation will have.
+    pub(super) fn next_id(&self) -> AllocationId {
+        let index = u32::try_from(self.slots.vacant_key()).unwrap_or(u32::MAX);
+        AllocationId { index, generation: self.generation }
+    }
+
+    /// Adds an allocation under [`Self::next_id`].
+    pub(super) fn insert(&mut self, now: Timestamp, lifetime: Duration, new: NewAllocation) -> &Allocation {
+        let id = self.next_id();
+        self.generation = self.generation.wrapping_add(1);
+        let expires = now + lifetime;
+        self.by_tuple.insert(new.route.tuple, id.index);
+        self.timers.insert((expires, id.index));
+        let key = self.slots.insert(Allocation {
+            id,
+            route: new.route,
+            transaction: new.transaction,
+            login: new.login,
+            relay: new.relay,
+            relayed: new.relayed,
+            created: now,
+            expires,
+            wake: expires,
+            permissions: HashMap::with_hasher(self.hasher.clone()),
+            channels: HashMap::with_hasher(self.hasher.clone()),
+            numbers: HashMap::with_hasher(self.hasher.clone()),
+            to_peers: Traffic::default(),
+            to_client: Traffic::default(),
+        });
+        &self.slots[key]
+    }
+
+    /// The allocation of a 5-tuple, expired or not.
+    pub(super) fn find(&self, tuple: &FiveTuple) -> Option<AllocationId> {
+        let index = *self.by_tuple.get(tuple)?;
+        self.slots.get(index as usize).map(|allocation| allocation.id)
+    }
+
+    /// The allocation of a 5-tuple, if it lives.
+    pub(super) fn live(&mut self, now: Timestamp, tuple: &FiveTuple) -> Option<&mut Allocation> {
+        let index = *self.by_tuple.get(tuple)?;
+        self.slots.get_mut(index as usize).filter(|allocation| allocation.expires > now)
+    }
+
+    /// The allocation with this number, expired or not.
+    pub(super) fn get(&mut self, id: AllocationId) -> Option<&mut Allocation> {
+        self.slots.get_mut(id.index as usize).filter(|allocation| allocation.id == id)
+    }
+
+    /// Takes an allocation out of all tables.
+    pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
+        self.get(id)?;
+        let allocation = self.slots.try_remove(id.index as usize)?;
+        self.by_tuple.remove(&allocation.route.tuple);
+        self.timers.remove(&(allocation.wake, id.index));
+        self.permissions -= allocation.permissions.len();
+        self.channels -= allocation.channels.len();
+        Some(allocation)
+    }
+
+    /// Sets the time-to-expiry anew.
+    pub(super) fn refresh(&mut self, id: AllocationId, expires: Timestamp) {
+        let Some(allocation) = self.get(id) else { return };
+        allocation.expires = expires;
+        // A later expiry is noticed when the timer fires; an earlier one has to move it.
+        self.wake_by(id, expires);
+    }
+
+    /// Installs or refreshes a permission (RFC 8656 §9).
+    pub(super) fn permit(&mut self, now: Timestamp, id: AllocationId, ip: IpAddr, gate: Gate) {
+        let Some(allocation) = self.get(id) else { return };
+        let expires = now + PERMISSION_LIFETIME;
+        let new = allocation.permissions.insert(ip, Permission { expires, gate }).is_none();
+        self.permissions += usize::from(new);
+        self.wake_by(id, expires);
+    }
+
+    /// Binds or refreshes a channel (RFC 8656 §12). The caller has made sure that neither side is bound otherwise.
+    pub(super) fn bind(&mut self, now: Timestamp, id: AllocationId, number: ChannelNumber, peer: SocketAddr) {
+        let Some(allocation) = self.get(id) else { return };
+        let expires = now + CHANNEL_LIFETIME;
+        // Expired bindings of either side may still be in the tables.
+        let mut before = 0;
+        if let Some(old) = allocation.channels.insert(number, ChannelBinding { peer, expires }) {
+            before += 1;
+            if old.peer != peer {
+                allocation.numbers.remove(&old.peer);
+            }
+        }
+        if let Some(old) = allocation.numbers.insert(peer, number)
+            && old != number
+        {
+            before += usize::from(allocation.channels.remove(&old).is_some());
+        }
+        self.channels = self.channels + 1 - before;
+        self.wake_by(id, expires);
+    }
+
+    /// Makes room by forgetting what has expired.
+    pub(super) fn purge(&mut self, now: Timestamp, id: AllocationId) {
+        let Some(allocation) = self.get(id) else { return };
+        let before = (allocation.permission_count(), allocation.channel_count());
+        let next = allocation.purge(now);
+        let after = (allocation.permission_count(), allocation.channel_count());
+        self.permissions -= before.0 - after.0;
+        self.channels -= before.1 - after.1;
+        self.set_wake(id, next);
+    }
+
+    /// The first time that something wants to be looked at.
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The allocation that is due first, if it is due.
+    pub(super) fn due(&self, now: Timestamp) -> Option<AllocationId> {
+        let (at, index) = *self.timers.first()?;
+        if at > now {
+            return None;
+        }
+        self.slots.get(index as usize).map(|allocation| allocation.id)
+    }
+
+    /// The number of any one allocation.
+    pub(super) fn any(&self) -> Option<AllocationId> {
+        let (_, index) = *self.timers.first()?;
+        self.slots.get(index as usize).map(|allocation| allocation.id)
+    }
+
+    fn wake_by(&mut self, id: AllocationId, at: Timestamp) {
+        if self.get(id).is_some_and(|allocation| at < allocation.wake) {
+            self.set_wake(id, at);
+        }
+    }
+
+    fn set_wake(&mut self, id: AllocationId, at: Timestamp) {
+        let Some(allocation) = self.slots.get_mut(id.index as usize) else { return };
+        self.timers.remove(&(allocation.wake, id.index));
+        allocation.wake = at;
+        self.timers.insert((at, id.index));
+    }
+
+    /// Whether all tables agree with each other; for tests.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn is_consistent(&self) -> bool {
+        let mut permissions = 0;
+        let mut channels = 0;
+        let sound = self.slots.iter().all(|(key, allocation)| {
+            permissions += allocation.permissions.len();
+            channels += allocation.channels.len();
+            allocation.id.index as usize == key
+                && self.by_tuple.get(&allocation.route.tuple) == Some(&allocation.id.index)
+                && self.timers.contains(&(allocation.wake, allocation.id.index))
+                && allocation.channels.len() == allocation.numbers.len()
+        });
+        sound
+            && permissions == self.permissions
+            && channels == self.channels
+            && self.by_tuple.len() == self.slots.len()
+            && self.timers.len() == self.slots.len()
+    }
+}

@@ -1,0 +1,49 @@
+//! ChannelBind (RFC 8656 §12.2).
+
+use super::allocation::Allocation;
+use super::permission::judge;
+use super::request::{Answer, Refused, Request, Success};
+use super::{RelaySockets, Server};
+use crate::wire::{ChannelNumber, attr};
+
+impl Server {
+    pub(super) fn channel_bind(&mut self, request: &Request<'_>, sockets: &impl RelaySockets) -> Answer {
+        let Request { now, from, message, .. } = request;
+        let bad = || Refused::because(400);
+        let limits = self.settings.limits;
+        let Some(id) = self.allocations.live(now.mono, &from.tuple).map(|allocation| allocation.id) else {
+            return Err(Refused::because(437));
+        };
+        // Both attributes are there and well-formed; the number is in the range.
+        let number =
+            message.get(attr::CHANNEL_NUMBER).and_then(ChannelNumber::decode).flatten().ok_or_else(bad)?;
+        let peer = message.get(attr::XOR_PEER_ADDRESS).and_then(|value| message.xor_address(value));
+        let peer = peer.ok_or_else(bad)?;
+        let Some(allocation) = self.allocations.get(id) else { return Err(Refused::because(437)) };
+        // Neither side is bound to something else.
+        let bound = allocation.channel(now.mono, number);
+        if bound.is_some_and(|channel| channel.peer != peer)
+            || allocation.number(now.mono, peer).is_some_and(|other| other != number)
+        {
+            return Err(Refused { code: 400, peer: Some(peer) });
+        }
+        let gate = judge(&self.settings.policy, allocation, peer)?;
+        if !self.settings.policy.allows(peer, || sockets.is_live(peer)) {
+            return Err(Refused { code: 403, peer: Some(peer) });
+        }
+        let is_full = |allocation: &Allocation| {
+            bound.is_none() && allocation.channel_count() >= limits.channels
+                || !allocation.keeps_permission(peer.ip())
+                    && allocation.permission_count() >= limits.permissions
+        };
+        if is_full(allocation) {
+            self.allocations.purge(now.mono, id);
+            if self.allocations.get(id).is_none_or(|allocation| is_full(allocation)) {
+                return Err(Refused::because(508));
+            }
+        }
+        self.allocations.permit(now.mono, id, peer.ip(), gate);
+        self.allocations.bind(now.mono, id, number, peer);
+        Ok(Success::default())
+    }
+}

@@ -1,0 +1,105 @@
+//! What happened, for whoever keeps logs.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{FiveTuple, RelayedTransportAddress, Traffic};
+use crate::auth::Cause;
+
+/// How many events wait for their reader; later ones are counted and lost.
+const MAX_WAITING: usize = 1024;
+
+/// Why an allocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client asked with a Refresh of lifetime 0.
+    Deleted,
+    /// Its lifetime ran out.
+    Expired,
+    /// The client's stream closed.
+    ConnectionClosed,
+    /// The server stops.
+    ServerStopped,
+}
+
+impl EndReason {
+    /// The name in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted by the client",
+            Self::Expired => "expired",
+            Self::ConnectionClosed => "connection closed",
+            Self::ServerStopped => "server stopped",
+        }
+    }
+}
+
+/// Something worth a line.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An allocation began.
+    AllocationCreated {
+        /// Whose it is.
+        user: Arc<str>,
+        /// Its 5-tuple.
+        tuple: FiveTuple,
+        /// Its relayed transport address.
+        relayed: RelayedTransportAddress,
+    },
+    /// An allocation ended.
+    AllocationEnded {
+        /// Whose it was.
+        user: Arc<str>,
+        /// Its 5-tuple.
+        tuple: FiveTuple,
+        /// Its relayed transport address.
+        relayed: RelayedTransportAddress,
+        /// How long it lived.
+        duration: Duration,
+        /// Relayed from the client to peers.
+        to_peers: Traffic,
+        /// Relayed from peers to the client.
+        to_client: Traffic,
+        /// Why it ended.
+        reason: EndReason,
+    },
+    /// A login failed.
+    LoginRefused {
+        /// Who asked.
+        tuple: FiveTuple,
+        /// The error code of the answer.
+        code: u16,
+        /// Why.
+        cause: Cause,
+    },
+    /// A request by an authenticated client was refused.
+    RequestRefused {
+        /// Whose request it was.
+        user: Arc<str>,
+        /// Its 5-tuple.
+        tuple: FiveTuple,
+        /// The error code of the answer.
+        code: u16,
+        /// The peer's address, when the refusal is about one.
+        peer: Option<core::net::SocketAddr>,
+    },
+}
+
+/// Events in the order they happened, as many as fit.
+#[derive(Default)]
+pub(super) struct Events {
+    waiting: VecDeque<Event>,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, event: Event) {
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back(event);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.waiting.pop_front()
+    }
+}

@@ -1,0 +1,31 @@
+//! Refresh (RFC 8656 §8.2).
+
+use super::allocate::{in_seconds, lifetime, requested_family};
+use super::request::{Answer, Refused, Request, Success};
+use super::{EndReason, RelaySockets, Server};
+use crate::wire::attr;
+
+impl Server {
+    pub(super) fn refresh(&mut self, request: &Request<'_>, sockets: &mut impl RelaySockets) -> Answer {
+        let Request { now, from, message, .. } = request;
+        let max = self.settings.limits.max_lifetime;
+        let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
+            return Err(Refused::because(437));
+        };
+        let id = allocation.id;
+        match requested_family(message) {
+            Ok(None) => {}
+            Ok(Some(family)) if family == allocation.family() => {}
+            Err(malformed) if malformed.code == 400 => return Err(malformed),
+            // A family that does not exist is not the allocation's either.
+            Ok(Some(_)) | Err(_) => return Err(Refused::because(443)),
+        }
+        let lifetime = lifetime(message, max)?.unwrap_or(Self::DEFAULT_LIFETIME);
+        if message.get(attr::LIFETIME) == Some(&[0; 4]) {
+            self.end(now, id, EndReason::Deleted, sockets);
+            return Ok(Success { lifetime: Some(0), ..Success::default() });
+        }
+        self.allocations.refresh(id, now.mono + lifetime);
+        Ok(Success { lifetime: Some(in_seconds(lifetime)), ..Success::default() })
+    }
+}

@@ -1,0 +1,337 @@
+//! What a client sent: told apart, checked in the order that RFC 8489 §6.3 and §9.2.4 set, and handed to its method.
+
+use core::net::SocketAddr;
+
+use super::{ClientRoute, CountedMethod, DropReason, Event, RelaySockets, Server, Verdict};
+use crate::auth::{Expiry, Login};
+use crate::time::Now;
+use crate::wire::{
+    AttributeType, Class, Datagram, Message, MessageWriter, Protocol, ReplyBuffer, attr, method,
+};
+
+/// How many unknown attributes a 420 lists.
+const MAX_UNKNOWN: usize = 32;
+
+/// The comprehension-required attributes that are understood. In a method that has no use for one of them it is
+/// ignored (RFC 8489 §6.3).
+const UNDERSTOOD: [AttributeType; 18] = [
+    attr::MAPPED_ADDRESS,
+    attr::USERNAME,
+    attr::MESSAGE_INTEGRITY,
+    attr::ERROR_CODE,
+    attr::UNKNOWN_ATTRIBUTES,
+    attr::CHANNEL_NUMBER,
+    attr::LIFETIME,
+    attr::XOR_PEER_ADDRESS,
+    attr::DATA,
+    attr::REALM,
+    attr::NONCE,
+    attr::XOR_RELAYED_ADDRESS,
+    attr::REQUESTED_ADDRESS_FAMILY,
+    attr::REQUESTED_TRANSPORT,
+    attr::MESSAGE_INTEGRITY_SHA256,
+    attr::PASSWORD_ALGORITHM,
+    attr::USERHASH,
+    attr::XOR_MAPPED_ADDRESS,
+];
+
+/// Whether an attribute must not be ignored and is not understood.
+pub(super) fn is_unknown(kind: AttributeType) -> bool {
+    kind.is_comprehension_required() && !UNDERSTOOD.contains(&kind)
+}
+
+/// An authenticated request and what belongs to it.
+pub(super) struct Request<'a> {
+    pub(super) now: &'a Now,
+    pub(super) from: ClientRoute,
+    pub(super) message: &'a Message<'a>,
+    pub(super) login: Login,
+}
+
+/// What a method answers: with which attributes it succeeds, or the code of its error.
+pub(super) type Answer = Result<Success, Refused>;
+
+/// The attributes of a success response, all optional.
+#[derive(Default)]
+pub(super) struct Success {
+    pub(super) relayed: Option<SocketAddr>,
+    pub(super) lifetime: Option<u32>,
+    pub(super) mapped: Option<SocketAddr>,
+}
+
+/// An error response to an authenticated request.
+pub(super) struct Refused {
+    pub(super) code: u16,
+    /// The peer it is about, for the log.
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl Refused {
+    pub(super) const fn because(code: u16) -> Self {
+        Self { code, peer: None }
+    }
+}
+
+impl Server {
+    /// Handles one datagram, or one frame of a stream, from a client.
+    pub fn handle_client(
+        &mut self,
+        now: &Now,
+        from: ClientRoute,
+        datagram: &mut Datagram<'_>,
+        reply: &mut ReplyBuffer,
+        sockets: &mut impl RelaySockets,
+    ) -> Verdict {
+        let transport = from.tuple.transport;
+        self.counters.of(transport).received.add(datagram.len());
+        let first = datagram.bytes().first().copied();
+        match first.map(Protocol::of) {
+            Some(Protocol::ChannelData) => self.relay_channel_data(now, from, datagram, sockets),
+            Some(Protocol::Stun) => match Message::parse(datagram.bytes()) {
+                Err(_) => self.drop(transport, DropReason::Malformed),
+                Ok(message) if !message.fingerprint_holds() => self.drop(transport, DropReason::Fingerprint),
+                Ok(message) if (message.method(), message.class()) == (method::SEND, Class::Indication) => {
+                    match self.relay_indication(now, from, &message, sockets) {
+                        Ok((verdict, data)) => {
+                            datagram.narrow(data.start, data.len());
+                            verdict
+                        }
+                        Err(reason) => self.drop(transport, reason),
+                    }
+                }
+                Ok(message) => self.handle_message(now, from, &message, reply, sockets),
+            },
+            Some(Protocol::Tls | Protocol::Unknown) | None => self.drop(transport, DropReason::NotOurs),
+        }
+    }
+
+    /// All STUN messages but Send indications.
+    fn handle_message(
+        &mut self,
+        now: &Now,
+        from: ClientRoute,
+        message: &Message<'_>,
+        reply: &mut ReplyBuffer,
+        sockets: &mut impl RelaySockets,
+    ) -> Verdict {
+        let counted = match (message.method(), message.class()) {
+            (method::BINDING, Class::Indication) => return Verdict::Consumed,
+            (method::BINDING, Class::Request) => return self.answer_binding(now, from, message, reply),
+            (method::ALLOCATE, Class::Request) => CountedMethod::Allocate,
+            (method::REFRESH, Class::Request) => CountedMethod::Refresh,
+            (method::CREATE_PERMISSION, Class::Request) => CountedMethod::CreatePermission,
+            (method::CHANNEL_BIND, Class::Request) => CountedMethod::ChannelBind,
+            _ => return self.drop(from.tuple.transport, DropReason::UnknownMethod),
+        };
+        self.end_if_expired(now, &from.tuple, sockets);
+        let login = match self.log_in(now, from, message, reply) {
+            Ok(login) => login,
+            Err(verdict) => return verdict,
+        };
+        if let Some(unknown) = UnknownAttributes::of(message) {
+            return self.refuse_unknown(from, message, reply, &unknown, Some(&login));
+        }
+        let request = Request { now, from, message, login };
+        // A request other than Allocate needs an allocation that the same user made (RFC 8656 §5).
+        if counted != CountedMethod::Allocate {
+            match self.allocations.live(now.mono, &from.tuple) {
+                None => return self.answer(&request, counted, Err(Refused::because(437)), reply),
+                Some(allocation) if !allocation.login.is_same_user(&request.login) => {
+                    return self.answer(&request, counted, Err(Refused::because(441)), reply);
+                }
+                Some(_) => {}
+            }
+        }
+        let answer = match counted {
+            CountedMethod::Allocate => self.allocate(&request, sockets),
+            CountedMethod::Refresh => self.refresh(&request, sockets),
+            CountedMethod::CreatePermission => self.create_permission(&request),
+            CountedMethod::ChannelBind => self.channel_bind(&request, sockets),
+            CountedMethod::Binding => unreachable!("answered above, without a login"),
+        };
+        self.answer(&request, counted, answer, reply)
+    }
+
+    /// RFC 8489 §9.2.4. The error is the verdict when the login fails.
+    fn log_in(
+        &mut self,
+        now: &Now,
+        from: ClientRoute,
+        message: &Message<'_>,
+        reply: &mut ReplyBuffer,
+    ) -> Result<Login, Verdict> {
+        let client = from.tuple.client.0;
+        let server_port = from.tuple.server.port();
+        let known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
+        let tries = message.integrity().is_some();
+        if tries && known.is_none() && !self.budget.may_log_in(now.mono, client.ip()) {
+            return Err(self.drop(from.tuple.transport, DropReason::LoginRate));
+        }
+        // Credentials that end are looked at when an allocation begins or goes on. Ending one needs no fresh ones.
+        let deletes = message.get(attr::LIFETIME) == Some(&[0; 4]);
+        let expiry = match message.method() {
+            method::ALLOCATE => Expiry::Enforce,
+            method::REFRESH if !deletes => Expiry::Enforce,
+            _ if known.is_some() => Expiry::Ignore,
+            _ => Expiry::Enforce,
+        };
+        let authenticator = &self.settings.authenticator;
+        let refusal = match authenticator.check(now, client, server_port, message, known, expiry) {
+            Ok(login) => return Ok(login),
+            Err(refusal) => refusal,
+        };
+        if tries && refusal.code == 401 {
+            self.budget.login_failed(now.mono, client.ip());
+        }
+        self.login_refused(from.tuple, refusal.code, refusal.cause);
+        let authenticator = std::sync::Arc::clone(&self.settings.authenticator);
+        Err(self.answer_stranger(now, from, message, reply, refusal.code, |writer| {
+            if refusal.is_challenge() {
+                authenticator.challenge(writer, now, client, server_port);
+            }
+        }))
+    }
+
+    /// Answers an authenticated request; every such answer is signed (RFC 8489 §9.2.4).
+    fn answer(
+        &mut self,
+        request: &Request<'_>,
+        counted: CountedMethod,
+        answer: Answer,
+        reply: &mut ReplyBuffer,
+    ) -> Verdict {
+        let message = request.message;
+        let transport = request.from.tuple.transport;
+        let class = if answer.is_ok() { Class::SuccessResponse } else { Class::ErrorResponse };
+        let mut writer = reply.begin(message.method(), class, message.transaction());
+        match answer {
+            Ok(success) => {
+                self.counters.of(transport).successes[counted as usize] += 1;
+                success.write(&mut writer);
+            }
+            Err(refused) => {
+                self.counters.of(transport).error(refused.code);
+                writer.error_code(refused.code);
+                self.events.push(Event::RequestRefused {
+                    user: request.login.user_shared(),
+                    tuple: request.from.tuple,
+                    code: refused.code,
+                    peer: refused.peer,
+                });
+            }
+        }
+        request.login.sign(&mut writer);
+        self.finish(request.from, message, writer)
+    }
+
+    /// Answers 420 (RFC 8489 §6.3.1).
+    pub(super) fn refuse_unknown(
+        &mut self,
+        from: ClientRoute,
+        message: &Message<'_>,
+        reply: &mut ReplyBuffer,
+        unknown: &UnknownAttributes,
+        login: Option<&Login>,
+    ) -> Verdict {
+        self.counters.of(from.tuple.transport).error(420);
+        let mut writer = reply.begin(message.method(), Class::ErrorResponse, message.transaction());
+        unknown.write(&mut writer);
+        if let Some(login) = login {
+            login.sign(&mut writer);
+        }
+        self.finish(from, message, writer)
+    }
+
+    /// Answers an error to somebody who has not logged in, within the budget of where it came from.
+    pub(super) fn answer_stranger(
+        &mut self,
+        now: &Now,
+        from: ClientRoute,
+        message: &Message<'_>,
+        reply: &mut ReplyBuffer,
+        code: u16,
+        more: impl FnOnce(&mut MessageWriter<'_>),
+    ) -> Verdict {
+        let transport = from.tuple.transport;
+        let mut writer = reply.begin(message.method(), Class::ErrorResponse, message.transaction());
+        writer.error_code(code);
+        more(&mut writer);
+        let verdict = self.finish(from, message, writer);
+        if !self.may_answer(now, from, message.bytes().len(), reply) {
+            return self.drop(transport, DropReason::AnswerBudget);
+        }
+        self.counters.of(transport).error(code);
+        verdict
+    }
+
+    /// Whether the budget pays for an answer to a stranger. A stream's other end has proved where it is.
+    pub(super) fn may_answer(
+        &mut self,
+        now: &Now,
+        from: ClientRoute,
+        request: usize,
+        reply: &ReplyBuffer,
+    ) -> bool {
+        from.tuple.transport.is_stream()
+            || self.budget.pay(now.mono, from.tuple.client.0.ip(), request, reply.bytes().len())
+    }
+
+    /// Ends an answer; FINGERPRINT only for those who use it.
+    pub(super) fn finish(
+        &mut self,
+        from: ClientRoute,
+        message: &Message<'_>,
+        mut writer: MessageWriter<'_>,
+    ) -> Verdict {
+        if message.has_fingerprint() {
+            writer.fingerprint();
+        }
+        match writer.finish() {
+            Some(len) => {
+                self.counters.of(from.tuple.transport).answered.add(len);
+                Verdict::Reply
+            }
+            None => self.drop(from.tuple.transport, DropReason::TooLong),
+        }
+    }
+}
+
+impl Success {
+    fn write(&self, writer: &mut MessageWriter<'_>) {
+        if let Some(relayed) = self.relayed {
+            writer.xor_address(attr::XOR_RELAYED_ADDRESS, relayed);
+        }
+        if let Some(lifetime) = self.lifetime {
+            writer.u32(attr::LIFETIME, lifetime);
+        }
+        if let Some(mapped) = self.mapped {
+            writer.xor_address(attr::XOR_MAPPED_ADDRESS, mapped);
+        }
+    }
+}
+
+/// The unknown comprehension-required attributes of a message, each once, as many as a 420 lists.
+pub(super) struct UnknownAttributes {
+    types: [u8; 2 * MAX_UNKNOWN],
+    count: usize,
+}
+
+impl UnknownAttributes {
+    /// `None` when there are none.
+    pub(super) fn of(message: &Message<'_>) -> Option<Self> {
+        let mut unknown = Self { types: [0; 2 * MAX_UNKNOWN], count: 0 };
+        for attribute in message.attributes().filter(|attribute| is_unknown(attribute.kind)) {
+            let kind = attribute.kind.0.to_be_bytes();
+            let listed = unknown.types.chunks_exact(2).take(unknown.count).any(|known| known == kind);
+            if !listed && unknown.count < MAX_UNKNOWN {
+                unknown.types[2 * unknown.count..][..2].copy_from_slice(&kind);
+                unknown.count += 1;
+            }
+        }
+        (unknown.count > 0).then_some(unknown)
+    }
+
+    pub(super) fn write(&self, writer: &mut MessageWriter<'_>) {
+        writer.error_code(420).attribute(attr::UNKNOWN_ATTRIBUTES, &self.types[..2 * self.count]);
+    }
+}

@@ -1,0 +1,211 @@
+//! The server: its state, and the ways in.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+use super::allocation::{Allocation, Allocations};
+use super::budget::Budget;
+use super::event::Events;
+use super::{
+    AllocationId, Counters, DropReason, EndReason, Event, FiveTuple, PeerPolicy, RelaySockets, Transport,
+};
+use crate::auth::{Authenticator, Cause};
+use crate::time::{Now, Timestamp};
+
+/// How many allocations one call of [`Server::handle_timeout`] looks at.
+const TIMEOUTS_PER_CALL: usize = 64;
+
+/// The family of the relayed transport address when a client names none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FamilyDefault {
+    /// IPv4, and 440 without it (RFC 8656 §7.2 step 7).
+    #[default]
+    Ipv4,
+    /// The family that the client itself uses, if there are relay addresses of it.
+    Follow,
+}
+
+/// Bounds on what clients may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Permissions in an allocation.
+    pub permissions: usize,
+    /// Channels in an allocation.
+    pub channels: usize,
+    /// The longest lifetime given; at least [`Server::DEFAULT_LIFETIME`].
+    pub max_lifetime: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { permissions: 1024, channels: 1024, max_lifetime: Duration::from_secs(3600) }
+    }
+}
+
+/// All that the server is told from outside; may be replaced while it runs.
+#[derive(Clone)]
+pub struct Settings {
+    /// Who may log in.
+    pub authenticator: Arc<Authenticator>,
+    /// Which peers may be reached.
+    pub policy: Arc<PeerPolicy>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether there are relay addresses of IPv4.
+    pub ipv4: bool,
+    /// Whether there are relay addresses of IPv6.
+    pub ipv6: bool,
+    /// What to do when a client names no family.
+    pub family_default: FamilyDefault,
+}
+
+/// A STUN and TURN server without sockets.
+pub struct Server {
+    pub(super) settings: Settings,
+    pub(super) allocations: Allocations,
+    pub(super) budget: Budget,
+    pub(super) counters: Counters,
+    pub(super) events: Events,
+    pub(super) draining: bool,
+    /// Makes the transaction ids of Data indications; they need to differ, not to be secret.
+    pub(super) sequence: u64,
+}
+
+impl Server {
+    /// RFC 8656 §3.2: ten minutes.
+    pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
+
+    /// A server with no allocations. `seed` keys the hash tables, whose keys outsiders choose.
+    pub fn new(settings: Settings, seed: [u64; 4]) -> Self {
+        let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
+        Self {
+            settings,
+            allocations: Allocations::new(hasher.clone()),
+            budget: Budget::new(hasher),
+            counters: Counters::default(),
+            events: Events::default(),
+            draining: false,
+            sequence: seed[0] ^ seed[3],
+        }
+    }
+
+    /// Replaces the settings. Allocations go on under the new ones.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// From now on no allocation is made: Allocate answers 403.
+    pub const fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Live allocations.
+    pub fn allocation_count(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// All counters, gauges brought up to date.
+    pub fn counters(&mut self) -> &Counters {
+        self.counters.permissions = self.allocations.permission_count() as u64;
+        self.counters.channels = self.allocations.channel_count() as u64;
+        &self.counters
+    }
+
+    /// The counters of a transport, for what only the owner of the sockets sees.
+    pub fn count(&mut self, transport: Transport) -> &mut super::TransportCounters {
+        self.counters.of(transport)
+    }
+
+    /// The next event, in the order of happening.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.allocations.next_wake()
+    }
+
+    /// Ends what has expired and frees its memory, a bounded amount in one call.
+    pub fn handle_timeout(&mut self, now: &Now, sockets: &mut impl RelaySockets) {
+        for _ in 0..TIMEOUTS_PER_CALL {
+            let Some(id) = self.allocations.due(now.mono) else { return };
+            if self.allocations.get(id).is_some_and(|allocation| allocation.expires <= now.mono) {
+                self.end(now, id, EndReason::Expired, sockets);
+            } else {
+                self.allocations.purge(now.mono, id);
+            }
+        }
+    }
+
+    /// Ends the allocation of a client whose stream has ended.
+    pub fn handle_closed(&mut self, now: &Now, tuple: &FiveTuple, sockets: &mut impl RelaySockets) {
+        if let Some(id) = self.allocations.find(tuple) {
+            self.end(now, id, EndReason::ConnectionClosed, sockets);
+        }
+    }
+
+    /// Whether a 5-tuple has a live allocation.
+    pub fn has_allocation(&mut self, now: &Now, tuple: &FiveTuple) -> bool {
+        self.allocations.live(now.mono, tuple).is_some()
+    }
+
+    /// Ends every allocation.
+    pub fn end_all(&mut self, now: &Now, sockets: &mut impl RelaySockets) {
+        while let Some(id) = self.allocations.any() {
+            self.end(now, id, EndReason::ServerStopped, sockets);
+        }
+    }
+
+    /// Ends an allocation at once: its socket is closed and its 5-tuple free when this returns (RFC 8656 §8.2).
+    pub(super) fn end(
+        &mut self,
+        now: &Now,
+        id: AllocationId,
+        reason: EndReason,
+        sockets: &mut impl RelaySockets,
+    ) {
+        let Some(allocation) = self.allocations.remove(id) else { return };
+        sockets.close(allocation.relay, allocation.login.owner());
+        self.counters.of(allocation.route.tuple.transport).allocations -= 1;
+        let Allocation { route, login, relayed, created, to_peers, to_client, .. } = allocation;
+        self.events.push(Event::AllocationEnded {
+            user: login.user_shared(),
+            tuple: route.tuple,
+            relayed,
+            duration: now.mono.since(created),
+            to_peers,
+            to_client,
+            reason,
+        });
+    }
+
+    /// Ends the allocation of a 5-tuple if its lifetime has run out but no timer has come by yet.
+    pub(super) fn end_if_expired(&mut self, now: &Now, tuple: &FiveTuple, sockets: &mut impl RelaySockets) {
+        if let Some(id) = self.allocations.find(tuple)
+            && self.allocations.get(id).is_some_and(|allocation| allocation.expires <= now.mono)
+        {
+            self.end(now, id, EndReason::Expired, sockets);
+        }
+    }
+
+    pub(super) fn login_refused(&mut self, tuple: FiveTuple, code: u16, cause: Cause) {
+        // Each client begins without credentials, and each nonce ends: neither is worth a line.
+        if !matches!(cause, Cause::NoCredentials | Cause::StaleNonce) {
+            self.events.push(Event::LoginRefused { tuple, code, cause });
+        }
+    }
+
+    pub(super) fn drop(&mut self, transport: Transport, reason: DropReason) -> super::Verdict {
+        self.counters.of(transport).drop(reason);
+        super::Verdict::Drop(reason)
+    }
+
+    /// Whether all tables agree with each other; for tests.
+    #[cfg(any(test, debug_assertions))]
+    pub fn is_consistent(&self) -> bool {
+        self.allocations.is_consistent()
+    }
+}

@@ -1,0 +1,169 @@
+//! Writing STUN messages into a lent buffer.
+
+use core::net::SocketAddr;
+
+use super::attr as kind;
+use super::integrity::{IntegrityKey, fingerprint};
+use super::{AttributeType, Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, padded};
+use super::{address, header};
+
+/// The longest answer: a realm and a nonce of 763 bytes each and all else fit with room to spare.
+pub const MAX_REPLY: usize = 2048;
+
+/// A buffer for one answer, reused for all of them.
+#[derive(Debug)]
+pub struct ReplyBuffer {
+    bytes: [u8; MAX_REPLY],
+    len: usize,
+}
+
+impl Default for ReplyBuffer {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_REPLY], len: 0 }
+    }
+}
+
+impl ReplyBuffer {
+    /// The answer that was written last.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Begins an answer.
+    pub fn begin(&mut self, method: Method, class: Class, transaction: TransactionId) -> MessageWriter<'_> {
+        self.len = 0;
+        MessageWriter::new(&mut self.bytes, Some(&mut self.len), method, class, transaction)
+    }
+}
+
+/// Appends attributes to a message. What does not fit is left out whole and remembered: [`Self::finish`] tells.
+#[derive(Debug)]
+pub struct MessageWriter<'a> {
+    buffer: &'a mut [u8],
+    written: Option<&'a mut usize>,
+    len: usize,
+    overflow: bool,
+    transaction: TransactionId,
+}
+
+impl<'a> MessageWriter<'a> {
+    /// Begins a message at the start of `buffer`.
+    pub fn to(buffer: &'a mut [u8], method: Method, class: Class, transaction: TransactionId) -> Self {
+        Self::new(buffer, None, method, class, transaction)
+    }
+
+    fn new(
+        buffer: &'a mut [u8],
+        written: Option<&'a mut usize>,
+        method: Method,
+        class: Class,
+        transaction: TransactionId,
+    ) -> Self {
+        let mut writer = Self { buffer, written, len: 0, overflow: false, transaction };
+        writer.append(&header::join_type(method, class).to_be_bytes());
+        writer.append(&[0, 0]);
+        writer.append(&MAGIC_COOKIE.to_be_bytes());
+        writer.append(&transaction.0);
+        writer
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        match self.buffer.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            None => self.overflow = true,
+        }
+    }
+
+    /// Sets the header's length field as if the message ended at `end`.
+    fn set_length(&mut self, end: usize) -> u16 {
+        let length = u16::try_from(end.saturating_sub(HEADER_LEN)).unwrap_or_else(|_| {
+            self.overflow = true;
+            u16::MAX
+        });
+        if let Some(field) = self.buffer.get_mut(2..4) {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
+        length
+    }
+
+    /// Appends an attribute; its padding is zero.
+    pub fn attribute(&mut self, kind: AttributeType, value: &[u8]) -> &mut Self {
+        self.attribute_parts(kind, &[value])
+    }
+
+    /// Appends an attribute whose value comes in pieces.
+    pub fn attribute_parts(&mut self, kind: AttributeType, parts: &[&[u8]]) -> &mut Self {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let Ok(field) = u16::try_from(len) else {
+            self.overflow = true;
+            return self;
+        };
+        if self.len + 4 + padded(len) > self.buffer.len() {
+            self.overflow = true;
+            return self;
+        }
+        self.append(&kind.0.to_be_bytes());
+        self.append(&field.to_be_bytes());
+        for part in parts {
+            self.append(part);
+        }
+        let padding = padded(len) - len;
+        self.append([0; 4].get(..padding).unwrap_or_default());
+        self
+    }
+
+    /// Appends an attribute of one 32-bit number.
+    pub fn u32(&mut self, kind: AttributeType, value: u32) -> &mut Self {
+        self.attribute(kind, &value.to_be_bytes())
+    }
+
+    /// Appends an XOR-…-ADDRESS attribute.
+    pub fn xor_address(&mut self, kind: AttributeType, address: SocketAddr) -> &mut Self {
+        let mut value = [0; 20];
+        let len = address::encode_address(address::xor(address, self.transaction), &mut value);
+        self.attribute(kind, value.get(..len).unwrap_or_default())
+    }
+
+    /// Appends ERROR-CODE with an empty reason phrase, the smallest form (RFC 8489 §14.8).
+    pub fn error_code(&mut self, code: u16) -> &mut Self {
+        let class = u8::try_from(code / 100).unwrap_or(5);
+        let number = u8::try_from(code % 100).unwrap_or(0);
+        self.attribute(kind::ERROR_CODE, &[0, 0, class & 7, number])
+    }
+
+    /// Appends MESSAGE-INTEGRITY over all that is written so far (RFC 8489 §14.5).
+    pub fn message_integrity(&mut self, key: &IntegrityKey) -> &mut Self {
+        let length = self.set_length(self.len + 24);
+        let value = key.sha1(self.buffer.get(..self.len).unwrap_or_default(), length);
+        self.attribute(kind::MESSAGE_INTEGRITY, &value)
+    }
+
+    /// Appends MESSAGE-INTEGRITY-SHA256 over all that is written so far (RFC 8489 §14.6).
+    pub fn message_integrity_sha256(&mut self, key: &IntegrityKey) -> &mut Self {
+        let length = self.set_length(self.len + 36);
+        let value = key.sha256(self.buffer.get(..self.len).unwrap_or_default(), length);
+        self.attribute(kind::MESSAGE_INTEGRITY_SHA256, &value)
+    }
+
+    /// Appends FINGERPRINT over all that is written so far; nothing may follow (RFC 8489 §14.7).
+    pub fn fingerprint(&mut self) -> &mut Self {
+        self.set_length(self.len + 8);
+        let value = fingerprint(self.buffer.get(..self.len).unwrap_or_default());
+        self.u32(kind::FINGERPRINT, value)
+    }
+
+    /// Sets the length and gives the message's length in bytes; `None` when something did not fit.
+    pub fn finish(mut self) -> Option<usize> {
+        self.set_length(self.len);
+        if self.overflow {
+            return None;
+        }
+        if let Some(written) = self.written {
+            *written = self.len;
+        }
+        Some(self.len)
+    }
+}

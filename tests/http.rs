@@ -1,0 +1,785 @@
+//! The HTTP side over real sockets: who gets what, the words of the signaling dialect, and every limit.
+#![cfg(feature = "server")]
+#![expect(missing_docs, reason = "a test has nothing public")]
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use relais::http::{IceSource, Limits, Options, Rooms, serve, serve_admin};
+use relais::observe::StatsSource;
+use relais::turn::{Counters, Transport};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+struct Ice;
+
+impl IceSource for Ice {
+    fn grant(&self, host: &str, user: &str) -> Value {
+        json!([{"urls": [format!("turn:{host}:3478?transport=udp")], "username": user, "credential": "c"}])
+    }
+}
+
+struct Stats(Option<Vec<Counters>>);
+
+impl StatsSource for Stats {
+    fn snapshot(&self) -> BoxFuture<'static, Option<Vec<Counters>>> {
+        let counters = self.0.clone();
+        async move { counters }.boxed()
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    running: tokio::task::JoinHandle<()>,
+    _ready: watch::Sender<bool>,
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn start(options: Options) -> Server {
+    let (listener, address) = listener().await;
+    let (stop, stopped) = watch::channel(false);
+    let (ready, is_ready) = watch::channel(true);
+    let stats = Arc::new(Stats(Some(vec![])));
+    let running = tokio::spawn(serve(options, Arc::new(Ice), stats, is_ready, vec![listener], stopped));
+    Server { address, stop, running, _ready: ready }
+}
+
+fn open_rooms() -> Options {
+    Options { rooms: Rooms::Open, ..Options::default() }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+
+    fn code(&self) -> String {
+        let error = &self.json()["error"];
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
+        assert!(error["help"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
+        error["code"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn raw(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    timeout(Duration::from_secs(5), stream.read_to_end(&mut text)).await.expect("an end").unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+async fn ask(server: &Server, line: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        request.push_str(&format!("Host: {}\r\n", server.address));
+    }
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    raw(server.address, &format!("{request}\r\n")).await
+}
+
+struct Socket(WebSocketStream<TcpStream>);
+
+async fn try_socket(server: &Server, path: &str, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    match client_async(request, stream).await {
+        Ok((socket, _)) => Ok(Socket(socket)),
+        Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn socket(server: &Server, path: &str) -> Socket {
+    try_socket(server, path, &[]).await.unwrap()
+}
+
+/// A member of a room, and what it was welcomed with.
+async fn member(server: &Server, room: &str, name: &str) -> (Socket, Value) {
+    let mut socket = socket(server, "/ws").await;
+    socket.say(json!({"join": {"room": room, "name": name}})).await;
+    let welcome = socket.hear().await["welcome"].take();
+    assert!(welcome["self"].is_string(), "{welcome}");
+    (socket, welcome)
+}
+
+impl Socket {
+    async fn say(&mut self, value: Value) {
+        self.text(value.to_string()).await;
+    }
+
+    async fn text(&mut self, text: String) {
+        self.0.send(Message::Text(text.into())).await.unwrap();
+    }
+
+    async fn hear_text(&mut self) -> String {
+        loop {
+            let message = timeout(Duration::from_secs(10), self.0.next()).await.expect("a message in time");
+            match message.expect("no end").unwrap() {
+                Message::Text(text) => return text.to_string(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.hear_text().await).unwrap()
+    }
+
+    /// Reads to the close frame.
+    async fn closed(&mut self) -> CloseFrame {
+        loop {
+            match timeout(Duration::from_secs(10), self.0.next()).await.expect("a close in time") {
+                Some(Ok(Message::Close(Some(frame)))) => return frame,
+                Some(Ok(_)) => {}
+                other => panic!("closed without a reason: {other:?}"),
+            }
+        }
+    }
+
+    async fn is_silent(&mut self) {
+        let heard = timeout(Duration::from_millis(200), self.0.next()).await;
+        assert!(heard.is_err(), "{heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn programs_on_this_machine_get_ice_servers() {
+    let server = start(Options::default()).await;
+    for method in ["GET", "POST"] {
+        let answer = ask(&server, &format!("{method} /v1/ice-servers"), &[]).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("vary"), Some("origin"));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+        let server = &answer.json()["iceServers"][0];
+        assert_eq!(server["urls"][0], "turn:127.0.0.1:3478?transport=udp");
+        assert_eq!(server["username"], "local");
+    }
+    let named = ask(&server, "GET /v1/ice-servers", &[("Host", "localhost:8080")]).await;
+    assert_eq!(named.json()["iceServers"][0]["urls"][0], "turn:localhost:3478?transport=udp");
+    let v6 = ask(&server, "GET /v1/ice-servers", &[("Host", "[::1]:8080")]).await;
+    assert_eq!(v6.json()["iceServers"][0]["urls"][0], "turn:[::1]:3478?transport=udp");
+}
+
+#[tokio::test]
+async fn a_name_that_resolves_to_loopback_or_a_proxy_is_not_this_machine() {
+    let server = start(Options::default()).await;
+    for headers in [
+        &[("Host", "evil.example")][..],
+        &[("Host", "192.168.1.2:8080")],
+        &[("X-Forwarded-For", "127.0.0.1")],
+        &[("Forwarded", "for=127.0.0.1")],
+        &[("X-Real-IP", "127.0.0.1")],
+        &[("Origin", "https://evil.example")],
+        &[("Origin", "null")],
+        &[("Sec-Fetch-Site", "cross-site")],
+    ] {
+        let answer = ask(&server, "GET /v1/ice-servers", headers).await;
+        assert_eq!(answer.status, 403, "{headers:?}");
+        assert_eq!(answer.code(), "not_allowed");
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+    let rebound = [("Host", "evil.example"), ("Origin", "http://evil.example")];
+    assert_eq!(ask(&server, "GET /v1/ice-servers", &rebound).await.code(), "host_not_known");
+    let old = format!("GET /v1/ice-servers HTTP/1.0\r\nHost: {}\r\n\r\n", server.address);
+    assert_eq!(raw(server.address, &old).await.status, 403, "a proxy with its defaults");
+    for host in ["", "a b", "a@b", "a/../b"] {
+        let answer = ask(&server, "GET /v1/ice-servers", &[("Host", host)]).await;
+        assert_eq!(answer.status, 400, "{host:?}");
+    }
+}
+
+#[tokio::test]
+async fn listed_origins_are_served_and_echoed() {
+    let origins = vec!["https://app.example".to_owned()];
+    let server = start(Options { origins, host: "relay.example".into(), ..Options::default() }).await;
+    let from = |origin| [("Host", "relay.example"), ("X-Forwarded-For", "203.0.113.5"), ("Origin", origin)];
+    let answer = ask(&server, "GET /v1/ice-servers", &from("https://app.example")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!(answer.json()["iceServers"][0]["urls"][0], "turn:relay.example:3478?transport=udp");
+    assert_eq!(answer.json()["iceServers"][0]["username"], "203.0.113.5");
+    for other in
+        ["https://app.example.evil", "http://app.example", "https://APP.example", "https://app.example/"]
+    {
+        let answer = ask(&server, "GET /v1/ice-servers", &from(other)).await;
+        assert_eq!(answer.status, 403, "{other}");
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+    let preflight = ask(&server, "OPTIONS /v1/ice-servers", &from("https://app.example")).await;
+    assert_eq!(preflight.status, 204);
+    assert_eq!(preflight.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(preflight.header("access-control-allow-methods"), Some("GET, POST"));
+    let preflight = ask(&server, "OPTIONS /v1/ice-servers", &from("https://evil.example")).await;
+    assert_eq!(preflight.header("access-control-allow-origin"), None);
+    assert_eq!(preflight.header("access-control-allow-methods"), None);
+}
+
+#[tokio::test]
+async fn an_open_server_gives_to_anybody_but_not_too_often() {
+    let server = start(Options { open: true, ..Options::default() }).await;
+    let from =
+        |address| [("Host", "relay.example"), ("X-Forwarded-For", address), ("Origin", "https://a.example")];
+    for _ in 0..20 {
+        let answer = ask(&server, "GET /v1/ice-servers", &from("203.0.113.5")).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://a.example"));
+    }
+    let mut refused = ask(&server, "GET /v1/ice-servers", &from("203.0.113.5")).await;
+    for _ in 0..5 {
+        // A slow machine may have earned another one meanwhile.
+        if refused.status == 200 {
+            refused = ask(&server, "GET /v1/ice-servers", &from("203.0.113.5")).await;
+        }
+    }
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_requests"));
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(ask(&server, "GET /v1/ice-servers", &from("203.0.113.6")).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_page_comes_with_a_strict_policy() {
+    let server = start(open_rooms()).await;
+    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")] {
+        let answer = ask(&server, &format!("GET {path}"), &[]).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("content-type").unwrap().starts_with(kind));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert!(answer.header("permissions-policy").unwrap().contains("camera=(self), microphone=(self)"));
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert!(answer.body.len() > 500);
+    }
+    let size: usize = {
+        let mut size = 0;
+        for path in ["/", "/app.js", "/style.css"] {
+            size += ask(&server, &format!("GET {path}"), &[]).await.body.len();
+        }
+        size
+    };
+    assert!(size < 60_000, "the page has {size} bytes");
+    let html = ask(&server, "GET /", &[]).await.body;
+    for inline in ["<style", "style=", "onclick=", "javascript:", "//cdn", "https://"] {
+        assert!(!html.contains(inline), "{inline}");
+    }
+    let missing = ask(&server, "GET /nothing", &[]).await;
+    assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"));
+    let wrong = ask(&server, "DELETE /v1/ice-servers", &[]).await;
+    assert_eq!((wrong.status, wrong.code().as_str()), (405, "method_not_allowed"));
+    assert!(wrong.header("allow").unwrap().contains("GET"));
+    assert_eq!(ask(&server, "GET /healthz", &[]).await.status, 200);
+    assert_eq!(ask(&server, "GET /metrics", &[]).await.status, 404, "metrics are not public");
+}
+
+#[tokio::test]
+async fn a_room_in_our_own_words() {
+    let server = start(open_rooms()).await;
+    let (mut ann, welcome) = member(&server, "r", "Ann").await;
+    assert_eq!(welcome["peers"], json!([]));
+    assert_eq!(welcome["room"], "r");
+    assert_eq!(welcome["iceServers"][0]["urls"][0], "turn:127.0.0.1:3478?transport=udp");
+    assert_eq!(welcome["iceServers"][0]["username"], welcome["self"]);
+    let ann_id = welcome["self"].as_str().unwrap().to_owned();
+
+    let (mut bob, welcome) = member(&server, "r", "Bob \u{1F600}\"\\").await;
+    let bob_id = welcome["self"].as_str().unwrap().to_owned();
+    assert_eq!(welcome["peers"], json!([{"id": ann_id, "name": "Ann"}]));
+    assert_eq!(ann.hear().await, json!({"peer-joined": {"id": bob_id, "name": "Bob \u{1F600}\"\\"}}));
+    let (mut eve, _) = member(&server, "elsewhere", "Eve").await;
+    let (mut cid, _) = member(&server, "r", "").await;
+    ann.hear().await;
+    bob.hear().await;
+
+    let payload = r#"{"b":1.50, "a":[ ],"a":1e2,"u":"\u00e9\u0000"}"#;
+    ann.text(format!(r#"{{"to":"{bob_id}","data":{payload}}}"#)).await;
+    assert_eq!(bob.hear_text().await, format!(r#"{{"from":"{ann_id}","to":"{bob_id}","data":{payload}}}"#));
+    bob.say(json!({"data": null})).await;
+    assert_eq!(ann.hear_text().await, format!(r#"{{"from":"{bob_id}","data":null}}"#));
+    assert_eq!(cid.hear_text().await, format!(r#"{{"from":"{bob_id}","data":null}}"#));
+    eve.say(json!({"to": ann_id, "data": "across rooms"})).await;
+    assert_eq!(eve.hear().await["error"]["code"], "no_such_peer");
+    ann.say(json!({"to": ann_id, "data": 1})).await;
+    assert_eq!(ann.hear().await["error"]["code"], "no_such_peer");
+    ann.say(json!({"what": 1})).await;
+    assert_eq!(ann.hear().await["error"]["code"], "not_understood");
+    ann.say(json!({"join": {"room": "r2"}})).await;
+    assert_eq!(ann.hear().await["error"]["code"], "already_joined");
+
+    drop(cid);
+    assert!(ann.hear().await["peer-left"]["id"].is_string());
+    bob.hear().await;
+    bob.0.close(None).await.unwrap();
+    let left = ann.hear().await;
+    assert_eq!(left, json!({"peer-left": {"id": bob_id, "name": "Bob \u{1F600}\"\\"}}));
+    eve.is_silent().await;
+}
+
+#[tokio::test]
+async fn what_one_says_to_another_stays_in_order() {
+    let server = start(open_rooms()).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    let (mut bob, bob_welcome) = member(&server, "r", "").await;
+    ann.hear().await;
+    let to = bob_welcome["self"].clone();
+    for n in 0..120 {
+        // Addressed and for all, mixed: both ways keep one order.
+        ann.say(if n % 2 == 0 { json!({"to": to, "data": n}) } else { json!({"data": n}) }).await;
+    }
+    for n in 0..120 {
+        assert_eq!(bob.hear().await["data"], n);
+    }
+}
+
+#[tokio::test]
+async fn the_room_comes_from_the_url_or_the_join_or_is_the_default() {
+    let server = start(open_rooms()).await;
+    let room = async |path: &str, join: Value| {
+        let mut socket = socket(&server, path).await;
+        socket.say(json!({"join": join})).await;
+        socket.hear().await["welcome"]["room"].clone()
+    };
+    assert_eq!(room("/ws", json!({})).await, "default");
+    assert_eq!(room("/ws?room=a%20b", json!({})).await, "a b");
+    assert_eq!(room("/ws?room=a", json!({"room": "c"})).await, "c");
+    assert_eq!(try_socket(&server, "/ws?room=a&room=b", &[]).await.err(), Some(400));
+    assert_eq!(try_socket(&server, "/ws?room=", &[]).await.err(), Some(400));
+    assert_eq!(try_socket(&server, "/ws?room=%07", &[]).await.err(), Some(400));
+}
+
+#[tokio::test]
+async fn rooms_that_are_off_say_so() {
+    let server = start(Options::default()).await;
+    assert_eq!(try_socket(&server, "/ws", &[]).await.err(), Some(403));
+    assert_eq!(ask(&server, "GET /ws", &[]).await.code(), "rooms_off");
+    assert_eq!(ask(&server, "POST /v1/rooms", &[]).await.code(), "rooms_off");
+}
+
+#[tokio::test]
+async fn named_rooms_cannot_be_guessed() {
+    let server = start(Options { rooms: Rooms::Named, ..Options::default() }).await;
+    let fresh =
+        async || ask(&server, "POST /v1/rooms", &[]).await.json()["room"].as_str().unwrap().to_owned();
+    let (one, two) = (fresh().await, fresh().await);
+    assert!(one != two && one.len() >= 22, "{one} {two}");
+    let (_, welcome) = member(&server, &one, "").await;
+    assert_eq!(welcome["room"], one);
+    assert_eq!(ask(&server, "GET /ws", &[]).await.code(), "not_a_websocket");
+    for short in ["lobby", "123456789012345678901", "                        "] {
+        let mut socket = socket(&server, "/ws").await;
+        socket.say(json!({"join": {"room": short}})).await;
+        assert_eq!(socket.hear().await["error"]["code"], "room_guessable");
+        assert_eq!(u16::from(socket.closed().await.code), 1008);
+    }
+    assert_eq!(try_socket(&server, "/ws?room=lobby", &[]).await.err(), Some(400));
+    let mut socket = socket(&server, "/ws").await;
+    socket.say(json!({"join": {}})).await;
+    assert_eq!(socket.hear().await["error"]["code"], "no_room");
+}
+
+#[tokio::test]
+async fn only_our_pages_and_listed_ones_may_signal() {
+    let origins = vec!["https://app.example".to_owned()];
+    let server = start(Options { origins, ..open_rooms() }).await;
+    let same = format!("http://{}", server.address);
+    for good in [same.as_str(), "https://app.example"] {
+        assert!(try_socket(&server, "/ws", &[("origin", good)]).await.is_ok(), "{good}");
+    }
+    for bad in ["https://evil.example", "null", "http://127.0.0.1", "https://app.example:444"] {
+        assert_eq!(try_socket(&server, "/ws", &[("origin", bad)]).await.err(), Some(403), "{bad}");
+        let answer = ask(&server, "POST /v1/rooms", &[("Origin", bad)]).await;
+        assert_eq!(answer.code(), "origin_not_allowed");
+    }
+    let rebound = [("host", "evil.example:8080"), ("origin", "http://evil.example:8080")];
+    assert_eq!(try_socket(&server, "/ws", &rebound).await.err(), Some(403));
+    let answer = ask(&server, "POST /v1/rooms", &[("Origin", "https://app.example")]).await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+}
+
+#[tokio::test]
+async fn long_messages_and_binary_ones_are_closed_with_a_reason() {
+    let server = start(open_rooms()).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    let (mut bob, _) = member(&server, "r", "").await;
+    ann.hear().await;
+    let fits = format!(r#"{{"data":"{}"}}"#, "x".repeat(65_536 - 11));
+    assert_eq!(fits.len(), 65_536);
+    ann.text(fits.clone()).await;
+    assert_eq!(bob.hear().await["data"].as_str().unwrap().len(), 65_536 - 11);
+    ann.text(fits.replace('}', " }")).await;
+    let frame = ann.closed().await;
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1009, "A message may have 65536 bytes."));
+    assert!(bob.hear().await["peer-left"].is_object());
+    bob.0.send(Message::Binary(vec![1].into())).await.unwrap();
+    assert_eq!(u16::from(bob.closed().await.code), 1003);
+}
+
+#[tokio::test]
+async fn a_room_holds_sixteen() {
+    let server = start(open_rooms()).await;
+    let mut members = Vec::new();
+    for _ in 0..16 {
+        members.push(member(&server, "r", "").await);
+    }
+    let mut late = socket(&server, "/ws").await;
+    late.say(json!({"join": {"room": "r"}})).await;
+    assert_eq!(late.hear().await["error"]["code"], "room_full");
+    assert_eq!(u16::from(late.closed().await.code), 1008);
+    members.pop();
+    // The keeper hears of the parting a moment later.
+    assert!(members[0].0.hear().await.is_object());
+    loop {
+        if members[0].0.hear().await.get("peer-left").is_some() {
+            break;
+        }
+    }
+    member(&server, "r", "").await;
+}
+
+#[tokio::test]
+async fn rooms_and_sockets_are_bounded_and_come_free_again() {
+    let limits = Limits { rooms: 2, sockets: 3, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (first, _) = member(&server, "a", "").await;
+    let (_second, _) = member(&server, "b", "").await;
+    let mut third = socket(&server, "/ws").await;
+    assert_eq!(try_socket(&server, "/ws", &[]).await.err(), Some(503));
+    third.say(json!({"join": {"room": "c"}})).await;
+    assert_eq!(third.hear().await["error"]["code"], "too_many_rooms");
+    third.closed().await;
+    drop((first, third));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        if let Ok(mut again) = try_socket(&server, "/ws", &[]).await {
+            again.say(json!({"join": {"room": "d"}})).await;
+            if again.hear().await.get("welcome").is_some() {
+                break;
+            }
+        }
+        assert!(Instant::now() < deadline, "the places never came free");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_socket_must_join_in_time() {
+    let limits = Limits { join_deadline: Duration::from_millis(200), ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let mut idle = socket(&server, "/ws").await;
+    assert_eq!(u16::from(idle.closed().await.code), 1008);
+    let mut other = socket(&server, "/ws").await;
+    other.say(json!({"cmd": "rtc_offer"})).await;
+    assert_eq!(other.hear().await["error"]["code"], "not_understood");
+    assert_eq!(u16::from(other.closed().await.code), 1008);
+}
+
+#[tokio::test]
+async fn a_fast_sender_is_slowed_down_and_nothing_is_lost() {
+    let limits = Limits { message_burst: 10, messages_per_second: 20, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    let (mut bob, _) = member(&server, "r", "").await;
+    ann.hear().await;
+    let begun = Instant::now();
+    for n in 0..20 {
+        ann.say(json!({"data": n})).await;
+    }
+    for n in 0..20 {
+        assert_eq!(bob.hear().await["data"], n);
+        if n == 9 {
+            assert!(begun.elapsed() < Duration::from_millis(400), "the burst took {:?}", begun.elapsed());
+        }
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(450), "20 took only {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn bytes_are_paced_too() {
+    let limits = Limits { byte_burst: 10_000, bytes_per_second: 20_000, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    let (mut bob, _) = member(&server, "r", "").await;
+    ann.hear().await;
+    let begun = Instant::now();
+    for _ in 0..4 {
+        ann.say(json!({"data": "x".repeat(4990)})).await;
+    }
+    for _ in 0..4 {
+        bob.hear().await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(450), "20 kB took only {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn who_never_stops_sending_too_fast_is_closed() {
+    let throttled = Duration::from_millis(300);
+    let limits = Limits { message_burst: 2, messages_per_second: 50, throttled, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    for n in 0..100 {
+        ann.say(json!({"data": n})).await;
+    }
+    let frame = ann.closed().await;
+    assert_eq!(
+        (u16::from(frame.code), frame.reason.as_str()),
+        (1008, "You keep sending faster than you may.")
+    );
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_closed_and_others_go_on() {
+    let limits = Limits {
+        queue_messages: 8,
+        message_burst: 10_000,
+        byte_burst: 1 << 30,
+        write_deadline: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    let (_deaf, deaf_welcome) = member(&server, "r", "").await;
+    let (mut bob, _) = member(&server, "r", "").await;
+    ann.hear().await;
+    ann.hear().await;
+    let big = "x".repeat(60_000);
+    let mut sent = 0;
+    // Bob reads each before the next is sent; the deaf one's kernel buffers fill up, then its queue.
+    let left = loop {
+        ann.say(json!({"data": big})).await;
+        sent += 1;
+        let heard = bob.hear().await;
+        if heard.get("peer-left").is_some() {
+            break heard;
+        }
+        assert!(sent < 1000, "nobody was closed");
+    };
+    assert_eq!(left["peer-left"]["id"], deaf_welcome["self"]);
+    ann.say(json!({"data": "still here"})).await;
+    loop {
+        if bob.hear().await["data"] == "still here" {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_queue_has_a_limit_in_bytes_as_well_and_all_queues_together() {
+    for limits in [
+        Limits { queue_bytes: 100_000, ..Limits::default() },
+        Limits { queued_bytes: 100_000, ..Limits::default() },
+    ] {
+        let limits = Limits { message_burst: 10_000, byte_burst: 1 << 30, queue_messages: 10_000, ..limits };
+        let server = start(Options { limits, ..open_rooms() }).await;
+        let (mut ann, _) = member(&server, "r", "").await;
+        let (_deaf, _) = member(&server, "r", "").await;
+        ann.hear().await;
+        let big = "x".repeat(60_000);
+        let mut sent = 0;
+        loop {
+            ann.say(json!({"data": big})).await;
+            sent += 1;
+            if let Ok(Some(Ok(Message::Text(text)))) = timeout(Duration::from_millis(5), ann.0.next()).await {
+                assert!(text.contains("peer-left"), "{text}");
+                break;
+            }
+            assert!(sent < 1000, "nobody was closed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_server_pings_and_closes_who_does_not_answer() {
+    let limits =
+        Limits { ping: Duration::from_millis(100), idle: Duration::from_millis(400), ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    let (bob, _) = member(&server, "r", "").await;
+    ann.hear().await;
+    // Bob's bytes are read, but no ping is answered; Ann answers while she reads.
+    let mut bytes = bob.0.into_inner();
+    let reading = tokio::spawn(async move {
+        let mut all = Vec::new();
+        timeout(Duration::from_secs(5), bytes.read_to_end(&mut all)).await.expect("closed in time").unwrap();
+        all
+    });
+    let left = ann.hear().await;
+    assert!(left["peer-left"].is_object(), "{left}");
+    let pings = ann.0.by_ref().take_until(tokio::time::sleep(Duration::from_millis(900)));
+    let pings: Vec<_> = pings.collect().await;
+    assert!(pings.len() > 4 && pings.iter().all(|ping| matches!(ping, Ok(Message::Ping(_)))), "{pings:?}");
+    assert!(reading.await.unwrap().windows(2).any(|two| two == [0x89, 0]), "there was no ping");
+}
+
+#[tokio::test]
+async fn joins_are_rate_limited_for_strangers() {
+    let limits = Limits { grant_burst: 2, grants_per_second: 1, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let mut codes = Vec::new();
+    for _ in 0..4 {
+        let headers = [("x-forwarded-for", "203.0.113.9"), ("host", "relay.example")];
+        let mut socket = try_socket(&server, "/ws", &headers).await.unwrap();
+        socket.say(json!({"join": {}})).await;
+        codes.push(socket.hear().await["error"]["code"].clone());
+    }
+    assert_eq!(codes[0], Value::Null);
+    assert!(codes.contains(&json!("too_many_requests")), "{codes:?}");
+}
+
+#[tokio::test]
+async fn slow_heads_and_idle_connections_are_closed() {
+    let limits = Limits { header_deadline: Duration::from_millis(300), ..Limits::default() };
+    let server = start(Options { limits, ..Options::default() }).await;
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    let mut kept = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    kept.write_all(request.as_bytes()).await.unwrap();
+    let begun = Instant::now();
+    let trickle = async {
+        for byte in b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".iter() {
+            if slow.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut rest = Vec::new();
+        let _ = slow.read_to_end(&mut rest).await;
+    };
+    timeout(Duration::from_secs(3), trickle).await.expect("the slow head is cut off");
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(3), kept.read_to_end(&mut answer)).await.expect("idle is closed").unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let limits = Limits { connections: 3, ..Limits::default() };
+    let server = start(Options { limits, ..Options::default() }).await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        idle.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let refused = ask(&server, "GET /healthz", &[]).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "too_many_connections"));
+    idle.clear();
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while ask(&server, "GET /healthz", &[]).await.status != 200 {
+        assert!(Instant::now() < deadline, "the places never came free");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_does_not_live_for_ever() {
+    let limits = Limits { connection_lifetime: Duration::from_millis(300), ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut all = Vec::new();
+    timeout(Duration::from_secs(3), stream.read_to_end(&mut all)).await.expect("closed").unwrap();
+    // A WebSocket is not bound by it.
+    ann.say(json!({"to": "nobody", "data": 1})).await;
+    assert_eq!(ann.hear().await["error"]["code"], "no_such_peer");
+}
+
+#[tokio::test]
+async fn the_stop_says_goodbye() {
+    let server = start(open_rooms()).await;
+    let (mut ann, _) = member(&server, "r", "").await;
+    server.stop.send(true).unwrap();
+    assert_eq!(u16::from(ann.closed().await.code), 1001);
+    timeout(Duration::from_secs(5), server.running).await.expect("an end").unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+async fn admin(stats: Option<Vec<Counters>>, is_ready: bool) -> Server {
+    let (listener, address) = listener().await;
+    let (stop, stopped) = watch::channel(false);
+    let (ready, ready_receiver) = watch::channel(is_ready);
+    let stats = Arc::new(Stats(stats));
+    let running = tokio::spawn(serve_admin(stats, ready_receiver, vec![listener], stopped));
+    Server { address, stop, running, _ready: ready }
+}
+
+#[tokio::test]
+async fn metrics_show_what_the_workers_count() {
+    let mut counters = Counters::default();
+    counters.of(Transport::Tcp).to_clients.add(1200);
+    let server = admin(Some(vec![counters, counters]), true).await;
+    let answer = ask(&server, "GET /metrics", &[]).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let line = "relais_bytes_total{transport=\"tcp\",direction=\"to_client\"} 2400";
+    assert!(answer.body.contains(line), "{}", answer.body);
+    let families: Vec<_> = answer.body.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    for family in [
+        "relais_allocations gauge",
+        "relais_allocations_created_total counter",
+        "relais_packets_total counter",
+        "relais_bytes_total counter",
+        "relais_drops_total counter",
+        "relais_errors_total counter",
+        "relais_requests_total counter",
+        "relais_permissions gauge",
+        "relais_channels gauge",
+        "relais_streams gauge",
+        "relais_build_info gauge",
+        "relais_workers gauge",
+        "process_resident_memory_bytes gauge",
+        "process_cpu_seconds_total counter",
+        "process_open_fds gauge",
+    ] {
+        assert!(families.contains(&family), "{family} is missing in {families:?}");
+    }
+    assert_eq!(ask(&server, "GET /readyz", &[]).await.status, 200);
+    assert_eq!(ask(&server, "GET /", &[]).await.status, 404, "the page is not here");
+}
+
+#[tokio::test]
+async fn a_silent_worker_is_told_not_hidden() {
+    let server = admin(None, true).await;
+    for path in ["/metrics", "/readyz"] {
+        let answer = ask(&server, &format!("GET {path}"), &[]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "worker_silent"), "{path}");
+    }
+    assert_eq!(ask(&server, "GET /healthz", &[]).await.status, 200);
+    let starting = admin(Some(vec![]), false).await;
+    assert_eq!(ask(&starting, "GET /readyz", &[]).await.code(), "not_ready");
+}
