@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `relais`; all of it is in [`relais::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    relais::cli::run()
+}

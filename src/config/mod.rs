@@ -20,6 +20,8 @@ mod reader;
 mod secret;
 mod secret_file;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod units;
 
 pub use checks::check_local;

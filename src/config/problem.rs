@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_masked_secret_keeps_its_width_but_not_its_letters() {
         let text = "secret = \"hünter2\" # x\n";
-        let file = SourceText::new(Path::new("f"), text, &[9..19]);
+        let file = SourceText::new(Path::new("f"), text, std::slice::from_ref(&(9..19)));
         let shown = Problem::error(&Place::Span { file, span: 20..23 }, "m", "c").to_string();
         assert!(shown.contains("1 | secret = ********** # x"), "{shown}");
     }

@@ -25,10 +25,9 @@ pub(super) fn secret_name(text: &str) -> Result<String, Why> {
 
 /// Refuses what nobody chose: nothing at all, and the samples of manuals.
 pub(super) fn strong(text: &str, what: &str) -> Result<String, Why> {
-    const SAMPLES: [&str; 8] =
-        ["secret", "password", "mysecret", "mypassword", "yoursecret", "yourpassword", "example", "default"];
+    const SAMPLES: [&str; 4] = ["changeme", "replaceme", "yoursecret", "yourpassword"];
     let plain: String = text.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
-    if SAMPLES.contains(&plain.as_str()) || plain.contains("changeme") {
+    if SAMPLES.iter().any(|sample| plain.contains(sample)) {
         return Err((
             format!("{what} is a sample that everybody knows"),
             "make a real one: `openssl rand -hex 32`".to_owned(),

@@ -184,10 +184,11 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The last address is the one that the proxy on this machine has added itself; any before it are hearsay.
+/// Whom the proxy on this machine says it speaks for. In X-Forwarded-For the last address is the one that it has
+/// added itself; any before it are hearsay.
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
-    last.rsplit(',').next()?.trim().parse().ok()
+    let last = headers.get_all("x-forwarded-for").iter().next_back().or_else(|| headers.get("x-real-ip"))?;
+    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
 }
 
 fn origin(value: Option<&HeaderValue>, asked: &Authority, listed: &[String]) -> PageOrigin {

@@ -14,7 +14,7 @@ mod signaling;
 
 use crate::observe::StatsSource;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
@@ -42,7 +42,7 @@ pub enum Rooms {
 /// What an operator decides about the public HTTP server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where it listens; `serve` gets the open listeners, this is for messages.
+    /// Where it listens. Whoever calls [`serve`] opens these and hands over the listeners.
     pub listen: Vec<SocketAddr>,
     /// Origins (`https://app.example`) that may ask besides the same origin; compared exactly.
     pub origins: Vec<String>,
@@ -138,9 +138,6 @@ impl Default for Limits {
 /// The longest signaling message in bytes.
 pub const MAX_MESSAGE: usize = 64 << 10;
 
-/// The longest request body. No route reads one, so this only spares clients a surprise.
-const MAX_BODY: usize = 64 << 10;
-
 /// Gives out `iceServers`.
 pub trait IceSource: Send + Sync + 'static {
     /// The value of `RTCConfiguration.iceServers`: an array. `host` is ready for a URL: a name, an IPv4 address
@@ -149,7 +146,8 @@ pub trait IceSource: Send + Sync + 'static {
     fn grant(&self, host: &str, user: &str) -> serde_json::Value;
 }
 
-/// What all requests share.
+/// What all requests share. No route reads a request's body, so none can be too long: the answer goes out at
+/// once, and the connection of a client that goes on sending is closed.
 struct Shared {
     options: Options,
     ice: Arc<dyn IceSource>,
@@ -222,7 +220,6 @@ fn finish(router: Router) -> Router {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method.")
                 .help("The header Allow names the methods that this address answers.")
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(map_response(async |mut response: Response| {
             let headers = response.headers_mut();
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

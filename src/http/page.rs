@@ -3,10 +3,9 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// No inline script or style, nothing from any other place. `ws:` and `wss:` are there because Safari before 15.4
-/// does not take a WebSocket to the same host for 'self'.
+/// No inline script or style, nothing from any other place. 'self' is the WebSocket on the same host as well.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-                      connect-src 'self' ws: wss:; media-src 'self' blob: mediastream:; \
+                      connect-src 'self'; media-src 'self' blob: mediastream:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) async fn index() -> Response {

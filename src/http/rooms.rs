@@ -67,7 +67,8 @@ pub(super) enum Full {
 enum Event {
     Enter {
         prefix: Prefix,
-        answer: oneshot::Sender<Result<Arc<str>, Full>>,
+        door: Door,
+        answer: oneshot::Sender<Result<Ticket, Full>>,
     },
     Join {
         id: Arc<str>,
@@ -103,9 +104,9 @@ impl Door {
     /// Takes a place for a socket, in no room as yet.
     pub(super) async fn enter(&self, prefix: Prefix) -> Result<Ticket, Full> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Event::Enter { prefix, answer }).await.map_err(|_| Full::Closed)?;
-        let id = answered.await.map_err(|_| Full::Closed)??;
-        Ok(Ticket { door: self.clone(), id })
+        let event = Event::Enter { prefix, door: self.clone(), answer };
+        self.0.send(event).await.map_err(|_| Full::Closed)?;
+        answered.await.map_err(|_| Full::Closed)?
     }
 }
 
@@ -230,11 +231,9 @@ pub(super) fn open(limits: Limits) -> (Door, impl Future<Output = ()> + Send + '
 impl Keeper {
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Enter { prefix, answer } => {
-                // Who asked and went away before the answer keeps no place.
-                if let Err(Ok(id)) = answer.send(self.enter(prefix)) {
-                    self.leave(&id);
-                }
+            Event::Enter { prefix, door, answer } => {
+                // Who went away before the answer leaves a ticket that is dropped, and so no place is lost.
+                let _ = answer.send(self.enter(prefix).map(|id| Ticket { door, id }));
             }
             Event::Join { id, room, name, answer } => {
                 let _ = answer.send(self.join(id, room, name));
@@ -347,6 +346,75 @@ impl Keeper {
                 let _ = overflow.send(());
             }
             self.quit(&id.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn who_goes_away_while_entering_keeps_no_place() {
+        let (door, keeper) = open(Limits { sockets: 1, ..Limits::default() });
+        tokio::spawn(keeper);
+        let here = Prefix::of("203.0.113.1".parse().unwrap());
+        let mut entering = Box::pin(door.enter(here));
+        assert!(entering.as_mut().now_or_never().is_none());
+        // The keeper answers now, but nobody takes the answer.
+        tokio::task::yield_now().await;
+        assert_eq!(door.enter(here).await.err(), Some(Full::Sockets));
+        drop(entering);
+        tokio::task::yield_now().await;
+        assert!(door.enter(here).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_address_has_its_share_of_sockets() {
+        let (door, keeper) = open(Limits { sockets_per_address: 2, ..Limits::default() });
+        tokio::spawn(keeper);
+        let of = |text: &str| Prefix::of(text.parse().unwrap());
+        let one = door.enter(of("2001:db8::1")).await;
+        let two = door.enter(of("2001:db8::2")).await;
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(door.enter(of("2001:db8::3")).await.err(), Some(Full::Address));
+        assert!(door.enter(of("2001:db8:1::1")).await.is_ok());
+        let mut proxied = Vec::new();
+        for _ in 0..5 {
+            proxied.push(door.enter(of("127.0.0.1")).await);
+        }
+        assert!(proxied.iter().all(Result::is_ok));
+    }
+
+    #[tokio::test]
+    async fn what_was_never_read_weighs_nothing_once_its_reader_is_gone() {
+        let (door, keeper) = open(Limits { queued_bytes: 10_000, sockets: 100, ..Limits::default() });
+        tokio::spawn(keeper);
+        let here = Prefix::of("203.0.113.1".parse().unwrap());
+        let speaker = door.enter(here).await.ok().unwrap();
+        let (_, mut heard) = speaker.join("r".into(), "".into()).await.ok().unwrap();
+        for _ in 0..20 {
+            // Each reader hoards up to the common limit and then leaves without having read anything.
+            let reader = door.enter(here).await.ok().unwrap();
+            let (_, inbox) = reader.join("r".into(), "".into()).await.ok().unwrap();
+            assert!(matches!(heard.next().await, Ok(Notice::Joined(_))));
+            for _ in 0..4 {
+                speaker.say(None, "x".repeat(2000).into()).await;
+            }
+            drop((reader, inbox));
+            let left = heard.next().await;
+            assert!(matches!(left, Ok(Notice::Left(_))), "{left:?}");
+        }
+        let reader = door.enter(here).await.ok().unwrap();
+        let (_, mut inbox) = reader.join("r".into(), "".into()).await.ok().unwrap();
+        for _ in 0..4 {
+            speaker.say(None, "x".repeat(2000).into()).await;
+        }
+        tokio::task::yield_now().await;
+        for _ in 0..4 {
+            let said = inbox.next().await;
+            assert!(matches!(said, Ok(Notice::Said { .. })), "{said:?}");
         }
     }
 }

@@ -37,6 +37,9 @@ const LONGEST_NAME: usize = 64;
 /// How long a closed socket may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// Pings that are answered before a `join`.
+const PINGS_BEFORE_JOIN: u32 = 8;
+
 /// What a socket reads at once. Frames longer than that arrive in several reads.
 const READ_BUFFER: usize = 4 << 10;
 
@@ -251,6 +254,7 @@ async fn join(
     ticket: &Ticket,
 ) -> Result<Inbox, End> {
     let deadline = Instant::now() + shared.options.limits.join_deadline;
+    let mut pings = 0;
     let text = loop {
         let message = tokio::select! {
             message = stream.next() => message,
@@ -261,6 +265,10 @@ async fn join(
         };
         if let Some(text) = text_of(message)? {
             break text;
+        }
+        pings += 1;
+        if pings > PINGS_BEFORE_JOIN {
+            return Err(End::Closed(close_code::POLICY, "Join first."));
         }
     };
     let Some(Said::Join { room, name }) = dialect::parse(&text) else {
@@ -308,7 +316,7 @@ async fn listen(
     let mut pace = Pace::new(limits, heard);
     // A message that came too early, and when its time is. Until then nothing more is read, so that TCP holds
     // the sender back.
-    let mut held: Option<(Instant, Utf8Bytes)> = None;
+    let mut held: Option<(Instant, Option<Utf8Bytes>)> = None;
     loop {
         let text = tokio::select! {
             () = &mut stop => return STOPPING,
@@ -336,11 +344,11 @@ async fn listen(
             message = stream.next(), if held.is_none() => {
                 heard = Instant::now();
                 let text = match text_of(message) {
-                    Ok(Some(text)) => text,
-                    Ok(None) => continue,
+                    Ok(text) => text,
                     Err(end) => return end,
                 };
-                let wait = pace.take(text.len(), heard);
+                // Pings count as well: answering them is work.
+                let wait = pace.take(text.as_ref().map_or(0, |text| text.len()), heard);
                 if pace.is_abused(heard) {
                     return End::Closed(close_code::POLICY, "You keep sending faster than you may.");
                 }
@@ -348,7 +356,7 @@ async fn listen(
                     held = Some((heard + wait, text));
                     continue;
                 }
-                Some(text)
+                text
             }
         };
         heard = Instant::now();
@@ -376,9 +384,9 @@ async fn listen(
 }
 
 /// The held message when its time has come. Safe to cancel.
-async fn due(held: &mut Option<(Instant, Utf8Bytes)>) -> Option<Utf8Bytes> {
+async fn due(held: &mut Option<(Instant, Option<Utf8Bytes>)>) -> Option<Utf8Bytes> {
     sleep_until(held.as_ref()?.0).await;
-    held.take().map(|(_, text)| text)
+    held.take().and_then(|(_, text)| text)
 }
 
 /// The text in what a stream yields; `None` for what the WebSocket layer has dealt with.

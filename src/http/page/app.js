@@ -191,11 +191,11 @@ function synthetic() {
     for (let i = 0; i < 8; i += 1) {
       const high = 60 + 50 * Math.sin(n / 9 + i);
       pen.fillStyle = `hsl(${hue + i * 22} 70% 60%)`;
-      pen.fillRect(14 + i * 37, 190 - high, 28, high);
+      pen.fillRect(14 + i * 37, 195 - high, 28, high);
     }
     pen.fillStyle = '#fff';
     pen.font = '22px system-ui, sans-serif';
-    pen.fillText(`${new Date().toLocaleTimeString()}  #${n}`, 14, 226);
+    pen.fillText(`${new Date().toLocaleTimeString()}  #${n}`, 14, 34);
   };
   draw();
   const timer = setInterval(draw, 66);
@@ -588,7 +588,7 @@ async function checkAll() {
     item.className = got.ok ? 'good' : 'bad';
     item.textContent = got.ok
       ? `✓ ${transport.toUpperCase()} works. Round trip ${got.rtt.toFixed(1)} ms, ${got.pair.local}/${got.pair.remote}.`
-      : `✗ ${transport.toUpperCase()} does not work: ${got.reason}.`;
+      : `✗ ${transport.toUpperCase()} does not work: ${got.reason.replace(/\.$/, '')}.`;
   }
   const good = results.filter((got) => got.ok).map((got) => got.transport.toUpperCase());
   if (good.length === 2) verdict('✓ The relay works, over UDP and TCP.', 'good');

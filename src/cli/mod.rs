@@ -1,0 +1,101 @@
+//! The command line. Exit codes: 0 good, 1 a finding or failure, 2 wrong usage.
+
+mod check;
+mod config;
+mod healthcheck;
+mod ice;
+mod options;
+mod probe;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use probe::ProbeArgs;
+
+/// Exit code of a finding or a failure.
+const FAILED: u8 = 1;
+
+/// Exit code of wrong usage.
+const USAGE: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "relais",
+    version,
+    about = "A STUN and TURN relay server",
+    long_about = "A STUN and TURN relay server. Without a command it serves; without a configuration it serves a \
+                  trial on this machine and prints the iceServers for it.",
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve STUN and TURN (the default)
+    Serve(Box<serve::ServeArgs>),
+    /// Say everything that is wrong with a configuration file
+    Check(check::CheckArgs),
+    /// Show what can be configured, and what is
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print iceServers for a web page, as JSON
+    IceServers(ice::IceArgs),
+    /// Make credentials
+    #[command(subcommand)]
+    Credentials(ice::CredentialsCommand),
+    /// Ask a running server whether it is ready
+    Healthcheck(healthcheck::HealthArgs),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to do if even this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    match cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Config(command)) => config::run(command),
+        Some(Command::IceServers(args)) => ice::ice_servers(&args),
+        Some(Command::Credentials(command)) => ice::credentials(&command),
+        Some(Command::Healthcheck(args)) => healthcheck::run(&args),
+    }
+}
+
+/// Writes `text` to standard output; a reader that went away is no failure of ours.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Says on standard error why there is no result, and what to do.
+fn fail(code: u8, message: &str, cure: &str) -> ExitCode {
+    eprintln!("error: {message}\n  = help: {cure}");
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,172 @@
+//! Layers, files and the machine.
+
+use super::*;
+
+#[test]
+fn environment_wins_over_the_file_and_flags_over_both() {
+    let scratch = Scratch::new("layers");
+    let text = "[relay]\nports = \"50000-50100\"\nexternal = { \"192.0.2.9\" = \"198.51.100.9\" }\n[auth]\nrealm = \"file\"\n\
+                users = [{ name = \"alice\", password = \"wonderland\" }]\n";
+    let path = scratch.file("relais.toml", text, 0o640);
+    let env = [
+        ("RELAIS__RELAY__PORTS", "51000-51100"),
+        ("RELAIS__AUTH__REALM", "env"),
+        ("RELAIS__LISTEN__UDP", "127.0.0.1:1111, [::1]:2222"),
+        ("RELAIS__LISTEN__TCP", "[\"127.0.0.1:3333\"]"),
+        ("RELAIS__HTTP__LISTEN", ""),
+        ("RELAIS__HTTP__OPEN", "true"),
+        ("RELAIS__LIMITS__ALLOCATIONS_PER_USER", "5"),
+        ("RELAIS__RELAY__EXTERNAL", "192.0.2.1=198.51.100.7"),
+    ];
+    let mut flags = Overrides::default();
+    flags.set("--realm", "auth.realm", "flag");
+    let (settings, _) = with(Some(&path), &env, &flags).unwrap();
+    assert_eq!(settings.relay.ports, 51000..=51100);
+    assert_eq!(settings.auth.realm, "flag");
+    assert_eq!(settings.listen.udp, ["127.0.0.1:1111".parse().unwrap(), "[::1]:2222".parse().unwrap()]);
+    assert_eq!(settings.listen.tcp, ["127.0.0.1:3333".parse().unwrap()]);
+    assert!(settings.http.listen.is_empty() && settings.http.open);
+    assert_eq!(settings.limits.allocations_per_user, 5);
+    assert_eq!(settings.relay.external.len(), 1, "a table is replaced, not mixed");
+    let shown = effective(&settings);
+    has(&shown, "realm = \"flag\"  # flag --realm");
+    has(&shown, "ports = \"51000-51100\"  # environment variable RELAIS__RELAY__PORTS");
+    has(&shown, "relais.toml:6:9");
+    has(&shown, "ttl = \"4h\"  # built-in default");
+}
+
+#[test]
+fn mistakes_in_environment_and_flags_are_found_and_named() {
+    let env = [
+        ("RELAIS__RELAY__PRTS", "1-2"),
+        ("RELAIS__LIMITS__DRAIN", "soon"),
+        ("RELAIS__AUTH__SECRET", "x"),
+        ("RELAIS__AUTH__USERS", "alice"),
+        ("RELAIS__AUTH__SECRETS", "[{ name = \"a\", secret = \"north-wind-and-sun\" }]"),
+        ("RELAIS__LISTEN", "1"),
+        ("RELAIS_PORT", "tcp://10.0.0.1:80"),
+    ];
+    let mut flags = Overrides::default();
+    flags.set("--listen-udp", "listen.udp", "x");
+    let problems = with(None, &env, &flags).map(|_| ()).unwrap_err();
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let shown = shown.join("\n");
+    assert_eq!(problems.len(), 7, "{shown}");
+    has(&shown, "did you mean `ports`?");
+    has(&shown, "--> environment variable RELAIS__LIMITS__DRAIN");
+    has(&shown, "set RELAIS__AUTH__SECRET_FILE to its path");
+    has(&shown, "write TOML as in the file: users = ");
+    has(&shown, "stands in the environment");
+    has(&shown, "--> flag --listen-udp");
+    assert!(!shown.contains("north-wind"));
+}
+
+#[test]
+fn an_overridden_value_is_checked_as_well() {
+    let mut flags = Overrides::default();
+    flags.set("--realm", "auth.realm", "fine");
+    let problems = with(None, &[("RELAIS__AUTH__REALM", "")], &flags).map(|_| ()).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].place, Place::Environment("RELAIS__AUTH__REALM".to_owned()));
+}
+
+#[test]
+fn secrets_come_from_files_and_lose_one_newline() {
+    let scratch = Scratch::new("files");
+    scratch.file("secret", "north-wind-and-sun\n", 0o640);
+    scratch.file("password", "wonderland\r\n", 0o600);
+    let text = "[auth]\nusers = [{ name = \"alice\", password_file = \"password\" }]\nsecrets = [{ name = \"a\", \
+                secret_file = \"secret\" }]\n";
+    // No secret stands in the file itself, so everybody may read it.
+    let path = scratch.file("relais.toml", text, 0o644);
+    let (settings, warnings) = with(Some(&path), &[], &Overrides::default()).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(settings.auth.secrets[0].secret.expose(), "north-wind-and-sun");
+    assert!(
+        matches!(&settings.auth.users[0].credential, UserCredential::Password(p) if p.expose() == "wonderland")
+    );
+
+    let named = scratch.0.join("secret").display().to_string();
+    let (settings, _) = with(None, &[("RELAIS__AUTH__SECRET_FILE", &named)], &Overrides::default()).unwrap();
+    assert_eq!(settings.auth.secrets[0].name, "environment");
+    assert!(!settings.source.zero);
+    assert_eq!(settings.http.rooms, Rooms::Off);
+}
+
+#[test]
+fn files_with_secrets_that_others_can_read_are_refused() {
+    let scratch = Scratch::new("modes");
+    let secret = scratch.file("secret", "north-wind-and-sun\n", 0o644);
+    let text = "[auth]\nsecrets = [{ name = \"a\", secret_file = \"secret\" }]\n";
+    let path = scratch.file("relais.toml", text, 0o644);
+    let problems = with(Some(&path), &[], &Overrides::default()).map(|_| ()).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    has(&problems[0].message, "(mode 0644)");
+    assert_eq!(problems[0].cure, format!("chmod 640 {}", secret.display()));
+
+    let inline = scratch.file(
+        "inline.toml",
+        "[auth]\nsecrets = [{ name = \"a\", secret = \"north-wind-and-sun\" }]",
+        0o604,
+    );
+    let problems = with(Some(&inline), &[], &Overrides::default()).map(|_| ()).unwrap_err();
+    assert_eq!(problems[0].cure, format!("chmod 640 {}", inline.display()));
+    scratch.file(
+        "inline.toml",
+        "[auth]\nsecrets = [{ name = \"a\", secret = \"north-wind-and-sun\" }]",
+        0o640,
+    );
+    assert!(with(Some(&inline), &[], &Overrides::default()).is_ok());
+}
+
+#[test]
+fn systemd_credentials_are_secrets_by_themselves() {
+    let scratch = Scratch::new("systemd");
+    scratch.file("relais.secret", "north-wind-and-sun\n", 0o400);
+    scratch.file("auth.secrets.2026-11", "north-wind-and-moon\n", 0o400);
+    scratch.file("something.else", "x", 0o400);
+    let directory = scratch.0.display().to_string();
+    let env = [("CREDENTIALS_DIRECTORY", directory.as_str())];
+    let path = scratch.file("relais.toml", "[relay]\nports = \"50000-50100\"\n", 0o644);
+    let (settings, _) = with(Some(&path), &env, &Overrides::default()).unwrap();
+    let names: Vec<&str> = settings.auth.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    assert_eq!(names, ["2026-11", "relais.secret"]);
+
+    let taken = "[auth]\nsecrets = [{ name = \"2026-11\", secret = \"north-wind-and-sun\" }]";
+    let path = scratch.file("relais.toml", taken, 0o600);
+    let problems = with(Some(&path), &env, &Overrides::default()).map(|_| ()).unwrap_err();
+    has(&problems[0].message, "has a secret `2026-11` already");
+}
+
+#[test]
+fn a_file_that_is_no_toml_shows_the_place_but_no_secret() {
+    let problems = file("[auth]\nsecret = \"vErYsEcReT\nrealm = = 1\n").map(|_| ()).unwrap_err();
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let shown = shown.join("\n");
+    has(&shown, "error: this is not TOML: ");
+    has(&shown, "relais.toml:2:");
+    assert!(!shown.contains("vErY") && !shown.contains("neither users"), "{shown}");
+    has(&bad("[log]\nlevel = \"info\"\nlevel = \"warn\""), "duplicate key");
+}
+
+#[test]
+fn a_missing_file_says_how_to_write_one() {
+    let problems =
+        with(Some(Path::new("/nowhere/relais.toml")), &[], &Overrides::default()).map(|_| ()).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    has(&problems[0].cure, "relais config default");
+}
+
+#[test]
+fn relay_addresses_are_held_against_the_machine() {
+    let settings =
+        good("[relay]\naddresses = [\"192.0.2.1\"]\nexternal = { \"192.0.2.1\" = \"198.51.100.7\" }");
+    let local = |text: &str| [text.parse().unwrap()];
+    assert!(check_local(&settings, &local("192.0.2.1")).is_empty());
+    let problems = check_local(&settings, &local("10.0.0.5"));
+    assert_eq!(problems.len(), 2);
+    assert!(problems.iter().all(Problem::is_error));
+    has(&problems[0].cure, "it has 10.0.0.5");
+    assert!(problems[0].place.line_column().is_some());
+    assert!(check_local(&good("[relay]\naddresses = [\"auto\"]"), &[]).is_empty());
+}
