@@ -87,7 +87,7 @@ const scenarios = {
 
   // The trial page, twice: into one room by its form, then picture, data and words.
   async trialCall() {
-    const pages = await Promise.all([wanted.left, wanted.right].map(trialPage));
+    const pages = await Promise.all([wanted.left, wanted.right].map((netns) => trialPage(netns)));
     for (const [number, { page }] of pages.entries()) {
       await page.getByTestId("transport").selectOption(wanted.transport);
       await page.getByTestId("media").selectOption("synthetic");
@@ -95,11 +95,14 @@ const scenarios = {
       await page.getByTestId("room").fill("friday");
       await page.getByTestId("join").click();
     }
+    const texts = (id) => Promise.all(pages.map(({ page }) => page.getByTestId(id).textContent()));
+    const complaintsOf = (all) => all.flatMap((p) => p.complaints);
     const figures = () => Promise.all(pages.map(({ page }) => page.evaluate(() => relais.stats())));
     let stats = [];
     for (let i = 0; i < 80; i++) {
       stats = await figures();
       if (stats.every((s) => s?.pair && s.framesDecoded >= wanted.video)) break;
+      if (i === 79) throw new Error(`no picture: ${JSON.stringify([stats, await texts("call-status"), complaintsOf(pages)])}`);
       await new Promise((done) => setTimeout(done, 500));
     }
     const transfers = [];
@@ -108,10 +111,10 @@ const scenarios = {
     await pages[0].page.getByTestId("chat-send").click();
     await pages[1].page.waitForFunction(() => relais.messages.length > 0, null, { timeout: 10_000 });
     const messages = await pages[1].page.evaluate(() => relais.messages);
-    const status = await Promise.all(pages.map(({ page }) => page.getByTestId("call-status").textContent()));
+    const status = await texts("call-status");
     await pages[0].page.getByTestId("hangup").click();
     await pages[1].page.waitForFunction(() => relais.peers().length === 0, null, { timeout: 10_000 });
-    return { stats, transfers, messages, status, complaints: pages.flatMap((p) => p.complaints) };
+    return { stats, transfers, messages, status, complaints: complaintsOf(pages) };
   },
 };
 
