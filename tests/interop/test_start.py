@@ -242,7 +242,7 @@ def bad_start_relay_range_too_small(net):
 
 @test()
 def bad_start_relay_address_of_another_machine(net):
-    fails(net, changed(net, {"relay": {"addresses": ["23.99.99.99"]}}), r"23\.99\.99\.99", r"relay", r"external|not an address|not one of|this machine")
+    fails(net, changed(net, {"relay": {"addresses": ["23.99.99.99"]}}), r"23\.99\.99\.99", r"relais\.toml:\d+", r"external|not an address|not one of|this machine")
 
 
 @test()
