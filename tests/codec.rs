@@ -127,7 +127,7 @@ fn rfc5769_every_change_of_one_byte_is_noticed_and_never_panics() {
                 changed[at] = value;
                 if let Ok(message) = Message::parse(&changed) {
                     message.verify(&key);
-                    message.attributes().for_each(drop);
+                    assert!(message.attributes().count() < 40);
                 }
             }
         }
