@@ -1,0 +1,332 @@
+//! What the source tree has to keep to: layers, a core without the outside world, a hot path that allocates nothing,
+//! a conformance matrix whose rows name tests that exist, and `unsafe` in one place. Each checker is shown a planted
+//! violation too.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A file's path below the package, with slashes, and its text.
+type File = (String, String);
+
+fn read(folder: &str) -> Vec<File> {
+    fn walk(root: &Path, folder: &Path, files: &mut Vec<File>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(root, &path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+                files.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    walk(root, &root.join(folder), &mut files);
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn planted(path: &str, text: &str) -> Vec<File> {
+    vec![(path.to_owned(), text.to_owned())]
+}
+
+/// The text without comments.
+fn code(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.find("//") {
+        // A URL in a string is no comment.
+        Some(at) if !line[..at].ends_with(':') => &line[..at],
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn words(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').collect()
+}
+
+/// A module's layer: it may name modules of its own layer and of lower ones.
+fn layer(module: &str) -> Option<u8> {
+    Some(match module {
+        "wire" | "time" => 0,
+        "auth" => 1,
+        "turn" | "client" => 2,
+        "net" | "http" | "config" | "observe" | "bench" | "probe" => 3,
+        "app" => 4,
+        "cli" | "main" => 5,
+        _ => return None,
+    })
+}
+
+/// The module at the top of the crate that a file belongs to; `None` for `lib.rs`.
+fn module(path: &str) -> Option<&str> {
+    let first = path.strip_prefix("src/")?.split('/').next()?;
+    let name = first.strip_suffix(".rs").unwrap_or(first);
+    (name != "lib").then_some(name)
+}
+
+/// The modules that follow `crate::` or `relais::`, also as a list in braces.
+fn named_modules(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for root in ["crate::", "relais::"] {
+        for (at, _) in text.match_indices(root) {
+            if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+                continue;
+            }
+            let rest = &text[at + root.len()..];
+            let Some(list) = rest.strip_prefix('{') else {
+                names.extend(
+                    words(&rest[..rest.find([':', ';', ' ', ')', '}', ',', '<', '\n']).unwrap_or(0)])
+                        .into_iter()
+                        .map(str::to_owned),
+                );
+                continue;
+            };
+            let (mut depth, mut name) = (0, String::new());
+            for c in list.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => names.push(std::mem::take(&mut name)),
+                    _ if depth == 0 => name.push(c),
+                    _ => {}
+                }
+            }
+            names.push(name);
+        }
+    }
+    let first = |name: &String| name.trim().split("::").next().unwrap_or_default().to_owned();
+    names.iter().map(first).filter(|name| !name.is_empty()).collect()
+}
+
+fn upward_paths(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in files {
+        let Some(own) = module(path) else { continue };
+        let Some(own_layer) = layer(own) else {
+            found.push(format!("{path}: the module {own} has no layer; give it one"));
+            continue;
+        };
+        for name in named_modules(&code(text)) {
+            if layer(&name).is_some_and(|other| other > own_layer) {
+                found.push(format!("{path}: {own} names {name}, which lies above it"));
+            }
+        }
+    }
+    found
+}
+
+const OUTSIDE: [&str; 13] = [
+    "tokio",
+    "UdpSocket",
+    "TcpStream",
+    "TcpListener",
+    "thread",
+    "Mutex",
+    "RwLock",
+    "Instant",
+    "SystemTime",
+    "rand",
+    "getrandom",
+    "tracing",
+    "println",
+];
+
+fn outside_in_the_core(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in files {
+        if !matches!(module(path), Some("wire" | "auth" | "turn" | "time")) {
+            continue;
+        }
+        let code = code(text);
+        let words = words(&code);
+        let hits = OUTSIDE.iter().filter(|word| words.contains(**word));
+        found.extend(hits.map(|word| format!("{path}: the core names {word}")));
+    }
+    found
+}
+
+const COSTLY: [&str; 20] = [
+    "to_vec(", ".clone(", "collect", "format!", "Box", "Arc", "dyn ", "async", "lock", "unwrap", "Vec",
+    "String", "trace!", "debug!", "info!", "warn!", "error!", "log!", "println!", "HashMap",
+];
+
+fn costs_on_the_hot_path(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in files.iter().filter(|file| file.0 == "src/turn/relay.rs") {
+        let code = code(text);
+        let hits = COSTLY.iter().filter(|word| code.contains(**word));
+        found.extend(hits.map(|word| format!("{path}: {word:?} on the hot path")));
+    }
+    found
+}
+
+fn unsafe_elsewhere(files: &[File]) -> Vec<String> {
+    let elsewhere = files.iter().filter(|file| file.0 != "src/net/sys.rs");
+    elsewhere
+        .filter(|(_, text)| words(&code(text)).contains("unsafe"))
+        .map(|(path, _)| format!("{path}: unsafe belongs into src/net/sys.rs"))
+        .collect()
+}
+
+/// The names of all test functions.
+fn tests_in(files: &[File]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (_, text) in files {
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            if line != "#[test]" && !line.starts_with("#[tokio::test") {
+                continue;
+            }
+            let function =
+                lines.find_map(|line| line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn ")));
+            if let Some(name) = function.and_then(|rest| rest.split(['(', '<']).next()) {
+                names.insert(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// The rows of a matrix: clause, requirement, tests.
+fn rows(matrix: &str) -> Vec<[&str; 3]> {
+    let mut rows = Vec::new();
+    for line in matrix.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let Ok(row) = <[&str; 3]>::try_from(cells) else { panic!("three cells, please: {line}") };
+        if row[0] != "Clause" {
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+fn untested_rows(matrix: &str, tests: &BTreeSet<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for [clause, _, cell] in rows(matrix) {
+        if cell.starts_with("not followed, because") {
+            continue;
+        }
+        let named: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        if named.is_empty() {
+            found.push(format!("{clause}: names no test and gives no reason"));
+        }
+        let missing = named.iter().filter(|name| !tests.contains(**name));
+        found.extend(missing.map(|name| format!("{clause}: there is no test {name}")));
+    }
+    found
+}
+
+fn assert_none(found: &[String]) {
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn no_layer_names_a_higher_one() {
+    assert_none(&upward_paths(&read("src")));
+}
+
+#[test]
+fn no_layer_names_a_higher_one_is_noticed() {
+    for (path, text) in [
+        ("src/wire/message.rs", "use crate::turn::Server;"),
+        ("src/auth/login.rs", "fn f() -> crate::net::Worker { todo() }"),
+        ("src/turn/mod.rs", "use crate::{\n    auth::{Login, key},\n    http::Page,\n};"),
+        ("src/net/mod.rs", "use crate::{wire::Message, app};"),
+        ("src/app.rs", "pub use relais::cli::run;"),
+        ("src/surprise.rs", ""),
+    ] {
+        assert_eq!(upward_paths(&planted(path, text)).len(), 1, "{path}");
+    }
+    for (path, text) in [
+        ("src/turn/mod.rs", "use crate::{auth::{Login, http}, wire};\nuse crate::time::Now; // crate::net"),
+        ("src/main.rs", "fn main() { relais::cli::main() }"),
+        ("src/lib.rs", "pub use crate::cli;"),
+    ] {
+        assert_none(&upward_paths(&planted(path, text)));
+    }
+}
+
+#[test]
+fn the_core_knows_nothing_of_the_outside() {
+    assert_none(&outside_in_the_core(&read("src")));
+}
+
+#[test]
+fn the_core_knows_nothing_of_the_outside_is_noticed() {
+    for text in [
+        "use tokio::time;",
+        "std::net::UdpSocket::bind(a)",
+        "let t = Instant::now();",
+        "std::thread::spawn(f)",
+    ] {
+        assert_eq!(outside_in_the_core(&planted("src/turn/server.rs", text)).len(), 1, "{text}");
+    }
+    assert_none(&outside_in_the_core(&planted("src/net/udp.rs", "use tokio::time::Instant;")));
+    assert_none(&outside_in_the_core(&planted("src/time.rs", "/// Not an Instant.")));
+}
+
+#[test]
+fn the_hot_path_is_free_of_what_costs() {
+    assert_none(&costs_on_the_hot_path(&read("src")));
+}
+
+#[test]
+fn the_hot_path_is_free_of_what_costs_is_noticed() {
+    for text in ["data.to_vec()", "login.clone()", "Box::new(1)", "format!(\"x\")", "x.unwrap()", "warn!(x)"]
+    {
+        assert_eq!(costs_on_the_hot_path(&planted("src/turn/relay.rs", text)).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn unsafe_has_one_place() {
+    assert_none(&unsafe_elsewhere(&read("src")));
+}
+
+#[test]
+fn unsafe_has_one_place_is_noticed() {
+    assert_eq!(unsafe_elsewhere(&planted("src/net/udp.rs", "let x = unsafe { y() };")).len(), 1);
+    assert_none(&unsafe_elsewhere(&planted("src/net/sys.rs", "let x = unsafe { y() };")));
+    assert_none(&unsafe_elsewhere(&planted("src/net/udp.rs", "#![deny(unsafe_code)] // unsafe")));
+}
+
+fn matrix() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md")).unwrap()
+}
+
+fn all_tests() -> BTreeSet<String> {
+    tests_in(&[read("src"), read("tests")].concat())
+}
+
+#[test]
+fn each_row_of_the_matrix_names_a_test_or_a_reason() {
+    let matrix = matrix();
+    assert!(rows(&matrix).len() > 80);
+    assert_none(&untested_rows(&matrix, &all_tests()));
+}
+
+#[test]
+fn each_conformance_test_stands_in_the_matrix() {
+    let matrix = matrix();
+    let named: BTreeSet<&str> = matrix.split('`').collect();
+    let missing: Vec<String> =
+        tests_in(&read("tests/conformance")).into_iter().filter(|name| !named.contains(&name[..])).collect();
+    assert_none(&missing);
+}
+
+#[test]
+fn each_row_of_the_matrix_names_a_test_or_a_reason_is_noticed() {
+    let tests = tests_in(&planted("tests/x.rs", "#[test]\n#[ignore]\nfn there() {}\nfn helper() {}"));
+    assert_eq!(tests.iter().collect::<Vec<_>>(), ["there"]);
+    let row = |cell: &str| format!("| Clause | Requirement | Test |\n|---|---|---|\n| 1 | so | {cell} |\n");
+    assert_none(&untested_rows(&row("`there`"), &tests));
+    assert_none(&untested_rows(&row("not followed, because of this"), &tests));
+    for cell in ["`helper`", "`gone`", "`there`, `gone`", "later", ""] {
+        assert_eq!(untested_rows(&row(cell), &tests).len(), 1, "{cell}");
+    }
+}
