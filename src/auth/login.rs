@@ -33,7 +33,7 @@ pub struct Settings {
 pub enum Expiry {
     /// An expired credential is refused.
     Enforce,
-    /// It passes: the request belongs to an allocation that was made in time.
+    /// It passes: the request belongs to an allocation, which was made in time.
     Ignore,
 }
 

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::allocation::NewAllocation;
+use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
 use super::{BindError, Event, FamilyDefault, RelaySockets, Server};
 use crate::wire::{AddressFamily, Message, attr};
@@ -36,7 +37,8 @@ impl Server {
         let family = self.family(message, from.tuple.client.0)?;
         let lifetime =
             lifetime(message, self.settings.limits.max_lifetime)?.unwrap_or(Self::DEFAULT_LIFETIME);
-        if self.draining {
+        // A tunnel's end would multiply what is sent to it (RFC 8656 §21.4, a MUST NOT).
+        if self.draining || is_tunnelled(from.tuple.client.0.ip()) {
             return Err(Refused::because(403));
         }
         // 10. The quota, and the relayed transport address.

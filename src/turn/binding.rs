@@ -1,7 +1,7 @@
 //! Binding (RFC 8489 §3, §12): tells clients their server-reflexive address. No login, no state.
 
 use super::request::UnknownAttributes;
-use super::{ClientRoute, CountedMethod, DropReason, Server, Verdict};
+use super::{ClientRoute, CountedMethod, Server, Verdict};
 use crate::time::Now;
 use crate::wire::{Class, Message, ReplyBuffer, attr};
 
@@ -15,15 +15,11 @@ impl Server {
         reply: &mut ReplyBuffer,
     ) -> Verdict {
         if let Some(unknown) = UnknownAttributes::of(message) {
-            let verdict = self.refuse_unknown(from, message, reply, &unknown, None);
-            if !self.may_answer(now, from, message.bytes().len(), reply) {
-                return self.drop(from.tuple.transport, DropReason::AnswerBudget);
-            }
-            return verdict;
+            return self.refuse_unknown(now, from, message, reply, &unknown, None);
         }
         self.counters.of(from.tuple.transport).successes[CountedMethod::Binding as usize] += 1;
         let mut writer = reply.begin(message.method(), Class::SuccessResponse, message.transaction());
         writer.xor_address(attr::XOR_MAPPED_ADDRESS, from.tuple.client.0);
-        self.finish(from, message, writer)
+        self.finish(from, message, writer, None)
     }
 }

@@ -24,6 +24,7 @@ mod refresh;
 mod relay;
 mod request;
 mod server;
+mod transaction;
 mod types;
 
 pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};

@@ -1,6 +1,7 @@
 //! CreatePermission (RFC 8656 §10.2): all or nothing.
 
 use core::net::SocketAddr;
+use std::collections::BTreeSet;
 
 use super::allocation::Allocation;
 use super::policy::Gate;
@@ -16,34 +17,36 @@ impl Server {
         };
         let peers = || message.attributes().filter(|attribute| attribute.kind == attr::XOR_PEER_ADDRESS);
         // Form first, over all of them.
-        let mut count = 0;
+        let mut addresses = BTreeSet::new();
         for attribute in peers() {
-            message.xor_address(attribute.value).ok_or(const { Refused::because(400) })?;
-            count += 1;
+            let peer = message.xor_address(attribute.value).ok_or(const { Refused::because(400) })?;
+            addresses.insert(peer.ip());
         }
-        if count == 0 {
+        if addresses.is_empty() {
             return Err(Refused::because(400));
         }
         // Then what is asked for; nothing is installed before all of it is allowed and fits.
         let max = self.settings.limits.permissions;
+        let count = addresses.len();
         if self.allocations.get(id).is_some_and(|allocation| allocation.permission_count() + count > max) {
             self.allocations.purge(now.mono, id);
         }
         let Some(allocation) = self.allocations.get(id) else { return Err(Refused::because(437)) };
-        let mut new = 0;
+        // The family of all of them (443, a MUST) comes before the policy for any of them (403, a MAY).
         for attribute in peers() {
-            let Some(peer) = message.xor_address(attribute.value) else { continue };
-            judge(&self.settings.policy, allocation, peer)?;
-            new += usize::from(!allocation.keeps_permission(peer.ip()));
+            check_family(allocation, message.xor_address(attribute.value))?;
         }
+        let mut gates = Vec::with_capacity(count);
+        for ip in &addresses {
+            let refused = || Refused { code: 403, peer: Some(SocketAddr::new(*ip, 0)) };
+            gates.push(self.settings.policy.gate(*ip).ok_or_else(refused)?);
+        }
+        let new = addresses.iter().filter(|ip| !allocation.keeps_permission(**ip)).count();
         if allocation.permission_count() + new > max {
             return Err(Refused::because(508));
         }
-        for attribute in peers() {
-            let Some(peer) = message.xor_address(attribute.value) else { continue };
-            if let Some(gate) = self.settings.policy.gate(peer.ip()) {
-                self.allocations.permit(now.mono, id, peer.ip(), gate);
-            }
+        for (ip, gate) in addresses.into_iter().zip(gates) {
+            self.allocations.permit(now.mono, id, ip, gate);
         }
         Ok(Success::default())
     }
@@ -51,9 +54,15 @@ impl Server {
 
 /// The family (443) and the policy (403) of a peer that a permission is asked for.
 pub(super) fn judge(policy: &PeerPolicy, allocation: &Allocation, peer: SocketAddr) -> Result<Gate, Refused> {
-    let refused = |code| Refused { code, peer: Some(peer) };
-    if AddressFamily::of(&peer.ip()) != allocation.family() {
-        return Err(refused(443));
+    check_family(allocation, Some(peer))?;
+    policy.gate(peer.ip()).ok_or(Refused { code: 403, peer: Some(peer) })
+}
+
+fn check_family(allocation: &Allocation, peer: Option<SocketAddr>) -> Result<(), Refused> {
+    match peer {
+        Some(peer) if AddressFamily::of(&peer.ip()) != allocation.family() => {
+            Err(Refused { code: 443, peer: Some(peer) })
+        }
+        _ => Ok(()),
     }
-    policy.gate(peer.ip()).ok_or_else(|| refused(403))
 }

@@ -146,6 +146,14 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
+/// Teredo and 6to4: a TURN server MUST NOT accept them, neither as a peer nor as a client (RFC 8656 §21.4).
+pub(super) const fn is_tunnelled(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => matches!(ip.segments(), [0x2001, 0, ..] | [0x2002, ..]),
+    }
+}
+
 fn is_special(ip: IpAddr) -> bool {
     let within = |network: IpAddr, prefix| PolicyRule { network, prefix, ports: None }.covers_address(ip);
     match ip {

@@ -105,8 +105,8 @@ impl Server {
                     && (!transport.is_stream() || datagram.pad())
             }
             None => {
-                self.sequence = self.sequence.wrapping_add(0x9E37_79B9_7F4A_7C15);
-                push_data_indication(datagram, peer.0, self.sequence)
+                let id = self.transaction_ids.next();
+                push_data_indication(datagram, peer.0, id)
             }
         };
         if !framed || (!transport.is_stream() && datagram.len() > MAX_UDP_PAYLOAD) {
@@ -137,12 +137,10 @@ fn may_pass(
 }
 
 /// Puts STUN header, XOR-PEER-ADDRESS and the header of DATA in front of the data, and padding behind it.
-fn push_data_indication(datagram: &mut Datagram<'_>, peer: SocketAddr, sequence: u64) -> bool {
+fn push_data_indication(datagram: &mut Datagram<'_>, peer: SocketAddr, id: TransactionId) -> bool {
     let len = datagram.len();
-    let mut id = [0; 12];
-    id[..8].copy_from_slice(&sequence.to_be_bytes());
     let mut head = [0; HEAD_ROOM];
-    let mut writer = MessageWriter::to(&mut head, method::DATA, Class::Indication, TransactionId(id));
+    let mut writer = MessageWriter::to(&mut head, method::DATA, Class::Indication, id);
     writer.xor_address(attr::XOR_PEER_ADDRESS, peer);
     let Some(end) = writer.finish() else { return false };
     let Ok(data_len) = u16::try_from(len) else { return false };

@@ -129,7 +129,7 @@ impl Server {
             Err(verdict) => return verdict,
         };
         if let Some(unknown) = UnknownAttributes::of(message) {
-            return self.refuse_unknown(from, message, reply, &unknown, Some(&login));
+            return self.refuse_unknown(now, from, message, reply, &unknown, Some(&login));
         }
         let request = Request { now, from, message, login };
         // A request other than Allocate needs an allocation that the same user made (RFC 8656 §5).
@@ -162,19 +162,20 @@ impl Server {
     ) -> Result<Login, Verdict> {
         let client = from.tuple.client.0;
         let server_port = from.tuple.server.port();
-        let known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
+        let mut known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
         let tries = message.integrity().is_some();
         if tries && known.is_none() && !self.budget.may_log_in(now.mono, client.ip()) {
             return Err(self.drop(from.tuple.transport, DropReason::LoginRate));
         }
-        // Credentials that end are looked at when an allocation begins or goes on. Ending one needs no fresh ones.
-        let deletes = message.get(attr::LIFETIME) == Some(&[0; 4]);
-        let expiry = match message.method() {
-            method::ALLOCATE => Expiry::Enforce,
-            method::REFRESH if !deletes => Expiry::Enforce,
-            _ if known.is_some() => Expiry::Ignore,
-            _ => Expiry::Enforce,
-        };
+        // The expiry of a credential counts when an allocation begins, not while it goes on (draft-uberti §4.2).
+        let begins = message.method() == method::ALLOCATE || known.is_none();
+        let expiry = if begins { Expiry::Enforce } else { Expiry::Ignore };
+        // But a user or secret that has been withdrawn ends here: to go on, an allocation needs a key that is still
+        // among the credentials. To end, it needs none but its own.
+        let goes_on = message.method() == method::REFRESH && message.get(attr::LIFETIME) != Some(&[0; 4]);
+        if goes_on {
+            known = None;
+        }
         let authenticator = &self.settings.authenticator;
         let refusal = match authenticator.check(now, client, server_port, message, known, expiry) {
             Ok(login) => return Ok(login),
@@ -221,25 +222,26 @@ impl Server {
             }
         }
         request.login.sign(&mut writer);
-        self.finish(request.from, message, writer)
+        self.finish(request.from, message, writer, None)
     }
 
     /// Answers 420 (RFC 8489 §6.3.1).
     pub(super) fn refuse_unknown(
         &mut self,
+        now: &Now,
         from: ClientRoute,
         message: &Message<'_>,
         reply: &mut ReplyBuffer,
         unknown: &UnknownAttributes,
         login: Option<&Login>,
     ) -> Verdict {
-        self.counters.of(from.tuple.transport).error(420);
         let mut writer = reply.begin(message.method(), Class::ErrorResponse, message.transaction());
         unknown.write(&mut writer);
         if let Some(login) = login {
             login.sign(&mut writer);
         }
-        self.finish(from, message, writer)
+        let stranger = login.is_none().then_some(now);
+        self.finish_error(from, message, writer, 420, stranger)
     }
 
     /// Answers an error to somebody who has not logged in, within the budget of where it came from.
@@ -252,47 +254,50 @@ impl Server {
         code: u16,
         more: impl FnOnce(&mut MessageWriter<'_>),
     ) -> Verdict {
-        let transport = from.tuple.transport;
         let mut writer = reply.begin(message.method(), Class::ErrorResponse, message.transaction());
         writer.error_code(code);
         more(&mut writer);
-        let verdict = self.finish(from, message, writer);
-        if !self.may_answer(now, from, message.bytes().len(), reply) {
-            return self.drop(transport, DropReason::AnswerBudget);
+        self.finish_error(from, message, writer, code, Some(now))
+    }
+
+    /// Ends an error answer and counts it if it goes out.
+    fn finish_error(
+        &mut self,
+        from: ClientRoute,
+        message: &Message<'_>,
+        writer: MessageWriter<'_>,
+        code: u16,
+        stranger: Option<&Now>,
+    ) -> Verdict {
+        let verdict = self.finish(from, message, writer, stranger);
+        if verdict == Verdict::Reply {
+            self.counters.of(from.tuple.transport).error(code);
         }
-        self.counters.of(transport).error(code);
         verdict
     }
 
-    /// Whether the budget pays for an answer to a stranger. A stream's other end has proved where it is.
-    pub(super) fn may_answer(
-        &mut self,
-        now: &Now,
-        from: ClientRoute,
-        request: usize,
-        reply: &ReplyBuffer,
-    ) -> bool {
-        from.tuple.transport.is_stream()
-            || self.budget.pay(now.mono, from.tuple.client.0.ip(), request, reply.bytes().len())
-    }
-
-    /// Ends an answer; FINGERPRINT only for those who use it.
+    /// Ends an answer; FINGERPRINT only for those who use it. An answer to a `stranger`, with the time it asked, is
+    /// paid for by the budget; but a stream's other end has proved where it is.
     pub(super) fn finish(
         &mut self,
         from: ClientRoute,
         message: &Message<'_>,
         mut writer: MessageWriter<'_>,
+        stranger: Option<&Now>,
     ) -> Verdict {
+        let transport = from.tuple.transport;
         if message.has_fingerprint() {
             writer.fingerprint();
         }
-        match writer.finish() {
-            Some(len) => {
-                self.counters.of(from.tuple.transport).answered.add(len);
-                Verdict::Reply
-            }
-            None => self.drop(from.tuple.transport, DropReason::TooLong),
+        let Some(len) = writer.finish() else { return self.drop(transport, DropReason::TooLong) };
+        if let Some(now) = stranger
+            && !transport.is_stream()
+            && !self.budget.pay(now.mono, from.tuple.client.0.ip(), message.bytes().len(), len)
+        {
+            return self.drop(transport, DropReason::AnswerBudget);
         }
+        self.counters.of(transport).answered.add(len);
+        Verdict::Reply
     }
 }
 

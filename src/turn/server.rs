@@ -8,6 +8,7 @@ use ahash::RandomState;
 use super::allocation::{Allocation, Allocations};
 use super::budget::Budget;
 use super::event::Events;
+use super::transaction::TransactionIds;
 use super::{
     AllocationId, Counters, DropReason, EndReason, Event, FiveTuple, PeerPolicy, RelaySockets, Transport,
 };
@@ -69,15 +70,15 @@ pub struct Server {
     pub(super) counters: Counters,
     pub(super) events: Events,
     pub(super) draining: bool,
-    /// Makes the transaction ids of Data indications; they need to differ, not to be secret.
-    pub(super) sequence: u64,
+    pub(super) transaction_ids: TransactionIds,
 }
 
 impl Server {
     /// RFC 8656 §3.2: ten minutes.
     pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
-    /// A server with no allocations. `seed` keys the hash tables, whose keys outsiders choose.
+    /// A server with no allocations. `seed` is random and secret: it keys the hash tables, whose keys
+    /// outsiders choose, and makes the transaction ids of Data indications.
     pub fn new(settings: Settings, seed: [u64; 4]) -> Self {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
         Self {
@@ -87,7 +88,7 @@ impl Server {
             counters: Counters::default(),
             events: Events::default(),
             draining: false,
-            sequence: seed[0] ^ seed[3],
+            transaction_ids: TransactionIds::new(seed),
         }
     }
 

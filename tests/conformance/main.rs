@@ -1,0 +1,20 @@
+//! The conformance suite: what RFC 8489, RFC 8656 and the draft of time-limited credentials ask of a server, one
+//! file for each section. `docs/conformance.md` lists which test stands for which clause.
+
+#[expect(unreachable_pub, reason = "a module of a test binary is public to its siblings only")]
+mod world;
+
+mod quirks;
+mod rfc8489_05;
+mod rfc8489_06;
+mod rfc8489_09;
+mod rfc8489_14;
+mod rfc8656_05;
+mod rfc8656_07;
+mod rfc8656_08;
+mod rfc8656_09_10;
+mod rfc8656_11;
+mod rfc8656_12;
+mod rfc8656_21;
+mod safety;
+mod uberti;

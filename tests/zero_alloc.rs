@@ -1,0 +1,64 @@
+//! Relaying a datagram allocates nothing, in either direction and in either form.
+
+#![expect(unsafe_code, reason = "a global allocator cannot be written without")]
+#![allow(unreachable_pub, dead_code, clippy::unwrap_used, reason = "shared test code")]
+
+#[path = "support/counting.rs"]
+mod counting;
+#[path = "conformance/world.rs"]
+mod world;
+
+use relais::turn::{ClientRoute, PeerAddress, Transport, Verdict};
+use relais::wire::{Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
+use world::*;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
+
+/// Counts the allocations of `rounds` times feeding `bytes`, from the client or from a peer.
+fn count(world: &mut World, route: ClientRoute, peer: Option<std::net::SocketAddr>, bytes: &[u8]) -> usize {
+    let mut buffer = vec![0; HEAD_ROOM + bytes.len() + TAIL_ROOM];
+    let mut reply = Box::<ReplyBuffer>::default();
+    let id = world.sockets.open.values().next().unwrap().0;
+    let before = counting::allocations();
+    for _ in 0..1000 {
+        buffer[HEAD_ROOM..][..bytes.len()].copy_from_slice(bytes);
+        let mut datagram = Datagram::new(&mut buffer, bytes.len()).unwrap();
+        let verdict = match peer {
+            None => {
+                world.server.handle_client(&world.now, route, &mut datagram, &mut reply, &mut world.sockets)
+            }
+            Some(peer) => {
+                world.server.handle_peer(&world.now, id, PeerAddress(peer), &mut datagram, &world.sockets)
+            }
+        };
+        assert!(matches!(verdict, Verdict::ToPeer { .. } | Verdict::ToClient { .. }), "{verdict:?}");
+    }
+    counting::allocations() - before
+}
+
+#[test]
+fn safety_relaying_allocates_nothing() {
+    for transport in Transport::ALL {
+        let mut world = World::new();
+        let mut alice = Client::alice().over(transport);
+        alice.allocate(&mut world);
+        assert_eq!(alice.bind(&mut world, 0x4000, peer(1)), 0);
+        assert_eq!(alice.permit(&mut world, &[peer(2)]), 0);
+        let route = alice.route;
+        let indication = alice.plain(SEND, &[to(peer(2)), data(&[7; 1001])]);
+        let printed = indication.clone().fingerprint().0;
+        for (what, from, bytes) in [
+            ("ChannelData to a peer", None, channel_data(0x4000, &[7; 1001])),
+            ("Send", None, indication.0),
+            ("Send with FINGERPRINT", None, printed),
+            ("ChannelData to the client", Some(peer(1)), vec![7; 1001]),
+            ("Data", Some(peer(2)), vec![7; 1001]),
+        ] {
+            assert_eq!(count(&mut world, route, from, &bytes), 0, "{what} over {transport:?}");
+        }
+    }
+    let started = counting::allocations();
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(counting::allocations(), started + 1, "the counter counts");
+}
