@@ -7,8 +7,9 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, FamilyDefault, FiveTuple, Limits, PeerAddress,
-    PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, Server, Settings, Transport, Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, FamilyDefault, FiveTuple, Limits, Parity,
+    PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, Server, Settings, Transport,
+    Verdict,
 };
 use relais::wire::{
     AddressFamily, Attributes, ChannelData, Class, Datagram, HEAD_ROOM, IntegrityKey, MAX_REPLY, Message,
@@ -50,13 +51,14 @@ impl RelaySockets for Sockets {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
+        parity: Parity,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         if self.open.len() >= 8 {
             return Err(if owner.len() % 2 == 0 { BindError::Quota } else { BindError::Exhausted });
         }
-        let token = self.opened;
-        self.opened += 1;
+        self.opened += 1 + u32::from(parity == Parity::Even && self.opened % 2 == 1);
+        let token = self.opened - 1;
         let port = 49152 + (token % 16384) as u16;
         let address = match family {
             AddressFamily::Ipv4 => SocketAddr::from(([8, 34, 2, 1], port)),

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Problem, Settings};
-use crate::net::{Clock, Handle, Workers};
+use crate::net::{Clock, Handle, RelayAddress, Workers};
 use wiring::Keys;
 
 /// How often a draining server looks whether the last allocation has ended.
@@ -73,7 +73,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     loop {
         match signals.next().await {
             Asked::Stop => break,
-            Asked::Reload => apply(reload, &current, &handle, &keys, clock).await,
+            Asked::Reload => apply(reload, &current, &handle, &keys, &relay).await,
         }
     }
     drain(&settings_now.borrow().clone(), &handle, &mut signals, &ready).await;
@@ -92,24 +92,20 @@ async fn apply(
     current: &watch::Sender<Arc<Settings>>,
     handle: &Handle,
     keys: &Keys,
-    clock: Clock,
+    relay: &[RelayAddress],
 ) {
-    let micros = i128::try_from(clock.now().mono.since(crate::time::Timestamp::START).as_micros());
-    let _ = sd_notify::notify(&[
-        sd_notify::NotifyState::Reloading,
-        sd_notify::NotifyState::MonotonicUsec(micros.unwrap_or(0)),
-    ]);
+    if let Ok(since_boot) = sd_notify::NotifyState::monotonic_usec_now() {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, since_boot]);
+    }
     match reload() {
         Ok((mut settings, warnings)) => {
             start::log_problems(&warnings);
             let old = Arc::clone(&current.borrow());
             settings.keep_trial_secret(&old);
-            for key in settings.needs_restart(&old) {
+            for key in settings.keep_until_restart(&old) {
                 tracing::warn!(target: "relais", key, "changed, but takes effect only after a restart");
             }
-            let outcome = wiring::relay_addresses(&settings)
-                .and_then(|relay| wiring::turn_settings(&settings, &relay, keys));
-            match outcome {
+            match wiring::turn_settings(&settings, relay, keys) {
                 Ok(turn) => {
                     let limits = &settings.limits;
                     handle.configure(turn, limits.allocations_per_user, limits.streams_per_address).await;
@@ -134,8 +130,9 @@ async fn drain(settings: &Settings, handle: &Handle, signals: &mut Signals, read
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let _ = ready.send(false);
     handle.drain().await;
-    let left = handle.allocations().await.unwrap_or(0);
-    if left == 0 {
+    // A worker that is too busy to answer has something to drain.
+    let left = handle.allocations().await;
+    if left == Some(0) {
         return;
     }
     tracing::info!(
@@ -145,7 +142,7 @@ async fn drain(settings: &Settings, handle: &Handle, signals: &mut Signals, read
         "draining: no new allocations; a second signal stops at once"
     );
     let ended = async {
-        while handle.allocations().await.is_some_and(|left| left > 0) {
+        while handle.allocations().await != Some(0) {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };

@@ -24,7 +24,7 @@ struct Ice;
 
 impl IceSource for Ice {
     fn grant(&self, host: &str, user: &str) -> Value {
-        json!([{"urls": [format!("turn:{host}:3478?transport=udp")], "username": user, "credential": "c"}])
+        json!({"iceServers": [{"urls": [format!("turn:{host}:3478?transport=udp")], "username": user, "credential": "c"}], "ttl": 60})
     }
 }
 

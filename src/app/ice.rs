@@ -71,6 +71,6 @@ impl Grants {
 
 impl IceSource for Grants {
     fn grant(&self, host: &str, user: &str) -> serde_json::Value {
-        serde_json::to_value(self.for_host(host, user).ice_servers).unwrap_or_default()
+        serde_json::to_value(self.for_host(host, user)).unwrap_or_default()
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::Error;
 use super::ice::Grants;
-use crate::config::{LogFormat, Problem, Rooms, Secret, Settings, SharedSecret};
+use crate::config::{self, LogFormat, Problem, Rooms, Secret, Settings, SharedSecret};
 use crate::http;
 use crate::net::{Handle, RelayAddress, Workers};
 use crate::observe::{StatsSource, log};
@@ -44,8 +44,9 @@ impl Settings {
         }
     }
 
-    /// The changed keys that a running server cannot take over.
-    pub(super) fn needs_restart(&self, old: &Self) -> Vec<&'static str> {
+    /// Puts the keys that a running server cannot take over back to what it runs with, and names those that
+    /// differed.
+    pub(super) fn keep_until_restart(&mut self, old: &Self) -> Vec<&'static str> {
         let changed = [
             ("listen", self.listen != old.listen),
             ("relay.addresses", self.relay.addresses != old.relay.addresses),
@@ -54,10 +55,18 @@ impl Settings {
             ("http.listen", self.http.listen != old.http.listen),
             ("http.origins", self.http.origins != old.http.origins),
             ("http.rooms", self.http.rooms != old.http.rooms),
+            ("http.host", self.http.host != old.http.host),
             ("http.open", self.http.open != old.http.open),
             ("admin", self.admin != old.admin),
             ("log", self.log != old.log),
         ];
+        let family_default = self.relay.family_default;
+        let ttl = self.http.ttl;
+        self.listen = old.listen.clone();
+        self.relay = config::Relay { family_default, ..old.relay.clone() };
+        self.http = config::Http { ttl, ..old.http.clone() };
+        self.admin = old.admin.clone();
+        self.log = old.log.clone();
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
 }
@@ -193,7 +202,9 @@ pub(super) fn announce(settings: &Settings, ice: &Grants, workers: &Workers, rel
 
 fn welcome(settings: &Settings, ice: &Grants) -> String {
     let servers = serde_json::to_string_pretty(&ice.for_operator()).unwrap_or_default();
-    let mut text = format!("Relais is running. For RTCPeerConnection, good for four hours:\n\n{servers}\n");
+    let mut text = format!(
+        "Relais is running. For RTCPeerConnection, until the server stops or `expiresAt`:\n\n{servers}\n"
+    );
     for address in &settings.http.listen {
         text.push_str(&format!("\nTry a call:  http://{address}/"));
     }

@@ -1,19 +1,19 @@
 //! `/v1/ice-servers`: who may have them, and the headers that let a page on another origin read them.
 
-use super::SharedState;
 use super::caller::{Caller, PageOrigin};
 use super::error::Refusal;
+use super::{SharedState, random_name};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
-/// `GET` or `POST /v1/ice-servers` → `{"iceServers":[…]}`.
+/// `GET` or `POST /v1/ice-servers` → `{"iceServers":[…],"ttl":…,"expiresAt":…}`.
 pub(super) async fn ice_servers(State(shared): SharedState, caller: Caller) -> Response {
     let open = shared.options.open;
     let answer = if caller.is_local {
-        Ok("local".to_owned())
+        // A program asks for its users, one call for each; they do not share a quota.
+        random_name::<9>().ok_or_else(Refusal::no_randomness)
     } else if !open && caller.origin != PageOrigin::Listed {
         Err(Refusal::new(
             StatusCode::FORBIDDEN,
@@ -35,7 +35,7 @@ pub(super) async fn ice_servers(State(shared): SharedState, caller: Caller) -> R
     let mut response = match answer {
         Ok(user) => {
             let host = caller.turn_host(&shared.options);
-            Json(json!({"iceServers": shared.ice.grant(&host, &user)})).into_response()
+            Json(shared.ice.grant(&host, &user)).into_response()
         }
         Err(refusal) => refusal.into_response(),
     };

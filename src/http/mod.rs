@@ -140,7 +140,7 @@ pub const MAX_MESSAGE: usize = 64 << 10;
 
 /// Gives out `iceServers`.
 pub trait IceSource: Send + Sync + 'static {
-    /// The value of `RTCConfiguration.iceServers`: an array. `host` is ready for a URL: a name, an IPv4 address
+    /// `{"iceServers":[…],"ttl":seconds,"expiresAt":RFC 3339}`. `host` is ready for a URL: a name, an IPv4 address
     /// or an IPv6 address in brackets, without port. `user` (letters, digits, `.`, `-`, `_`) is what quotas
     /// should count by: one value for each member of a room, and for each address elsewhere.
     fn grant(&self, host: &str, user: &str) -> serde_json::Value;

@@ -116,7 +116,14 @@ impl Workers {
         for (index, sockets) in (0u64..).zip(groups) {
             let seed =
                 seed.map(|word| word.rotate_left(7).wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
-            let plan = Plan { sockets, tuning: tuning.clone(), shared: Arc::clone(&shared), clock, seed };
+            let plan = Plan {
+                sockets,
+                tuning: tuning.clone(),
+                shared: Arc::clone(&shared),
+                clock,
+                seed,
+                draining: false,
+            };
             let (sender, receiver) = mpsc::channel(MAILBOX);
             let thread = std::thread::Builder::new()
                 .name(format!("relais-{index}"))

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::RelayAddress;
+use crate::turn::Parity;
 use crate::wire::AddressFamily;
 
 /// A port of one relay address, taken until it is given back.
@@ -73,8 +74,8 @@ impl Shared {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a random free port of a family.
-    pub(super) fn take_port(&self, family: AddressFamily) -> Option<Port> {
+    /// Takes a random free port of a family and parity.
+    pub(super) fn take_port(&self, family: AddressFamily, parity: Parity) -> Option<Port> {
         let mut books = self.books();
         let count = self.addresses.len();
         books.next_address = books.next_address.wrapping_add(1);
@@ -82,7 +83,7 @@ impl Shared {
         for i in 0..count {
             let address = (first + i) % count;
             if AddressFamily::of(&self.addresses[address].local) == family
-                && let Some(port) = books.take(address)
+                && let Some(port) = books.take(address, parity)
             {
                 return Some(Port { address, port });
             }
@@ -166,7 +167,7 @@ impl Shared {
 }
 
 impl Books {
-    fn take(&mut self, address: usize) -> Option<u16> {
+    fn take(&mut self, address: usize, parity: Parity) -> Option<u16> {
         let free = self.free.get_mut(address)?;
         if free.is_empty() {
             return None;
@@ -176,7 +177,9 @@ impl Books {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         let number = self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        let index = usize::try_from(number).unwrap_or(0) % free.len();
+        let start = usize::try_from(number).unwrap_or(0) % free.len();
+        let fits = |index: &usize| parity == Parity::Any || free[*index] % 2 == 0;
+        let index = (start..free.len()).chain(0..start).find(fits)?;
         Some(free.swap_remove(index))
     }
 }
@@ -210,8 +213,9 @@ mod tests {
     #[test]
     fn every_port_is_given_once_and_comes_back() {
         let shared = shared();
-        let mut ports: Vec<Port> = std::iter::from_fn(|| shared.take_port(AddressFamily::Ipv4)).collect();
-        assert_eq!(shared.take_port(AddressFamily::Ipv6), None);
+        let mut ports: Vec<Port> =
+            std::iter::from_fn(|| shared.take_port(AddressFamily::Ipv4, Parity::Any)).collect();
+        assert_eq!(shared.take_port(AddressFamily::Ipv6, Parity::Any), None);
         ports.sort_by_key(|port| port.port);
         assert_eq!(ports.iter().map(|port| port.port).collect::<Vec<_>>(), [50_000, 50_001, 50_002, 50_003]);
         shared.set_live(ports[1]);
@@ -219,7 +223,15 @@ mod tests {
         assert!(shared.is_live(peer) && !shared.is_live("10.0.0.5:50001".parse().unwrap()));
         shared.give_back(ports[1]);
         assert!(!shared.is_live(peer));
-        assert_eq!(shared.take_port(AddressFamily::Ipv4), Some(ports[1]));
+        assert_eq!(shared.take_port(AddressFamily::Ipv4, Parity::Any), Some(ports[1]));
+    }
+
+    #[test]
+    fn rfc8656_7_2_even_ports_are_even_until_there_are_none() {
+        let shared = shared();
+        let even = || shared.take_port(AddressFamily::Ipv4, Parity::Even).map(|port| port.port % 2);
+        assert_eq!([even(), even(), even()], [Some(0), Some(0), None]);
+        assert!(shared.take_port(AddressFamily::Ipv4, Parity::Any).is_some());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ports::{Port, Shared};
 use super::sys::{self, Epoll};
-use crate::turn::{AllocationId, BindError, RelaySockets, RelayToken, RelayedTransportAddress};
+use crate::turn::{AllocationId, BindError, Parity, RelaySockets, RelayToken, RelayedTransportAddress};
 use crate::wire::AddressFamily;
 
 /// How many ports are tried when other programs hold some of the range.
@@ -84,6 +84,7 @@ impl RelaySockets for Relays {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
+        parity: Parity,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         if !self.shared.charge(owner, self.allocations_per_user) {
@@ -92,7 +93,7 @@ impl RelaySockets for Relays {
         // Ports that other programs hold are set aside until a free one is found, so that none is tried twice.
         let mut held = Vec::new();
         let mut bound = Err(BindError::Exhausted);
-        while let Some(port) = self.shared.take_port(family) {
+        while let Some(port) = self.shared.take_port(family, parity) {
             match self.open(id, port, owner) {
                 Ok(opened) => {
                     bound = Ok(opened);

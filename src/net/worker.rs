@@ -22,6 +22,8 @@ use crate::turn::{self, Counters, Server};
 
 /// How often expired things are looked for. Expiry itself is exact: it is decided when a thing is used.
 const TICK: Duration = Duration::from_millis(250);
+/// The same when more has expired than is ended at once; media get their turn in between.
+const SHORT_TICK: Duration = Duration::from_millis(2);
 
 /// What a worker can be told or asked.
 pub(super) enum Control {
@@ -84,11 +86,13 @@ impl Worker {
         }
     }
 
-    fn tick(&mut self) {
+    /// Ends what has expired, a part of it at a time. Returns when to come back.
+    fn tick(&mut self) -> Duration {
         let now = self.now();
         self.server.handle_timeout(&now, &mut self.relays);
         self.reporter.tick(&now);
         self.report_events();
+        if self.server.next_timeout().is_some_and(|due| due <= now.mono) { SHORT_TICK } else { TICK }
     }
 
     fn configure(&mut self, tuning: Tuning) {
@@ -111,6 +115,8 @@ pub(super) struct Plan {
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
     pub(super) seed: [u64; 4],
+    /// Whether no more allocations are made.
+    pub(super) draining: bool,
 }
 
 /// Runs a worker until it is told to stop. A panic ends its allocations, not the server: the worker begins anew on
@@ -147,6 +153,9 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         clock: plan.clock,
         reporter: Reporter::default(),
     }));
+    if plan.draining {
+        worker.borrow_mut().server.drain();
+    }
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         for listener in sockets.tcp {
@@ -155,8 +164,8 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         }
         let udp = UdpLoop::new(Rc::clone(&worker), Rc::new(sockets.udp), Rc::clone(&epoll))?;
         let mut udp = tokio::task::spawn_local(udp.run());
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let tick = tokio::time::sleep(TICK);
+        tokio::pin!(tick);
         loop {
             tokio::select! {
                 ended = &mut udp => match ended {
@@ -173,13 +182,19 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                         plan.tuning = (*tuning).clone();
                         worker.borrow_mut().configure(*tuning);
                     }
-                    Some(Control::Drain) => worker.borrow_mut().server.drain(),
+                    Some(Control::Drain) => {
+                        plan.draining = true;
+                        worker.borrow_mut().server.drain();
+                    }
                     Some(Control::Stop) | None => {
                         worker.borrow_mut().stop();
                         return Ok(());
                     }
                 },
-                _ = ticks.tick() => worker.borrow_mut().tick(),
+                () = &mut tick => {
+                    let pause = worker.borrow_mut().tick();
+                    tick.as_mut().reset(tokio::time::Instant::now() + pause);
+                }
             }
         }
     })

@@ -6,11 +6,13 @@ use core::time::Duration;
 use super::allocation::NewAllocation;
 use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
-use super::{BindError, Event, FamilyDefault, RelaySockets, Server};
+use super::{BindError, Event, FamilyDefault, Parity, RelaySockets, Server};
 use crate::wire::{AddressFamily, Message, attr};
 
 /// The protocol number of UDP in REQUESTED-TRANSPORT.
 const UDP: u8 = 17;
+/// The R bit of EVEN-PORT (RFC 8656 §18.6).
+const RESERVE: u8 = 0x80;
 
 impl Server {
     /// Step 1, the login, has been taken.
@@ -31,10 +33,17 @@ impl Server {
             Some(&[_, _, _, _]) => return Err(Refused::because(442)),
             _ => return Err(Refused::because(400)),
         }
-        // 4, 5, 8. DONT-FRAGMENT, RESERVATION-TOKEN and EVEN-PORT have been refused as unknown attributes.
+        // 4, 5. DONT-FRAGMENT and RESERVATION-TOKEN have been refused as unknown attributes.
         // 6, 9. ADDITIONAL-ADDRESS-FAMILY is comprehension-optional and not understood: one address is given.
         // 7. The family.
         let family = self.family(message, from.tuple.client.0)?;
+        // 8. EVEN-PORT. Its R bit asks for the next port too, which this server cannot reserve.
+        let parity = match message.get(attr::EVEN_PORT) {
+            None => Parity::Any,
+            Some(&[flags]) if flags & RESERVE == 0 => Parity::Even,
+            Some(&[_]) => return Err(Refused::because(508)),
+            Some(_) => return Err(Refused::because(400)),
+        };
         let lifetime =
             lifetime(message, self.settings.limits.max_lifetime)?.unwrap_or(Self::DEFAULT_LIFETIME);
         // A tunnel's end would multiply what is sent to it (RFC 8656 §21.4, a MUST NOT).
@@ -43,10 +52,11 @@ impl Server {
         }
         // 10. The quota, and the relayed transport address.
         let id = self.allocations.next_id();
-        let (relay, relayed) = sockets.bind(id, family, login.owner()).map_err(|error| match error {
-            BindError::Quota => Refused::because(486),
-            BindError::Exhausted => Refused::because(508),
-        })?;
+        let (relay, relayed) =
+            sockets.bind(id, family, parity, login.owner()).map_err(|error| match error {
+                BindError::Quota => Refused::because(486),
+                BindError::Exhausted => Refused::because(508),
+            })?;
         let new = NewAllocation {
             route: *from,
             transaction: message.transaction(),

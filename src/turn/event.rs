@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{FiveTuple, RelayedTransportAddress, Traffic};
 use crate::auth::Cause;
 
-/// How many events wait for their reader; later ones are counted and lost.
+/// How many events wait for their reader. Later ones are lost: of so many at once the log shows a few anyway.
 const MAX_WAITING: usize = 1024;
 
 /// Why an allocation ended.

@@ -32,6 +32,6 @@ pub use event::{EndReason, Event};
 pub use policy::{PeerPolicy, PolicyRule};
 pub use server::{FamilyDefault, Limits, Server, Settings};
 pub use types::{
-    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, PeerAddress, RelaySockets, RelayToken,
-    RelayedTransportAddress, Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Parity, PeerAddress, RelaySockets,
+    RelayToken, RelayedTransportAddress, Verdict,
 };

@@ -14,7 +14,7 @@ const MAX_UNKNOWN: usize = 32;
 
 /// The comprehension-required attributes that are understood. In a method that has no use for one of them it is
 /// ignored (RFC 8489 §6.3).
-const UNDERSTOOD: [AttributeType; 18] = [
+const UNDERSTOOD: [AttributeType; 19] = [
     attr::MAPPED_ADDRESS,
     attr::USERNAME,
     attr::MESSAGE_INTEGRITY,
@@ -28,6 +28,7 @@ const UNDERSTOOD: [AttributeType; 18] = [
     attr::NONCE,
     attr::XOR_RELAYED_ADDRESS,
     attr::REQUESTED_ADDRESS_FAMILY,
+    attr::EVEN_PORT,
     attr::REQUESTED_TRANSPORT,
     attr::MESSAGE_INTEGRITY_SHA256,
     attr::PASSWORD_ALGORITHM,

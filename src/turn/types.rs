@@ -49,6 +49,15 @@ pub struct AllocationId {
     pub(super) generation: u32,
 }
 
+/// Which ports will do for a relayed transport address (RFC 8656 §18.6, EVEN-PORT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// All of them.
+    Any,
+    /// Even ones.
+    Even,
+}
+
 /// Why a relay socket could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindError {
@@ -60,7 +69,7 @@ pub enum BindError {
 
 /// The only call of the core outwards, and only when an allocation begins or ends.
 pub trait RelaySockets {
-    /// Opens a relay socket of `family` for allocation `id`, counted against the quota of `owner`.
+    /// Opens a relay socket of `family` on a port of `parity` for allocation `id`, counted against the quota of `owner`.
     ///
     /// # Errors
     /// See [`BindError`]; nothing has been opened or counted then.
@@ -68,6 +77,7 @@ pub trait RelaySockets {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
+        parity: Parity,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError>;
 

@@ -85,10 +85,22 @@ fn rfc8656_7_2_step4_dont_fragment_is_an_unknown_attribute() {
 }
 
 #[test]
-fn rfc8656_7_2_step5_and_8_reservations_and_even_ports_are_unknown_attributes() {
-    let attributes = [udp(), A::Raw(EVEN_PORT, vec![0]), A::Raw(RESERVATION, vec![0; 8])];
+fn rfc8656_7_2_step5_reservation_token_is_an_unknown_attribute() {
+    let attributes = [udp(), A::Raw(RESERVATION, vec![0; 8])];
     let answer = Client::alice().ask(&mut World::new(), ALLOCATE, &attributes);
-    assert_eq!((answer.code(), answer.unknown()), (420, vec![EVEN_PORT, RESERVATION]));
+    assert_eq!((answer.code(), answer.unknown()), (420, vec![RESERVATION]));
+}
+
+#[test]
+fn rfc8656_7_2_step8_even_port_gets_an_even_port_and_no_reservation() {
+    let mut world = World::new();
+    let mut alice = Client::alice();
+    let reserve = alice.ask(&mut world, ALLOCATE, &[udp(), A::Raw(EVEN_PORT, vec![0x80])]);
+    assert_eq!(reserve.code(), 508, "the next port cannot be reserved");
+    let malformed = alice.ask(&mut world, ALLOCATE, &[udp(), A::Raw(EVEN_PORT, vec![0; 2])]);
+    assert_eq!(malformed.code(), 400);
+    let answer = alice.ask(&mut world, ALLOCATE, &[udp(), A::Raw(EVEN_PORT, vec![0x7F])]);
+    assert_eq!(answer.relayed().port() % 2, 0);
 }
 
 #[test]

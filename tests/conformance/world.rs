@@ -11,8 +11,8 @@ use relais::auth::{self, Authenticator, Credential, SharedSecret, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, BindError, ClientAddress, ClientRoute, DropReason, Event, FamilyDefault, FiveTuple, Limits,
-    PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, Server, Settings, Transport,
-    Verdict,
+    Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, Server, Settings,
+    Transport, Verdict,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
 
@@ -409,6 +409,7 @@ impl RelaySockets for Sockets {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
+        parity: Parity,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         let held = self.open.values().filter(|socket| socket.2 == owner).count();
@@ -420,7 +421,8 @@ impl RelaySockets for Sockets {
         }
         let ip = if family == AddressFamily::Ipv4 { RELAY4 } else { RELAY6 };
         let token = self.opened;
-        let port = 49152 + (token % 16384) as u16;
+        let even = if parity == Parity::Even { 0 } else { 1 };
+        let port = 49152 + (token % 8192) as u16 * 2 + even;
         let address = SocketAddr::new(ip.parse().unwrap(), port);
         self.opened += 1;
         self.open.insert(token, (id, address, owner.to_owned()));
