@@ -303,7 +303,7 @@ fn rfc8656_7_2_allocation_ends_at_the_second_without_any_timer() {
         assert_eq!(nonce_is_fresh, 0);
         world.pass_secs(10);
         assert_eq!(alice.reaches(&mut world, peer(1)), lives, "{passed}");
-        assert_eq!(!world.from_peer(relayed, peer(1), b"x").is_silent(), lives, "{passed}");
+        assert_eq!(!world.arrives(relayed, peer(1), b"x").is_silent(), lives, "{passed}");
         assert_eq!(world.server.has_allocation(&world.now, &alice.route.tuple), lives);
     }
 }
