@@ -120,7 +120,7 @@ pub fn check_local(settings: &Settings, local: &[IpAddr]) -> Vec<Problem> {
         {
             problems.push(Problem::error(
                 &settings.place("relay.addresses"),
-                format!("{address} is not an address of this machine"),
+                format!("{address} of relay.addresses is not an address of this machine"),
                 format!("{there_is}; a public address in front of it goes into `external`"),
             ));
         }
@@ -128,7 +128,7 @@ pub fn check_local(settings: &Settings, local: &[IpAddr]) -> Vec<Problem> {
     for address in settings.relay.external.keys().filter(|address| !local.contains(address)) {
         problems.push(Problem::error(
             &settings.place("relay.external"),
-            format!("`external` names {address}, which is not an address of this machine"),
+            format!("relay.external names {address}, which is not an address of this machine"),
             format!("{there_is}; the local address comes first: external = {{ \"local\" = \"public\" }}"),
         ));
     }

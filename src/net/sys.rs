@@ -44,8 +44,12 @@ pub(super) struct Batch {
     slots: Vec<u8>,
     names: Vec<libc::sockaddr_storage>,
     controls: Vec<Control>,
+    /// Point into the slots. No vector here ever grows, so that all pointers hold wherever the batch is moved.
     vectors: Vec<libc::iovec>,
+    /// Point to names, controls and vectors.
     headers: Vec<libc::mmsghdr>,
+    /// The headers from here on are as the kernel wants them; it has written into those before.
+    clean_from: usize,
 }
 
 impl Batch {
@@ -53,30 +57,35 @@ impl Batch {
     pub(super) fn new() -> Self {
         // SAFETY: all three are plain C structures for which zeroes are a valid value.
         let (name, vector, header) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
-        Self {
+        let mut batch = Self {
             slots: vec![0; SLOT * BATCH],
             names: vec![name; BATCH],
             controls: vec![Control([0; CONTROL]); BATCH],
             vectors: vec![vector; BATCH],
             headers: vec![header; BATCH],
+            clean_from: BATCH,
+        };
+        for i in 0..BATCH {
+            let slot = &mut batch.slots[i * SLOT + HEAD_ROOM..][..MAX_DATAGRAM];
+            batch.vectors[i] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+            let header = &mut batch.headers[i].msg_hdr;
+            header.msg_name = (&raw mut batch.names[i]).cast();
+            header.msg_iov = &raw mut batch.vectors[i];
+            header.msg_iovlen = 1;
+            header.msg_control = (&raw mut batch.controls[i]).cast();
         }
+        batch
     }
 
     /// Receives without waiting into the slots from `first` on. Returns how many were filled.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
         let count = BATCH.saturating_sub(first);
-        for i in first..BATCH {
-            let slot = &mut self.slots[i * SLOT + HEAD_ROOM..][..MAX_DATAGRAM];
-            self.vectors[i] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
-            let header = &mut self.headers[i].msg_hdr;
-            header.msg_name = (&raw mut self.names[i]).cast();
-            header.msg_namelen = size_of_u32::<libc::sockaddr_storage>();
-            header.msg_iov = &raw mut self.vectors[i];
-            header.msg_iovlen = 1;
-            header.msg_control = (&raw mut self.controls[i]).cast();
-            header.msg_controllen = CONTROL as _;
-            header.msg_flags = 0;
+        for header in self.headers.iter_mut().take(self.clean_from).skip(first) {
+            header.msg_hdr.msg_namelen = size_of_u32::<libc::sockaddr_storage>();
+            header.msg_hdr.msg_controllen = CONTROL as _;
+            header.msg_hdr.msg_flags = 0;
         }
+        self.clean_from = first;
         // SAFETY: each header points to a name, a vector, a control buffer and a slot of this batch, which outlive
         // the call and are `count` in number from `first` on.
         let received = unsafe {
@@ -88,7 +97,9 @@ impl Batch {
                 std::ptr::null_mut(),
             )
         };
-        usize::try_from(received).map_err(|_| io::Error::last_os_error())
+        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        self.clean_from = first + received;
+        Ok(received)
     }
 
     /// The slot, head room and all.

@@ -112,7 +112,7 @@ impl CountedMethod {
     }
 }
 
-/// The error codes that are counted, in the order of [`Counters::errors`].
+/// The error codes that are counted, in the order of [`TransportCounters::errors`].
 pub const ERROR_CODES: [u16; 14] = [300, 400, 401, 403, 420, 437, 438, 440, 441, 442, 443, 486, 500, 508];
 
 /// Datagrams (or frames) and their payload bytes.

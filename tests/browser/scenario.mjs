@@ -74,7 +74,59 @@ const scenarios = {
     await page.evaluate(() => test.describe("offer"));
     return page.evaluate(() => ({ candidates: test.candidates, errors: test.errors }));
   },
+
+  // The trial page that the server brings: its check, by its button.
+  async trialCheck() {
+    const { page, complaints } = await trialPage(wanted.left);
+    await page.getByTestId("check").click();
+    await page.waitForFunction(() => /^[✓✗]/.test(document.getElementById("verdict").textContent), null, { timeout: 60_000 });
+    const texts = (id) => page.getByTestId(id).allTextContents();
+    const result = { verdict: await texts("verdict"), udp: await texts("check-udp"), tcp: await texts("check-tcp") };
+    return { ...result, ice: JSON.parse((await texts("ice"))[0]), complaints };
+  },
+
+  // The trial page, twice: into one room by its form, then picture, data and words.
+  async trialCall() {
+    const pages = await Promise.all([wanted.left, wanted.right].map((netns) => trialPage(netns)));
+    for (const [number, { page }] of pages.entries()) {
+      await page.getByTestId("transport").selectOption(wanted.transport);
+      await page.getByTestId("media").selectOption("synthetic");
+      await page.getByTestId("name").fill(["Alice", "Bob"][number]);
+      await page.getByTestId("room").fill("friday");
+      await page.getByTestId("join").click();
+    }
+    const texts = (id) => Promise.all(pages.map(({ page }) => page.getByTestId(id).textContent()));
+    const complaintsOf = (all) => all.flatMap((p) => p.complaints);
+    const figures = () => Promise.all(pages.map(({ page }) => page.evaluate(() => relais.stats())));
+    let stats = [];
+    for (let i = 0; i < 80; i++) {
+      stats = await figures();
+      if (stats.every((s) => s?.pair && s.framesDecoded >= wanted.video)) break;
+      if (i === 79) throw new Error(`no picture: ${JSON.stringify([stats, await texts("call-status"), complaintsOf(pages)])}`);
+      await new Promise((done) => setTimeout(done, 500));
+    }
+    const transfers = [];
+    for (const { page } of pages) transfers.push(await page.evaluate((n) => relais.transfer(n), wanted.bytes));
+    await pages[0].page.getByTestId("chat-input").fill("hello over there");
+    await pages[0].page.getByTestId("chat-send").click();
+    await pages[1].page.waitForFunction(() => relais.messages.length > 0, null, { timeout: 10_000 });
+    const messages = await pages[1].page.evaluate(() => relais.messages);
+    const status = await texts("call-status");
+    await pages[0].page.getByTestId("hangup").click();
+    await pages[1].page.waitForFunction(() => relais.peers().length === 0, null, { timeout: 10_000 });
+    return { stats, transfers, messages, status, complaints: complaintsOf(pages) };
+  },
 };
+
+async function trialPage(netns) {
+  const page = await (await browser(netns)).newPage();
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  await page.goto(wanted.url);
+  await page.waitForFunction(() => window.relais);
+  return { page, complaints };
+}
 
 let code = 0;
 try {

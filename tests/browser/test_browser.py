@@ -110,3 +110,57 @@ def chromium_uses_what_ice_servers_prints(net):
     assert result["states"] == ["connected", "connected"], result
     assert all(side["local"] == side["remote"] == "relay" for side in result["stats"]), result
     assert result["gotRight"]["sha256"] == result["sentLeft"]
+
+
+# The trial page that the server brings, over plain HTTP and from another machine: no camera, no secure context.
+
+
+def trial_server(net):
+    server = start_server(net, {"http": {"listen": [f"{net.v4('server')}:8080"], "rooms": "open", "open": True}})
+    return server, f"http://{net.v4('server')}:8080/"
+
+
+def harmless(complaint):
+    """Browsers ask for an icon by themselves."""
+    return "favicon" in complaint
+
+
+@test(150)
+def trial_page_checks_the_relay(net):
+    _, url = trial_server(net)
+    result = scenario(net, "trialCheck", left="alice", url=url)
+    assert result["verdict"][0].startswith("✓") and "UDP and TCP" in result["verdict"][0], result
+    for transport in ("udp", "tcp"):
+        assert "relay/relay" in result[transport][0], result[transport]
+    assert any("credential" in entry for entry in result["ice"]["iceServers"]), "the page shows no iceServers"
+    assert not [c for c in result["complaints"] if not harmless(c)], result["complaints"]
+
+
+@test(150)
+def trial_page_checks_the_relay_from_behind_nat(net):
+    _, url = trial_server(net)
+    result = scenario(net, "trialCheck", left="carol", url=url)
+    assert result["verdict"][0].startswith("✓") and "UDP and TCP" in result["verdict"][0], result
+
+
+def trial_call(net, transport):
+    _, url = trial_server(net)
+    result = scenario(net, "trialCall", left="alice", right="bob", url=url, transport=transport, video=20, bytes=10_000_000, seconds=120)
+    for side in result["stats"]:
+        assert side and side["pair"]["local"] == side["pair"]["remote"] == "relay", result["stats"]
+        assert side["pair"]["relayProtocol"] == transport, side
+        assert side["framesDecoded"] >= 20, side
+    for sent in result["transfers"]:
+        assert sent["ok"] and sent["bytes"] == 10_000_000, sent
+    assert result["messages"] == [{"who": "Alice", "text": "hello over there"}], result["messages"]
+    assert not [c for c in result["complaints"] if not harmless(c)], result["complaints"]
+
+
+@test(180)
+def trial_page_calls_over_udp(net):
+    trial_call(net, "udp")
+
+
+@test(180)
+def trial_page_calls_over_tcp(net):
+    trial_call(net, "tcp")

@@ -199,7 +199,7 @@ def start_server(net, changes=None, host="server", env=None):
 
 def wait_ready(server, seconds=5.0):
     end = time.monotonic() + seconds
-    while "ready" not in server.stderr():
+    while not re.search(r'INFO +relais: ready|"message":"ready"', re.sub(r"\x1b\[\d*m", "", server.stderr())):
         if server.process.poll() is not None:
             raise AssertionError(f"the server ended with {server.process.returncode}: {server.stderr()[-1500:]}")
         if time.monotonic() > end:

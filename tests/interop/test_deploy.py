@@ -160,6 +160,8 @@ def containerfile_copies_what_is_there(net):
     manifest = (ROOT / "Cargo.toml").read_text()
     for path in re.findall(r'^path = "([^"]+)"', manifest, re.M):
         assert path.split("/")[0] in kept, f"Cargo.toml names {path}, which the build does not get to see"
+    if "[[bench]]" in manifest:
+        assert "benches" in kept, "Cargo.toml names benches, and cargo wants to see them even for a build"
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.M):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), f"there is no {source} to copy"

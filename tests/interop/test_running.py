@@ -135,7 +135,7 @@ def sighup_takes_new_users_and_loses_no_call(net):
 
 def ends(server, user=USER):
     """The log's lines about allocations of a user that ended."""
-    return [e for e in map(fields, server.log()) if "reason" in e and e.get("user") == user and "duration" in " ".join(e)]
+    return [e for e in map(fields, server.log()) if "reason" in e and e.get("user") == user and "seconds" in e]
 
 
 def wait_for_ends(server, count, seconds=5):

@@ -103,7 +103,7 @@ def idle_it_needs_less_than_12_mb(net):
 @test(180)
 def an_idle_allocation_costs_less_than_4_kb(net):
     count, each = 2000, 250
-    server = start_server(net, {"limits": {"allocations_per_user": count + 100}, "log": {"level": "warn", "format": "json"}})
+    server = start_server(net, {"limits": {"allocations_per_user": count + 100}})
     sources = [f"8.34.2.{20 + n}" for n in range(count // each)]
     for source in sources:
         net.ip("alice", "addr", "replace", f"{source}/24", "dev", "eth0")
@@ -165,6 +165,7 @@ def bad_start_busy_udp_port(net):
 @test()
 def bad_start_busy_tcp_port(net):
     with net.inside("server"), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((net.v4("server"), PORT))
         holder.listen()
         fails(net, default_settings(net), r"5\.9\.1\.10:3478", r"in use|taken", r"listen|another|stop|ss -")
@@ -180,6 +181,7 @@ def bad_start_a_second_server_on_the_same_ports(net):
 @test()
 def bad_start_busy_admin_port(net):
     with net.inside("server"), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 9478))
         holder.listen()
         fails(net, default_settings(net), r"127\.0\.0\.1:9478", r"in use|taken", r"admin")
@@ -215,12 +217,12 @@ def bad_start_secret_file_that_others_may_read(net):
     secret.write_text(SECRET)
     secret.chmod(0o644)
     settings = changed(net, {"auth": {"secrets": [{"name": "test", "secret_file": str(secret)}]}})
-    fails(net, settings, re.escape(str(secret)), r"others|readable|world", r"chmod", folder=folder)
+    fails(net, settings, re.escape(str(secret)), r"others|readable|world|every user", r"chmod", folder=folder)
 
 
 @test()
 def bad_start_configuration_with_secrets_that_others_may_read(net):
-    fails(net, default_settings(net), r"relais\.toml", r"others|readable|world", r"chmod", mode=0o644)
+    fails(net, default_settings(net), r"relais\.toml", r"others|readable|world|every user", r"chmod", mode=0o644)
 
 
 @test()
@@ -230,22 +232,22 @@ def bad_start_missing_configuration(net):
 
 @test()
 def bad_start_backward_relay_range(net):
-    fails(net, changed(net, {"relay": {"ports": "60000-50000"}}), r"relay", r"ports", r"60000-50000")
+    fails(net, changed(net, {"relay": {"ports": "60000-50000"}}), r"ports", r"60000-50000", r"relais\.toml:\d+")
 
 
 @test()
 def bad_start_relay_range_too_small(net):
-    fails(net, changed(net, {"relay": {"ports": "50000-50000"}}), r"relay", r"ports", r"50000-50000|small|too few|at least")
+    fails(net, changed(net, {"relay": {"ports": "50000-50000"}}), r"ports", r"50000-50000", r"at least|more", r"relais\.toml:\d+")
 
 
 @test()
 def bad_start_relay_address_of_another_machine(net):
-    fails(net, changed(net, {"relay": {"addresses": ["23.99.99.99"]}}), r"23\.99\.99\.99", r"relay", r"external|not an address|not one of|this machine")
+    fails(net, changed(net, {"relay": {"addresses": ["23.99.99.99"]}}), r"23\.99\.99\.99", r"relais\.toml:\d+", r"external|not an address|not one of|this machine")
 
 
 @test()
 def bad_start_misspelt_key(net):
-    fails(net, changed(net, {"relay": {"prots": "50000-60000"}}), r"prots", r"did you mean|`ports`|\"ports\"|'ports'", r"relais\.toml")
+    fails(net, changed(net, {"relay": {"prots": "50000-60000"}}), r"prots", r"\bports\b", r"relais\.toml")
 
 
 @test()
