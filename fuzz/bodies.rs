@@ -55,7 +55,7 @@ impl RelaySockets for Sockets {
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         if self.open.len() >= 8 {
-            return Err(if owner.len() % 2 == 0 { BindError::Quota } else { BindError::Exhausted });
+            return Err(if owner.len().is_multiple_of(2) { BindError::Quota } else { BindError::Exhausted });
         }
         self.opened += 1 + u32::from(parity == Parity::Even && self.opened % 2 == 1);
         let token = self.opened - 1;

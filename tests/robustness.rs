@@ -2,7 +2,13 @@
 //! datagrams and timers between them. `RELAIS_SEED=n` replays one run, `RELAIS_STEPS=n` makes it longer or shorter.
 
 #![expect(unsafe_code, reason = "a global allocator cannot be written without")]
-#![allow(unreachable_pub, dead_code, clippy::unwrap_used, reason = "shared test code")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "shared test code"
+)]
 
 #[path = "support/counting.rs"]
 mod counting;
@@ -278,7 +284,7 @@ fn safety_a_million_mutated_datagrams() {
             let from = some_peer(&mut dice, &world);
             let len = dice.pick(&[0, 1, 2, 3, 4, 100, 1200]);
             let payload = dice.bytes(len);
-            if let Out::ToClient { bytes, .. } = world.to_allocation(id, from, &payload) {
+            if let Out::ToClient { bytes, .. } = world.arrives_at(id, from, &payload) {
                 to_clients += 1;
                 if bytes[0] == 0 {
                     assert_eq!(Answer::read(&bytes).get(DATA), Some(&payload[..]));

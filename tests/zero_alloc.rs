@@ -1,7 +1,13 @@
 //! Relaying a datagram allocates nothing, in either direction and in either form.
 
 #![expect(unsafe_code, reason = "a global allocator cannot be written without")]
-#![allow(unreachable_pub, dead_code, clippy::unwrap_used, reason = "shared test code")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "shared test code"
+)]
 
 #[path = "support/counting.rs"]
 mod counting;

@@ -1,7 +1,9 @@
 //! The conformance suite: what RFC 8489, RFC 8656 and the draft of time-limited credentials ask of a server, one
 //! file for each section. `docs/conformance.md` lists which test stands for which clause.
 
-#[expect(unreachable_pub, reason = "a module of a test binary is public to its siblings only")]
+#![expect(unreachable_pub, reason = "a module of a test binary is public to its siblings only")]
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "test code; its numbers are small")]
+
 mod world;
 
 mod quirks;

@@ -79,7 +79,7 @@ fn quirk_firefox_fingerprint_everywhere_and_only_indications() {
     assert_eq!(alice.permit(&mut world, &[peer(1)]), 0);
     let message = alice.plain(SEND, &[to(peer(1)), data(b"media")]).fingerprint();
     assert!(matches!(world.feed(alice.route, &message.0), Out::ToPeer { .. }));
-    assert_eq!(data_indication(world.from_peer(relayed, peer(1), b"media")).1, b"media");
+    assert_eq!(data_indication(world.arrives(relayed, peer(1), b"media")).1, b"media");
     assert_eq!(alice.refresh(&mut world, &[lifetime(0)]).lifetime(), 0);
 }
 
@@ -151,11 +151,9 @@ fn quirk_chromium_binds_late_and_sends_indications_first() {
         assert_eq!(alice.permit(&mut world, &[peer(n)]), 0);
         assert!(alice.reaches(&mut world, peer(n)));
     }
-    assert!(matches!(world.from_peer(relayed, peer(3), b"x"), Out::ToClient { bytes, .. } if bytes[0] == 0));
+    assert!(matches!(world.arrives(relayed, peer(3), b"x"), Out::ToClient { bytes, .. } if bytes[0] == 0));
     alice.bind(&mut world, 0x4000, peer(3));
-    assert!(
-        matches!(world.from_peer(relayed, peer(3), b"x"), Out::ToClient { bytes, .. } if bytes[0] == 0x40)
-    );
+    assert!(matches!(world.arrives(relayed, peer(3), b"x"), Out::ToClient { bytes, .. } if bytes[0] == 0x40));
 }
 
 #[test]

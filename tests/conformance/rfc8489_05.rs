@@ -91,7 +91,7 @@ fn rfc8489_5_data_indications_have_transaction_ids_of_all_96_bits() {
     let mut used = [0u8; 12];
     let mut kept = [0xFFu8; 12];
     for _ in 0..256 {
-        let Out::ToClient { bytes, .. } = world.from_peer(relayed, peer(1), b"x") else { panic!() };
+        let Out::ToClient { bytes, .. } = world.arrives(relayed, peer(1), b"x") else { panic!() };
         let tid: [u8; 12] = bytes[8..20].try_into().unwrap();
         assert!(seen.insert(tid), "no transaction id twice");
         for i in 0..12 {
@@ -107,7 +107,7 @@ fn rfc8489_5_transaction_ids_do_not_follow_from_one_another() {
     let (mut world, _, relayed) = talking();
     let mut heads = Vec::new();
     for _ in 0..64 {
-        let Out::ToClient { bytes, .. } = world.from_peer(relayed, peer(1), b"x") else { panic!() };
+        let Out::ToClient { bytes, .. } = world.arrives(relayed, peer(1), b"x") else { panic!() };
         heads.push(u64::from_be_bytes(bytes[8..16].try_into().unwrap()));
     }
     let steps: std::collections::BTreeSet<u64> =

@@ -112,10 +112,10 @@ fn rfc8656_6_permissions_and_channels_of_allocations_are_unrelated() {
     let other = second.allocate(&mut world);
     assert!(!second.reaches(&mut world, peer(1)));
     assert!(second.frame(&mut world, 0x4000, b"x").is_silent());
-    assert!(world.from_peer(other, peer(1), b"x").is_silent());
+    assert!(world.arrives(other, peer(1), b"x").is_silent());
     assert_eq!(second.bind(&mut world, 0x4000, peer(2)), 0, "the same number, another peer");
-    assert!(matches!(world.from_peer(relayed, peer(1), b"x"), Out::ToClient { .. }));
-    assert!(world.from_peer(relayed, peer(2), b"x").is_silent());
+    assert!(matches!(world.arrives(relayed, peer(1), b"x"), Out::ToClient { .. }));
+    assert!(world.arrives(relayed, peer(2), b"x").is_silent());
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn rfc8656_5_closed_stream_ends_its_allocation() {
     let id = world.sockets.open.values().next().unwrap().0;
     world.server.handle_closed(&world.now, &alice.route.tuple, &mut world.sockets);
     assert!(world.sockets.open.is_empty(), "{relayed} is closed");
-    assert!(world.to_allocation(id, peer(1), b"late").is_silent());
+    assert!(world.arrives_at(id, peer(1), b"late").is_silent());
     world.audit();
 }
 

@@ -56,10 +56,10 @@ fn rfc8656_8_2_lifetime_zero_deletes_at_once() {
     assert!(world.sockets.open.is_empty(), "{relayed} is closed when the answer leaves");
     assert_eq!(alice.indicate(&mut world, peer(1), b"x"), Out::Dropped(DropReason::NoAllocation));
     assert_eq!(alice.frame(&mut world, 0x4000, b"x"), Out::Dropped(DropReason::NoAllocation));
-    assert_eq!(world.to_allocation(id, peer(1), b"x"), Out::Dropped(DropReason::NoAllocation));
+    assert_eq!(world.arrives_at(id, peer(1), b"x"), Out::Dropped(DropReason::NoAllocation));
     alice.allocate(&mut world);
     assert!(!alice.reaches(&mut world, peer(1)), "nothing of the old one is left");
-    assert!(world.to_allocation(id, peer(1), b"x").is_silent(), "its number is not the new one's");
+    assert!(world.arrives_at(id, peer(1), b"x").is_silent(), "its number is not the new one's");
     world.audit();
 }
 
@@ -126,7 +126,7 @@ fn rfc8656_8_2_data_do_not_refresh_an_allocation() {
     alice.permit(&mut world, &[peer(1)]);
     world.pass_secs(1);
     assert!(alice.reaches(&mut world, peer(1)));
-    assert!(!world.from_peer(relayed, peer(1), b"x").is_silent());
+    assert!(!world.arrives(relayed, peer(1), b"x").is_silent());
     world.pass_secs(1);
     assert!(!alice.reaches(&mut world, peer(1)));
 }

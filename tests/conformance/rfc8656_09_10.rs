@@ -9,7 +9,7 @@ fn rfc8656_9_permission_lives_for_300_seconds() {
         let (mut world, mut alice, relayed) = talking();
         world.pass_secs(passed);
         assert_eq!(alice.reaches(&mut world, peer(1)), lives, "{passed}");
-        assert_eq!(!world.from_peer(relayed, peer(1), b"x").is_silent(), lives, "{passed}");
+        assert_eq!(!world.arrives(relayed, peer(1), b"x").is_silent(), lives, "{passed}");
     }
 }
 
@@ -33,16 +33,16 @@ fn rfc8656_9_ports_do_not_count() {
         let mut other = peer(1);
         other.set_port(port);
         assert!(alice.reaches(&mut world, other));
-        assert_eq!(data_indication(world.from_peer(relayed, other, b"x")).0, other);
+        assert_eq!(data_indication(world.arrives(relayed, other, b"x")).0, other);
     }
 }
 
 #[test]
 fn rfc8656_9_other_addresses_are_dropped() {
     let (mut world, mut alice, relayed) = talking();
-    assert_eq!(world.from_peer(relayed, peer(2), b"x"), Out::Dropped(DropReason::NoPermission));
+    assert_eq!(world.arrives(relayed, peer(2), b"x"), Out::Dropped(DropReason::NoPermission));
     assert_eq!(alice.indicate(&mut world, peer(2), b"x"), Out::Dropped(DropReason::NoPermission));
-    assert!(world.from_peer(relayed, peer6(1), b"x").is_silent());
+    assert!(world.arrives(relayed, peer6(1), b"x").is_silent());
 }
 
 #[test]

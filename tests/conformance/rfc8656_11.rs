@@ -58,7 +58,7 @@ fn rfc8656_11_2_send_never_refreshes_a_permission() {
     for _ in 0..10 {
         world.pass_secs(29);
         assert!(alice.reaches(&mut world, peer(1)));
-        assert!(!world.from_peer(relayed, peer(1), b"x").is_silent());
+        assert!(!world.arrives(relayed, peer(1), b"x").is_silent());
     }
     world.pass_secs(10);
     assert!(!alice.reaches(&mut world, peer(1)));
@@ -70,7 +70,7 @@ fn rfc8656_11_2_send_never_makes_a_permission() {
     let mut alice = Client::alice();
     let relayed = alice.allocate(&mut world);
     assert!(!alice.reaches(&mut world, peer(1)));
-    assert!(world.from_peer(relayed, peer(1), b"x").is_silent());
+    assert!(world.arrives(relayed, peer(1), b"x").is_silent());
     assert_eq!(world.server.counters().permissions, 0);
 }
 
@@ -117,7 +117,7 @@ fn rfc8656_11_2_peer_of_another_family_is_discarded() {
 #[test]
 fn rfc8656_11_3_datagram_becomes_a_data_indication() {
     let (mut world, alice, relayed) = talking();
-    let out = world.from_peer(relayed, peer(1), b"hello");
+    let out = world.arrives(relayed, peer(1), b"hello");
     let Out::ToClient { route, .. } = &out else { panic!() };
     assert_eq!(*route, alice.route, "on the 5-tuple of the allocation");
     assert_eq!(data_indication(out), (peer(1), b"hello".to_vec()));
@@ -133,7 +133,7 @@ fn rfc8656_11_3_data_of_every_length_with_padding_of_zeroes() {
         for length in (0..20).chain([1200, 1472, 65_000]) {
             let sent: Vec<u8> = (0..length).map(|i| !(i as u8)).collect();
             // `Answer::read` insists on zeroes.
-            assert_eq!(data_indication(world.from_peer(relayed, peer(1), &sent)).1, sent);
+            assert_eq!(data_indication(world.arrives(relayed, peer(1), &sent)).1, sent);
         }
     }
 }
@@ -146,7 +146,7 @@ fn rfc8656_11_3_ipv6_peers_in_data_indications() {
     alice.permit(&mut world, &[peer6(1)]);
     for length in 0..9 {
         let sent = vec![0xAB; length];
-        assert_eq!(data_indication(world.from_peer(relayed, peer6(1), &sent)), (peer6(1), sent));
+        assert_eq!(data_indication(world.arrives(relayed, peer6(1), &sent)), (peer6(1), sent));
     }
 }
 
@@ -154,12 +154,9 @@ fn rfc8656_11_3_ipv6_peers_in_data_indications() {
 fn rfc8656_11_3_datagram_too_long_for_an_indication_is_dropped_whole() {
     let (mut world, _, relayed) = talking();
     let longest = 65_507 - 20 - 12 - 4;
-    assert_eq!(
-        data_indication(world.from_peer(relayed, peer(1), &vec![1; longest - 3])).1.len(),
-        longest - 3
-    );
-    assert_eq!(world.from_peer(relayed, peer(1), &vec![1; longest + 1]), Out::Dropped(DropReason::TooLong));
-    assert_eq!(world.from_peer(relayed, peer(1), &vec![1; 65_507]), Out::Dropped(DropReason::TooLong));
+    assert_eq!(data_indication(world.arrives(relayed, peer(1), &vec![1; longest - 3])).1.len(), longest - 3);
+    assert_eq!(world.arrives(relayed, peer(1), &vec![1; longest + 1]), Out::Dropped(DropReason::TooLong));
+    assert_eq!(world.arrives(relayed, peer(1), &vec![1; 65_507]), Out::Dropped(DropReason::TooLong));
 }
 
 #[test]
@@ -167,9 +164,9 @@ fn rfc8656_11_3_nothing_is_read_into_what_peers_send() {
     let (mut world, mut alice, relayed) = talking();
     // A whole request and ChannelData from a peer are data like any other.
     let request = alice.signed(REFRESH, &[lifetime(0)]).0;
-    assert_eq!(data_indication(world.from_peer(relayed, peer(1), &request)).1, request);
+    assert_eq!(data_indication(world.arrives(relayed, peer(1), &request)).1, request);
     let frame = channel_data(0x4000, b"x");
-    assert_eq!(data_indication(world.from_peer(relayed, peer(1), &frame)).1, frame);
+    assert_eq!(data_indication(world.arrives(relayed, peer(1), &frame)).1, frame);
     assert!(alice.reaches(&mut world, peer(1)));
 }
 
@@ -177,7 +174,7 @@ fn rfc8656_11_3_nothing_is_read_into_what_peers_send() {
 fn rfc8656_11_3_traffic_is_counted_by_its_payload() {
     let (mut world, mut alice, relayed) = talking();
     alice.indicate(&mut world, peer(1), b"12345");
-    world.from_peer(relayed, peer(1), b"123");
+    world.arrives(relayed, peer(1), b"123");
     let counters = world.server.counters().by_transport[0];
     assert_eq!((counters.to_peers.packets, counters.to_peers.bytes), (1, 5));
     assert_eq!((counters.to_clients.packets, counters.to_clients.bytes), (1, 3));

@@ -98,7 +98,7 @@ fn rfc8656_12_2_bind_installs_a_permission() {
     let mut other_port = peer(1);
     other_port.set_port(9);
     assert!(alice.reaches(&mut world, other_port));
-    assert_eq!(data_indication(world.from_peer(relayed, other_port, b"x")).0, other_port);
+    assert_eq!(data_indication(world.arrives(relayed, other_port, b"x")).0, other_port);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn rfc8656_12_channel_lives_for_600_seconds() {
         alice.nonce.clear();
         assert_eq!(alice.permit(&mut world, &[peer(1)]), 0);
         assert_eq!(alice.frame(&mut world, 0x4000, b"x").is_silent(), !lives, "{passed}");
-        let Out::ToClient { bytes, .. } = world.from_peer(relayed, peer(1), b"x") else { panic!() };
+        let Out::ToClient { bytes, .. } = world.arrives(relayed, peer(1), b"x") else { panic!() };
         assert_eq!(bytes[0] == 0x40, lives, "ChannelData while it lives, a Data indication after");
     }
 }
@@ -177,7 +177,7 @@ fn rfc8656_12_5_server_must_use_channel_data_when_a_channel_is_bound() {
     let (mut world, alice, relayed) = bound();
     for length in (0..9).chain([1200, 65_000]) {
         let sent = vec![0x5A; length];
-        let Out::ToClient { route, bytes } = world.from_peer(relayed, peer(1), &sent) else { panic!() };
+        let Out::ToClient { route, bytes } = world.arrives(relayed, peer(1), &sent) else { panic!() };
         assert_eq!((route, bytes), (alice.route, channel_data(0x4000, &sent)), "unpadded over UDP");
     }
 }
@@ -190,7 +190,7 @@ fn rfc8656_12_5_channel_data_over_tcp_is_padded_with_zeroes() {
     alice.bind(&mut world, 0x4000, peer(1));
     for length in 0..9 {
         let sent = vec![0x5A; length];
-        let Out::ToClient { bytes, .. } = world.from_peer(relayed, peer(1), &sent) else { panic!() };
+        let Out::ToClient { bytes, .. } = world.arrives(relayed, peer(1), &sent) else { panic!() };
         let mut expected = channel_data(0x4000, &sent);
         expected.resize(expected.len().next_multiple_of(4), 0);
         assert_eq!(bytes, expected);
@@ -271,7 +271,7 @@ fn rfc8656_12_6_channel_data_refresh_neither_channel_nor_permission() {
         assert!(!alice.frame(&mut world, 0x4000, b"x").is_silent());
     }
     world.pass_secs(10);
-    assert!(world.from_peer(relayed, peer(1), b"x").is_silent(), "the permission has ended");
+    assert!(world.arrives(relayed, peer(1), b"x").is_silent(), "the permission has ended");
     alice.permit(&mut world, &[peer(1)]);
     for _ in 0..9 {
         world.pass_secs(29);
@@ -337,6 +337,6 @@ fn rfc8656_12_ipv6_channels() {
     assert_eq!(alice.bind(&mut world, 0x4000, peer6(1)), 0);
     let out = alice.frame(&mut world, 0x4000, b"x");
     assert_eq!(out, Out::ToPeer { relayed, peer: peer6(1), data: b"x".to_vec() });
-    let Out::ToClient { bytes, .. } = world.from_peer(relayed, peer6(1), b"y") else { panic!() };
+    let Out::ToClient { bytes, .. } = world.arrives(relayed, peer6(1), b"y") else { panic!() };
     assert_eq!(bytes, channel_data(0x4000, b"y"));
 }

@@ -35,7 +35,7 @@ fn rfc8656_21_special_ipv4_ranges_are_refused_at_every_door() {
         let mut alice = Client::alice();
         let relayed = alice.allocate(&mut world);
         assert_eq!(doors(&mut world, &mut alice, addr(text)), (403, 403, false), "{text}");
-        assert!(world.from_peer(relayed, addr(text), b"x").is_silent());
+        assert!(world.arrives(relayed, addr(text), b"x").is_silent());
     }
 }
 
@@ -97,7 +97,7 @@ fn rfc8656_21_2_2_rules_with_ports_decide_each_datagram() {
     let (open, closed) = (addr("8.8.0.1:54"), addr("8.8.0.1:53"));
     assert_eq!(alice.permit(&mut world, &[closed]), 0, "the port of a permission is ignored (§10.2)");
     assert_eq!(alice.indicate(&mut world, closed, b"x"), Out::Dropped(DropReason::Forbidden));
-    assert_eq!(world.from_peer(relayed, closed, b"x"), Out::Dropped(DropReason::Forbidden));
+    assert_eq!(world.arrives(relayed, closed, b"x"), Out::Dropped(DropReason::Forbidden));
     assert!(alice.reaches(&mut world, open));
     assert_eq!(alice.bind(&mut world, 0x4000, closed), 403);
     assert_eq!(alice.bind(&mut world, 0x4000, open), 0);
@@ -114,7 +114,7 @@ fn rfc8656_21_own_addresses_are_refused_but_for_live_relayed_ones() {
     assert_eq!(alice.permit(&mut world, &[second]), 0);
     assert_eq!(bob.permit(&mut world, &[first]), 0);
     assert!(alice.reaches(&mut world, second));
-    assert_eq!(data_indication(world.from_peer(second, first, b"x")).0, first);
+    assert_eq!(data_indication(world.arrives(second, first, b"x")).0, first);
     // Nothing else on our addresses is a peer.
     for port in [22, 3478, 9478, 60_000] {
         let mut own = second;
@@ -163,7 +163,7 @@ fn rfc8656_21_1_7_one_datagram_in_is_at_most_one_out() {
     let (mut world, mut alice, relayed) = talking();
     let Out::ToPeer { data, .. } = alice.indicate(&mut world, peer(1), &[1; 1000]) else { panic!() };
     assert_eq!(data.len(), 1000);
-    let Out::ToClient { bytes, .. } = world.from_peer(relayed, peer(1), &[1; 1000]) else { panic!() };
+    let Out::ToClient { bytes, .. } = world.arrives(relayed, peer(1), &[1; 1000]) else { panic!() };
     assert_eq!(bytes.len(), 1036);
     let _: IpAddr = relayed.ip();
 }

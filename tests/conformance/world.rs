@@ -180,7 +180,7 @@ impl Msg {
         self.0.extend_from_slice(&kind.to_be_bytes());
         self.0.extend_from_slice(&(value.len() as u16).to_be_bytes());
         self.0.extend_from_slice(value);
-        while self.0.len() % 4 != 0 {
+        while !self.0.len().is_multiple_of(4) {
             self.0.push(padding);
         }
         self.say_length(0);
@@ -591,12 +591,12 @@ impl World {
     }
 
     /// Feeds what arrived at a relayed transport address.
-    pub fn from_peer(&mut self, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> Out {
+    pub fn arrives(&mut self, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> Out {
         let id = self.sockets.open.values().find(|socket| socket.1 == relayed).expect("a live address").0;
-        self.to_allocation(id, peer, bytes)
+        self.arrives_at(id, peer, bytes)
     }
 
-    pub fn to_allocation(&mut self, id: AllocationId, peer: SocketAddr, bytes: &[u8]) -> Out {
+    pub fn arrives_at(&mut self, id: AllocationId, peer: SocketAddr, bytes: &[u8]) -> Out {
         self.fill(bytes);
         let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
         match self.server.handle_peer(&self.now, id, PeerAddress(peer), &mut datagram, &self.sockets) {
