@@ -108,8 +108,7 @@ async fn allocate(
 ) -> Result<(Relayed, SocketAddr, Step), Step> {
     session.begin();
     let client = session.client.clone();
-    // Two transactions: the challenge and the answer to it.
-    let result = session.within(2 * plan.limit, client.allocate()).await;
+    let result = session.within(plan.limit, client.allocate()).await;
     let answers = session.answers(METHOD_ALLOCATE);
     if let (Some(Ok(conn)), Some(answer)) = (result, answers.last())
         && let Some(address) = answer.relayed

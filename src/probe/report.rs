@@ -74,7 +74,11 @@ impl Step {
             Outcome::Bad => "FAIL",
             Outcome::Skipped => "-",
         };
-        let rtt = self.rtt.map_or_else(String::new, |rtt| format!(" ({} ms)", milliseconds(rtt)));
+        // A step with several round trips tells them in its detail.
+        let rtt = match self.rtt {
+            Some(rtt) if !self.detail.ends_with(" ms") => format!(" ({} ms)", milliseconds(rtt)),
+            _ => String::new(),
+        };
         let mut text = format!("{mark:<4} {:<11} {}{rtt}\n", self.name, self.detail);
         if let Some(help) = &self.help {
             text.push_str(&format!("                 help: {help}\n"));

@@ -69,7 +69,7 @@ impl Session {
         self.log.clear();
     }
 
-    /// Awaits `future`, but not longer than `limit`, and less after trouble on the wire.
+    /// Awaits `future`, but for each answer not longer than `limit`, and less after trouble on the wire.
     pub(super) async fn within<F: Future>(&mut self, limit: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut deadline = Instant::now() + limit;
@@ -83,7 +83,7 @@ impl Session {
                 Some(seen) = self.seen.recv() => {
                     match seen {
                         Seen::Trouble(..) => deadline = deadline.min(Instant::now() + AFTER_TROUBLE),
-                        Seen::Answer(_) => deadline = deadline.max(Instant::now() + AFTER_TROUBLE),
+                        Seen::Answer(_) => deadline = deadline.max(Instant::now() + limit),
                         _ => (),
                     }
                     self.remember(seen);
