@@ -16,6 +16,8 @@ pub mod http;
 pub mod net;
 #[cfg(feature = "server")]
 pub mod observe;
+#[cfg(feature = "server")]
+pub mod probe;
 pub mod time;
 pub mod turn;
 pub mod wire;

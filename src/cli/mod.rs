@@ -5,14 +5,13 @@ mod config;
 mod healthcheck;
 mod ice;
 mod options;
-mod probe;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use probe::ProbeArgs;
+use crate::probe::{self, ProbeArgs};
 
 /// Exit code of a finding or a failure.
 const FAILED: u8 = 1;
@@ -52,6 +51,8 @@ enum Command {
     Credentials(ice::CredentialsCommand),
     /// Ask a running server whether it is ready
     Healthcheck(healthcheck::HealthArgs),
+    /// Use a STUN or TURN server as a client does, and say what works and what fails
+    Probe(ProbeArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -72,6 +73,7 @@ pub fn run() -> ExitCode {
         Some(Command::IceServers(args)) => ice::ice_servers(&args),
         Some(Command::Credentials(command)) => ice::credentials(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
+        Some(Command::Probe(args)) => probe::run(args),
     }
 }
 

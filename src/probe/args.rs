@@ -17,13 +17,14 @@ pub struct ProbeArgs {
     /// File with the password
     #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
     pub password_file: Option<PathBuf>,
-    /// File with a shared secret, to sign a time-limited credential with
+    /// File with a shared secret, to sign a time-limited credential with; a --user that begins with an expiry is
+    /// signed as it is
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
-    /// File with iceServers JSON, as a web page gets it; "-" reads standard input
+    /// File with iceServers JSON, as a web page gets it: each URL is probed; "-" reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["uri", "user", "password_file", "secret_file"])]
     pub ice_servers: Option<PathBuf>,
-    /// Peer that echoes datagrams; default: a socket of this process
+    /// Peer that echoes datagrams; default: a second socket of this process, or a second allocation
     #[arg(long, value_name = "ADDR:PORT")]
     pub peer: Option<SocketAddr>,
     /// Seconds to wait for each answer

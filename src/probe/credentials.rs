@@ -1,0 +1,113 @@
+//! Whom the probe logs in as.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::args::ProbeArgs;
+use crate::auth::rest;
+use crate::config::Secret;
+
+/// The variable with the password.
+const PASSWORD_VARIABLE: &str = "RELAIS_PASSWORD";
+
+/// How long a credential that is made here lasts.
+const LASTS: Duration = Duration::from_secs(600);
+
+/// A user name and its password.
+#[derive(Clone, Debug)]
+pub(super) struct Credentials {
+    pub(super) username: String,
+    pub(super) password: Secret,
+    /// Signed here with a shared secret.
+    pub(super) is_signed_here: bool,
+}
+
+/// A message and a cure.
+pub(super) type Why = (String, String);
+
+impl Credentials {
+    /// What the flags and the environment give.
+    ///
+    /// # Errors
+    /// Something is missing or a file cannot be read.
+    pub(super) fn from_args(args: &ProbeArgs, now_unix: u64) -> Result<Self, Why> {
+        if let Some(path) = &args.secret_file {
+            let secret = read(path, "the shared secret")?;
+            let username = match &args.user {
+                Some(user) if expiry(user).is_some() => user.clone(),
+                Some(user) => format!("{}:{user}", now_unix + LASTS.as_secs()),
+                None => (now_unix + LASTS.as_secs()).to_string(),
+            };
+            let password = Secret::new(rest::password(secret.expose().as_bytes(), username.as_bytes()));
+            return Ok(Self { username, password, is_signed_here: true });
+        }
+        let Some(username) = args.user.clone() else {
+            return Err((
+                "TURN needs credentials".to_owned(),
+                "give --user NAME with --password-file FILE or with the variable RELAIS_PASSWORD; or --secret-file \
+                 FILE to sign a time-limited credential"
+                    .to_owned(),
+            ));
+        };
+        let password = match &args.password_file {
+            Some(path) => read(path, "the password")?,
+            None => match std::env::var(PASSWORD_VARIABLE) {
+                Ok(password) if !password.is_empty() => Secret::new(password),
+                _ => {
+                    return Err((
+                        "the password of this user is missing".to_owned(),
+                        format!("give --password-file FILE, or set the variable {PASSWORD_VARIABLE}"),
+                    ));
+                }
+            },
+        };
+        Ok(Self { username, password, is_signed_here: false })
+    }
+
+    /// When the credential ends, in Unix seconds, if its name tells.
+    pub(super) fn expiry(&self) -> Option<u64> {
+        expiry(&self.username)
+    }
+}
+
+fn read(path: &Path, what: &str) -> Result<Secret, Why> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        (
+            format!("{what} cannot be read from {}: {error}", path.display()),
+            "check the path and its permissions".to_owned(),
+        )
+    })?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err((
+            format!("{} is empty", path.display()),
+            format!("put {what} into it, and nothing else"),
+        ));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+/// The expiry that a time-limited user name begins with, whatever separates it from the rest: ten digits, which
+/// hold for the years 2001 to 2286.
+fn expiry(username: &str) -> Option<u64> {
+    let digits = username.split(|c: char| !c.is_ascii_digit()).next()?;
+    let is_time = digits.len() == 10 && !digits.starts_with('0');
+    let is_apart = username.get(digits.len()..).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+    if is_time && is_apart { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expiry;
+
+    #[test]
+    fn time_limited_names_are_known_by_their_ten_digits() {
+        assert_eq!(expiry("1790000000:alice"), Some(1_790_000_000));
+        assert_eq!(expiry("1790000000"), Some(1_790_000_000));
+        assert_eq!(expiry("1790000000-alice"), Some(1_790_000_000));
+        for name in ["", "alice", "12:alice", "0790000000:a", "1790000000alice", "17900000000000:alice"] {
+            assert_eq!(expiry(name), None, "{name}");
+        }
+    }
+}

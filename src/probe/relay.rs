@@ -1,0 +1,606 @@
+//! The steps of TURN: Allocate, permission and Send indication, channel, echo.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::Plan;
+use super::explain::{self, is_internal, span};
+use super::peer::{Kind, Peer, Token};
+use super::report::{Report, Step, milliseconds};
+use super::session::{Relayed, Session};
+use super::tap::{Answer, Seen};
+
+/// How long data is awaited at most, whatever the patience with answers: it comes soon or not at all, and the
+/// client gives up a ChannelBind that is held back for longer.
+const DATA_LIMIT: Duration = Duration::from_secs(5);
+
+/// The same, for a peer that the server is expected to refuse.
+const TRIAL_LIMIT: Duration = Duration::from_millis(1_200);
+
+/// Between two sendings of the same datagram.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The sizes of the echo's datagrams in bytes, in turn, and how many there are in all.
+const SIZES: [usize; 5] = [32, 160, 500, 1_000, 1_200];
+const DATAGRAMS: usize = 20;
+
+/// Between two of them.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Losses that are no finding: wireless networks have them.
+const TOLERATED: usize = 1;
+
+/// The longest datagram that may come back.
+const LONGEST: usize = 2_048;
+
+/// An allocation and who uses it.
+struct Relay<'a> {
+    plan: &'a Plan<'a>,
+    server: SocketAddr,
+    session: Session,
+    relayed: Relayed,
+    address: SocketAddr,
+    token: Token,
+}
+
+/// What came of talking to a peer.
+struct Talk {
+    steps: Vec<Step>,
+    /// Why the server lets nothing through to this peer, if it does not.
+    closed: Option<String>,
+}
+
+/// Runs all steps of TURN with a client that has a way to `server`. `is_last_try`: Binding was not answered.
+pub(super) async fn probe(
+    plan: &Plan<'_>,
+    server: SocketAddr,
+    mut session: Session,
+    is_last_try: bool,
+    report: &mut Report,
+) {
+    let (relayed, address) = match allocate(plan, server, &mut session, "allocate").await {
+        Ok((relayed, address, step)) => {
+            report.push(step);
+            (relayed, address)
+        }
+        Err(_) if is_last_try && session.answers(METHOD_ALLOCATE).is_empty() => {
+            report.push(Step::skipped("allocate", "no answer to that either"));
+            return;
+        }
+        Err(step) => {
+            report.push(step);
+            session.close(None).await;
+            return;
+        }
+    };
+    let is_hidden = is_internal(address.ip()) && !is_internal(server.ip());
+    if is_hidden || address.ip().is_loopback() && !server.ip().is_loopback() {
+        report.push(Step::bad(
+            "relayed",
+            format!(
+                "{} is an internal address, although the server is reached at {}",
+                address.ip(),
+                server.ip()
+            ),
+            explain::private_relay(address),
+        ));
+    }
+    let mut token = Token::default();
+    if let Err(error) = getrandom::fill(&mut token) {
+        report.push(Step::bad("peer", format!("no random numbers: {error}"), "look at this machine"));
+        return;
+    }
+    let mut relay = Relay { plan, server, session, relayed, address, token };
+    relay.talk_to_somebody(report).await;
+    relay.session.close(Some(&relay.relayed)).await;
+}
+
+/// Allocates. The error is the step that failed.
+async fn allocate(
+    plan: &Plan<'_>,
+    server: SocketAddr,
+    session: &mut Session,
+    name: &'static str,
+) -> Result<(Relayed, SocketAddr, Step), Step> {
+    session.begin();
+    let client = session.client.clone();
+    let result = session.within(plan.limit, client.allocate()).await;
+    let answers = session.answers(METHOD_ALLOCATE);
+    if let (Some(Ok(conn)), Some(answer)) = (result, answers.last())
+        && let Some(address) = answer.relayed
+        && let Some(lifetime) = answer.lifetime
+    {
+        // The client would refresh without end.
+        if lifetime < 2 {
+            return Err(Step::bad(
+                name,
+                format!("the server allocated {address} for {}", span(lifetime)),
+                "no client can hold such an allocation: look at the server's lifetimes",
+            ));
+        }
+        let step = Step::good(name, format!("relayed address {address} for {}", span(lifetime)));
+        let conn: Relayed = Arc::new(conn);
+        return Ok((conn, address, step.rtt(session.rtt(answer))));
+    }
+    Err(refused_allocation(plan, server, session, &answers, name))
+}
+
+/// Why there is no allocation.
+fn refused_allocation(
+    plan: &Plan<'_>,
+    server: SocketAddr,
+    session: &Session,
+    answers: &[&Answer],
+    name: &'static str,
+) -> Step {
+    let bad = |detail: String, help: String, answer: &Answer| Step::bad(name, detail, help).code(answer.code);
+    match answers {
+        [] => {
+            let (detail, help) = explain::silence(session, server, "Allocate", plan.limit);
+            Step::bad(name, detail, help)
+        }
+        [answer] if answer.code.is_none() => bad(
+            "the server gave a relayed address without asking who we are".to_owned(),
+            "anybody can relay through it: switch on long-term credentials".to_owned(),
+            answer,
+        ),
+        [answer] if answer.code != Some(401) => {
+            bad(answer.error(), explain::refused(answer.code.unwrap_or_default(), answer.alternate), answer)
+        }
+        [answer] if !(answer.has_realm && answer.has_nonce) => bad(
+            "the 401 that asks for credentials has no readable REALM or NONCE".to_owned(),
+            "no client can log in: set the server's realm, and long-term credentials (not short-term ones)"
+                .to_owned(),
+            answer,
+        ),
+        [_] => Step::bad(
+            name,
+            "the server asked for credentials, and did not answer when it got them",
+            "it may ignore this address after many failed logins: wait a minute; or a firewall drops the longer packet",
+        ),
+        [.., answer] => match (answer.code, plan.credentials) {
+            (None, _) => bad(
+                "the server allocated, but its answer lacks the relayed address or the lifetime".to_owned(),
+                "the server breaks RFC 8656 §7.3".to_owned(),
+                answer,
+            ),
+            (Some(401), Some(credentials)) => {
+                bad(answer.error(), explain::unauthenticated(credentials, plan.now_unix), answer)
+            }
+            (Some(code), _) => bad(answer.error(), explain::refused(code, answer.alternate), answer),
+        },
+    }
+}
+
+impl Relay<'_> {
+    /// Finds a peer that the server lets us reach, and talks to it.
+    async fn talk_to_somebody(&mut self, report: &mut Report) {
+        if let Some(address) = self.plan.peer {
+            report.push(Step::good("peer", format!("{address}, as given by --peer")));
+            let talk = self.talk(&Peer::outside(address), self.data_limit()).await;
+            talk.steps.into_iter().for_each(|step| report.push(step));
+            return;
+        }
+        let why = match Peer::socket(self.server, self.token, self.plan.limit.min(DATA_LIMIT)).await {
+            Err(_) => "the server answers no Binding over UDP, so a socket of this process does not know its public \
+                       address"
+                .to_owned(),
+            Ok(peer) if peer.address.is_ipv4() != self.address.is_ipv4() => {
+                format!("{}, a socket of this process, is of another family than the relayed address", peer.address)
+            }
+            Ok(mut peer) => match self.talk_to_socket(&mut peer, report).await {
+                None => return peer.close().await,
+                Some(why) => {
+                    peer.close().await;
+                    why
+                }
+            },
+        };
+        self.talk_to_allocation(&why, report).await;
+    }
+
+    /// Talks to a socket of this process. What comes back is why the server rightly lets nothing through to it.
+    async fn talk_to_socket(&mut self, peer: &mut Peer, report: &mut Report) -> Option<String> {
+        let ip = peer.address.ip();
+        let is_near = is_internal(ip) || ip == self.address.ip() || ip == self.server.ip();
+        // What the NAT lets in is decided by what went out before.
+        let _ = peer.open_to(self.address, self.plan.limit).await;
+        let limit = if is_near { self.data_limit().min(TRIAL_LIMIT) } else { self.data_limit() };
+        let talk = self.talk(peer, limit).await;
+        match talk.closed {
+            Some(closed) if is_near => {
+                let kind = if is_internal(ip) { "an internal address" } else { "an address of its own" };
+                Some(format!(
+                    "the server lets nothing through to {}, a socket of this process ({closed}), as it should for \
+                     {kind}",
+                    peer.address
+                ))
+            }
+            _ => {
+                report.push(Step::good(
+                    "peer",
+                    format!("a second socket of this process, which the server sees as {}", peer.address),
+                ));
+                talk.steps.into_iter().for_each(|step| report.push(step));
+                None
+            }
+        }
+    }
+
+    /// Talks to a second allocation; `why` not to a socket.
+    async fn talk_to_allocation(&mut self, why: &str, report: &mut Report) {
+        let plan = self.plan;
+        let opening = Session::open(self.server, self.session.transport, plan.credentials);
+        let mut second = match timeout(plan.limit, opening).await {
+            Ok(Ok(second)) => second,
+            Ok(Err(error)) => {
+                let (detail, help) =
+                    explain::trouble(error.kind(), &error.to_string(), self.server, self.session.transport);
+                return report.push(Step::bad("peer", detail, help));
+            }
+            Err(_) => {
+                return report.push(Step::bad(
+                    "peer",
+                    "no second connection to the server within the time",
+                    "the server may limit connections of one address (on a Relais server: limits.streams_per_address)",
+                ));
+            }
+        };
+        let mut peer = match allocate(plan, self.server, &mut second, "peer").await {
+            Ok((relayed, address, _)) => Peer::allocation(address, second, relayed, self.token),
+            Err(step) => {
+                second.close(None).await;
+                return report
+                    .push(step.because(&format!("{why}; a second allocation as the peer failed: ")));
+            }
+        };
+        report.push(Step::good("peer", format!("{why}; the peer is a second allocation, {}", peer.address)));
+        if let Err(refusal) = peer.open_to(self.address, plan.limit).await {
+            report.push(
+                Step::bad(
+                    "permission",
+                    format!("the second allocation got no permission for {}", self.address),
+                    match refusal.code {
+                        Some(403) => {
+                            "the server's rules close its own relayed addresses, so two clients of this one \
+                                      relay cannot reach each other"
+                                .to_owned()
+                        }
+                        Some(code) => explain::refused(code, None),
+                        None => "the server stopped answering".to_owned(),
+                    },
+                )
+                .code(refusal.code),
+            );
+        } else {
+            let talk = self.talk(&peer, self.data_limit()).await;
+            talk.steps.into_iter().for_each(|step| report.push(step));
+        }
+        peer.close().await;
+    }
+
+    fn data_limit(&self) -> Duration {
+        self.plan.limit.min(DATA_LIMIT)
+    }
+
+    fn payload(&self, number: u32, size: usize) -> Vec<u8> {
+        let mut payload = [&self.token[..], &number.to_be_bytes()].concat();
+        payload.resize(size, 0x5a);
+        payload
+    }
+
+    /// Permission, indications, channel and echo with one peer.
+    async fn talk(&mut self, peer: &Peer, limit: Duration) -> Talk {
+        let mut steps = Vec::new();
+        let relayed = Relayed::clone(&self.relayed);
+        // The client asks for a channel with the first datagram. Held back until indications are tried.
+        self.session.begin();
+        self.session.tap.hold_binds(true);
+        let payload = self.payload(u32::MAX, SIZES[0]);
+        let sent = self.session.within(self.plan.limit, relayed.send_to(&payload, peer.address)).await;
+        let (permission, closed) = self.permission(matches!(sent, Some(Ok(_))), peer);
+        steps.push(permission);
+        if closed.is_some() {
+            self.session.tap.hold_binds(false);
+            steps.extend(["data", "channel", "echo"].map(|name| Step::skipped(name, "not tried")));
+            return Talk { steps, closed };
+        }
+        let by_indication = self.await_echo(peer.address, &payload, limit).await;
+        steps.push(match by_indication {
+            Some(rtt) => self.heard("data", false).rtt(Some(rtt)),
+            None => self.nothing_back("data", "a Send indication", peer),
+        });
+        let (channel, by_channel) = self.channel(peer, limit).await;
+        let refused = channel.code_of();
+        steps.push(channel);
+        steps.push(if by_indication.is_none() && !by_channel {
+            Step::skipped("echo", "not tried, since nothing comes back")
+        } else {
+            self.echo(peer.address, limit).await
+        });
+        let closed = match refused {
+            Some(403) => Some("403".to_owned()),
+            _ if by_indication.is_none() && !by_channel => Some("no data".to_owned()),
+            _ => None,
+        };
+        Talk { steps, closed }
+    }
+
+    /// The answer to CreatePermission, and why all else is hopeless, if so.
+    fn permission(&self, is_sent: bool, peer: &Peer) -> (Step, Option<String>) {
+        const NAME: &str = "permission";
+        let answers = self.session.answers(METHOD_CREATE_PERMISSION);
+        let Some(answer) = answers.last() else {
+            // The client does not ask twice for one address, whatever the port.
+            if is_sent {
+                let detail = format!("the server lets {} through, as asked before", peer.address.ip());
+                return (Step::good(NAME, detail), None);
+            }
+            let (detail, help) =
+                explain::silence(&self.session, self.server, "CreatePermission", self.plan.limit);
+            return (Step::bad(NAME, detail, help), Some("no answer".to_owned()));
+        };
+        match answer.code {
+            None if is_sent => {
+                let detail = format!("the server lets {} through", peer.address.ip());
+                (Step::good(NAME, detail).rtt(self.session.rtt(answer)), None)
+            }
+            None => (
+                Step::bad(
+                    NAME,
+                    "the permission was given, but no datagram could be sent",
+                    "look at this machine's network",
+                ),
+                Some("nothing sent".to_owned()),
+            ),
+            Some(code) => {
+                let help = match code {
+                    403 => explain::forbidden_peer(peer.address, matches!(peer.kind, Kind::Socket(_))),
+                    _ => explain::refused(code, answer.alternate),
+                };
+                let detail = format!("{} for the peer {}", answer.error(), peer.address);
+                (Step::bad(NAME, detail, help).code(Some(code)), Some(code.to_string()))
+            }
+        }
+    }
+
+    /// Lets the client bind its channel, and tries it. `true`: data came back.
+    async fn channel(&mut self, peer: &Peer, limit: Duration) -> (Step, bool) {
+        const NAME: &str = "channel";
+        let tap = Arc::clone(&self.session.tap);
+        tap.hold_binds(false);
+        let held = self.session.log().iter().rev().find_map(|seen| match seen {
+            Seen::Held { request } => Some(request.clone()),
+            _ => None,
+        });
+        if let Some(request) = held {
+            tap.resend(&request).await;
+        }
+        let is_bind =
+            |seen: &Seen| matches!(seen, Seen::Answer(answer) if answer.method == METHOD_CHANNEL_BIND);
+        self.session.until_seen(self.plan.limit, is_bind).await;
+        let answers = self.session.answers(METHOD_CHANNEL_BIND);
+        let Some(answer) = answers.last() else {
+            let (detail, help) = explain::silence(&self.session, self.server, "ChannelBind", self.plan.limit);
+            return (Step::bad(NAME, detail, help), false);
+        };
+        if let Some(code) = answer.code {
+            let help = match code {
+                403 => explain::forbidden_peer(peer.address, matches!(peer.kind, Kind::Socket(_))),
+                _ => explain::refused(code, answer.alternate),
+            };
+            let detail = format!("{} for the peer {}", answer.error(), peer.address);
+            return (Step::bad(NAME, detail, help).code(Some(code)), false);
+        }
+        let payload = self.payload(u32::MAX - 1, SIZES[0]);
+        if !self.send_by_channel(peer.address, &payload).await {
+            return (Step::skipped(NAME, "bound, but the client did not use it"), false);
+        }
+        match self.await_echo(peer.address, &payload, limit).await {
+            Some(rtt) => (self.heard(NAME, true).rtt(Some(rtt)), true),
+            None => (self.nothing_back(NAME, "ChannelData", peer), false),
+        }
+    }
+
+    /// Sends by ChannelData, as soon as the client has heard that the channel is bound.
+    async fn send_by_channel(&mut self, peer: SocketAddr, payload: &[u8]) -> bool {
+        let relayed = Relayed::clone(&self.relayed);
+        for _ in 0..20 {
+            self.session.begin();
+            let sent = self.session.within(self.plan.limit, relayed.send_to(payload, peer)).await;
+            if !matches!(sent, Some(Ok(_))) {
+                return false;
+            }
+            if self.session.log().iter().any(|seen| matches!(seen, Seen::DataOut { by_channel: true, .. })) {
+                return true;
+            }
+            sleep(PACE).await;
+        }
+        false
+    }
+
+    /// The step when data came back: in the form in which it should?
+    fn heard(&mut self, name: &'static str, by_channel: bool) -> Step {
+        let mut forms = self.session.log().iter().filter_map(|seen| match seen {
+            Seen::DataIn { by_channel } => Some(*by_channel),
+            _ => None,
+        });
+        let (there, back) = match by_channel {
+            true => ("ChannelData", "ChannelData"),
+            false => ("a Send indication", "a Data indication"),
+        };
+        if forms.any(|form| form == by_channel) {
+            Step::good(name, format!("{there} went to the peer, {back} came back"))
+        } else {
+            Step::bad(
+                name,
+                format!("{there} went to the peer, but what came back was not {back}"),
+                "the server mixes channels and indications (RFC 8656 §11.3 and §12.7)",
+            )
+        }
+    }
+
+    fn nothing_back(&self, name: &'static str, what: &str, peer: &Peer) -> Step {
+        let help = match (&peer.kind, peer.was_reached()) {
+            (Kind::Allocation(..), reached) => format!(
+                "data between two allocations of one server {}; the server's log and its count of dropped packets may \
+                 say why",
+                if reached == Some(true) { "got there but not back" } else { "did not get there" }
+            ),
+            (_, reached) => explain::no_data(self.address, self.server, reached),
+        };
+        Step::bad(name, format!("{what} went out to {}, and nothing came back", peer.address), help)
+    }
+
+    /// Awaits `payload` from `peer`, and sends it again now and then.
+    async fn await_echo(&mut self, peer: SocketAddr, payload: &[u8], limit: Duration) -> Option<Duration> {
+        let begin = Instant::now();
+        let mut sent = begin;
+        let mut buffer = [0; LONGEST];
+        loop {
+            let until = (begin + limit).min(sent + AGAIN);
+            tokio::select! {
+                received = self.relayed.recv_from(&mut buffer) => match received {
+                    Ok((length, from)) if from == peer && buffer.get(..length) == Some(payload) => {
+                        return Some(sent.elapsed());
+                    }
+                    Ok(_) => (),
+                    Err(_) => return None,
+                },
+                () = sleep_until(until) => {
+                    if begin.elapsed() >= limit {
+                        return None;
+                    }
+                    let packet = self.session.log().iter().rev().find_map(|seen| match seen {
+                        Seen::DataOut { packet, .. } => Some(packet.clone()),
+                        _ => None,
+                    });
+                    sent = Instant::now();
+                    if let Some(packet) = packet {
+                        self.session.tap.resend(&packet).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Many datagrams of several sizes.
+    async fn echo(&mut self, peer: SocketAddr, limit: Duration) -> Step {
+        self.session.begin();
+        let mut sent: Vec<Instant> = Vec::new();
+        let mut trips: [Option<Duration>; DATAGRAMS] = [None; DATAGRAMS];
+        let mut buffer = [0; LONGEST];
+        while sent.len() < DATAGRAMS || trips.contains(&None) {
+            let until = match sent.len() {
+                DATAGRAMS => sent.last().map_or_else(Instant::now, |last| *last + limit.min(2 * TRIAL_LIMIT)),
+                number => {
+                    let payload = self.payload(u32::try_from(number).unwrap_or_default(), size(number));
+                    sent.push(Instant::now());
+                    let relayed = Relayed::clone(&self.relayed);
+                    // What cannot be sent counts as lost.
+                    let _ = self.session.within(limit, relayed.send_to(&payload, peer)).await;
+                    Instant::now() + PACE
+                }
+            };
+            let is_end = sent.len() == DATAGRAMS;
+            loop {
+                tokio::select! {
+                    received = self.relayed.recv_from(&mut buffer) => {
+                        let Ok((length, from)) = received else { break };
+                        let number = buffer.get(..length).filter(|_| from == peer).and_then(|it| self.number(it));
+                        if let Some(number) = number
+                            && let (Some(trip), Some(sent)) = (trips.get_mut(number), sent.get(number))
+                        {
+                            *trip = trip.or(Some(sent.elapsed()));
+                        }
+                        if is_end && !trips.contains(&None) {
+                            break;
+                        }
+                    }
+                    () = sleep_until(until) => break,
+                }
+            }
+            if is_end && Instant::now() >= until {
+                break;
+            }
+        }
+        summary(&trips)
+    }
+
+    /// The number of an echoed datagram, if it is whole.
+    fn number(&self, datagram: &[u8]) -> Option<usize> {
+        let number = datagram.strip_prefix(&self.token)?.first_chunk::<4>()?;
+        let number = u32::from_be_bytes(*number);
+        let index = usize::try_from(number).ok().filter(|index| *index < DATAGRAMS)?;
+        (datagram == self.payload(number, size(index))).then_some(index)
+    }
+}
+
+/// The size of the datagram with this number.
+fn size(number: usize) -> usize {
+    SIZES[number % SIZES.len()]
+}
+
+fn summary(trips: &[Option<Duration>; DATAGRAMS]) -> Step {
+    let back: Vec<Duration> = trips.iter().flatten().copied().collect();
+    let lost: Vec<usize> =
+        trips.iter().enumerate().filter(|(_, trip)| trip.is_none()).map(|(number, _)| size(number)).collect();
+    let count = u32::try_from(back.len()).unwrap_or(u32::MAX);
+    let mut detail = format!(
+        "{count} of {DATAGRAMS} datagrams of {} to {} bytes came back",
+        SIZES[0],
+        SIZES[SIZES.len() - 1]
+    );
+    let (Some(min), Some(max)) = (back.iter().min(), back.iter().max()) else {
+        return Step::bad("echo", detail, "the path died: try again, and look at the server's log");
+    };
+    let average = back.iter().sum::<Duration>() / count;
+    detail.push_str(&format!(
+        ", {}% lost; round trip min/avg/max {}/{}/{} ms",
+        lost.len() * 100 / DATAGRAMS,
+        milliseconds(*min),
+        milliseconds(average),
+        milliseconds(*max)
+    ));
+    if lost.len() <= TOLERATED {
+        return Step::good("echo", detail).rtt(Some(average));
+    }
+    let whole = |wanted: usize| {
+        trips.iter().enumerate().all(|(number, trip)| size(number) != wanted || trip.is_none())
+    };
+    let help = match SIZES.into_iter().find(|size| whole(*size)) {
+        Some(size) if lost.iter().all(|lost| *lost >= size) => format!(
+            "none of {size} bytes and more came back: a tunnel or link on the way has a small MTU and drops fragments"
+        ),
+        _ => "the path to the server, or the server, loses packets: try again from another network to tell which"
+            .to_owned(),
+    };
+    Step::bad("echo", detail, help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loss_is_told_by_its_pattern() {
+        let text = |lost: &dyn Fn(usize) -> bool| {
+            let mut trips = [Some(Duration::from_millis(2)); DATAGRAMS];
+            trips
+                .iter_mut()
+                .enumerate()
+                .filter(|(number, _)| lost(*number))
+                .for_each(|(_, trip)| *trip = None);
+            format!("{:?}", summary(&trips))
+        };
+        assert!(text(&|_| false).contains("20 of 20 datagrams of 32 to 1200 bytes came back, 0% lost"));
+        assert!(text(&|number| number == 3).contains("outcome: Good"));
+        assert!(text(&|number| size(number) >= 1_000).contains("none of 1000 bytes and more"));
+        assert!(text(&|number| number < 4).contains("loses packets"));
+        assert!(text(&|_| true).contains("the path died"));
+    }
+}
