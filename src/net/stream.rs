@@ -34,7 +34,8 @@ const MAX_QUEUE_WITH_ANSWERS: usize = MAX_QUEUE + 16 * 1024;
 const KEPT_QUEUE: usize = 4096;
 /// Reads before other tasks of the worker get their turn.
 const READS: usize = 8;
-/// What one read takes at most. Frames that are longer are put together in the stream's own buffer.
+/// What one read takes at most, and all reads together before others get their turn: thousands of the smallest
+/// frames. Frames that are longer are put together in the stream's own buffer.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
 /// How long a listener rests when there are no descriptors left.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
@@ -179,21 +180,27 @@ impl Connection {
             () = self.wake.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        let next = self.read(reply);
-        if next == Next::Close || self.write().is_err() {
+        let (next, drained) = self.read(reply);
+        if next == Next::Close || self.write().is_err() || self.is_overdue() {
             return Next::Close;
         }
-        if self.is_overdue() { Next::Close } else { next }
+        if !drained {
+            // Being ready costs no budget of the runtime: a client that sends without pause would never let go.
+            tokio::task::yield_now().await;
+        }
+        next
     }
 
-    /// Reads what has come and handles all whole frames in it.
-    fn read(&mut self, reply: &mut ReplyBuffer) -> Next {
+    /// Reads what has come and handles all whole frames in it. Says too whether nothing is left to read.
+    fn read(&mut self, reply: &mut ReplyBuffer) -> (Next, bool) {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
         let mut buffer = std::mem::take(&mut worker.stream_buffer);
-        let mut next = Next::Go;
+        let (mut next, mut drained, mut taken) = (Next::Go, false, 0);
         for _ in 0..READS {
-            match self.stream.try_read(&mut buffer) {
+            let read = self.stream.try_read(&mut buffer);
+            taken += read.as_ref().copied().unwrap_or(0);
+            match read {
                 Ok(0) => next = Next::HalfClosed,
                 Ok(len) if self.partial.is_empty() => {
                     next = self.handle(&mut worker, &mut buffer[..len], reply);
@@ -203,17 +210,17 @@ impl Connection {
                     whole.extend_from_slice(&buffer[..len]);
                     next = self.handle(&mut worker, &mut whole, reply);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => next = Next::Close,
             }
-            if next != Next::Go {
+            if drained || next != Next::Go || taken >= READ_BUFFER {
                 break;
             }
         }
         worker.stream_buffer = buffer;
         worker.report_events();
-        next
+        (next, drained)
     }
 
     /// Handles the frames at the beginning of `bytes` and keeps what is left of the last one.
