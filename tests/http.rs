@@ -185,16 +185,19 @@ impl Socket {
 #[tokio::test]
 async fn programs_on_this_machine_get_ice_servers() {
     let server = start(Options::default()).await;
+    let mut users = Vec::new();
     for method in ["GET", "POST"] {
         let answer = ask(&server, &format!("{method} /v1/ice-servers"), &[]).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.json()["ttl"], 60);
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.header("vary"), Some("origin"));
         assert_eq!(answer.header("access-control-allow-origin"), None);
         let server = &answer.json()["iceServers"][0];
         assert_eq!(server["urls"][0], "turn:127.0.0.1:3478?transport=udp");
-        assert_eq!(server["username"], "local");
+        users.push(server["username"].clone());
     }
+    assert_ne!(users[0], users[1], "whoever asks for several users does not put them under one quota");
     let named = ask(&server, "GET /v1/ice-servers", &[("Host", "localhost:8080")]).await;
     assert_eq!(named.json()["iceServers"][0]["urls"][0], "turn:localhost:3478?transport=udp");
     let v6 = ask(&server, "GET /v1/ice-servers", &[("Host", "[::1]:8080")]).await;
