@@ -50,8 +50,8 @@ struct Relay<'a> {
 /// What came of talking to a peer.
 struct Talk {
     steps: Vec<Step>,
-    /// Why the server lets nothing through to this peer, if it does not.
-    closed: Option<String>,
+    /// Whether the server's policy refuses this peer.
+    is_forbidden: bool,
 }
 
 /// Runs all steps of TURN with a client that has a way to `server`. `is_last_try`: Binding was not answered.
@@ -203,7 +203,7 @@ impl Relay<'_> {
         self.talk_to_allocation(&why, report).await;
     }
 
-    /// Talks to a socket of this process. What comes back is why the server rightly lets nothing through to it.
+    /// Talks to a socket of this process. What comes back is why the server rightly refuses it.
     async fn talk_to_socket(&mut self, peer: &mut Peer, report: &mut Report) -> Option<String> {
         let ip = peer.address.ip();
         let is_near = is_internal(ip) || ip == self.address.ip() || ip == self.server.ip();
@@ -211,24 +211,19 @@ impl Relay<'_> {
         let _ = peer.open_to(self.address, self.plan.limit).await;
         let limit = if is_near { self.data_limit().min(TRIAL_LIMIT) } else { self.data_limit() };
         let talk = self.talk(peer, limit).await;
-        match talk.closed {
-            Some(closed) if is_near => {
-                let kind = if is_internal(ip) { "an internal address" } else { "an address of its own" };
-                Some(format!(
-                    "the server lets nothing through to {}, a socket of this process ({closed}), as it should for \
-                     {kind}",
-                    peer.address
-                ))
-            }
-            _ => {
-                report.push(Step::good(
-                    "peer",
-                    format!("a second socket of this process, which the server sees as {}", peer.address),
-                ));
-                talk.steps.into_iter().for_each(|step| report.push(step));
-                None
-            }
+        if talk.is_forbidden && is_near {
+            let kind = if is_internal(ip) { "an internal address" } else { "an address of its own" };
+            return Some(format!(
+                "the server refuses {}, a socket of this process (403), as it should for {kind}",
+                peer.address
+            ));
         }
+        report.push(Step::good(
+            "peer",
+            format!("a second socket of this process, which the server sees as {}", peer.address),
+        ));
+        talk.steps.into_iter().for_each(|step| report.push(step));
+        None
     }
 
     /// Talks to a second allocation; `why` not to a socket.
@@ -302,60 +297,54 @@ impl Relay<'_> {
         self.session.tap.hold_binds(true);
         let payload = self.payload(u32::MAX, SIZES[0]);
         let sent = self.session.within(self.plan.limit, relayed.send_to(&payload, peer.address)).await;
-        let (permission, closed) = self.permission(matches!(sent, Some(Ok(_))), peer);
-        steps.push(permission);
-        if closed.is_some() {
+        let permission = self.permission(matches!(sent, Some(Ok(_))), peer);
+        if permission.is_bad() {
             self.session.tap.hold_binds(false);
+            let is_forbidden = permission.code_of() == Some(403);
+            steps.push(permission);
             steps.extend(["data", "channel", "echo"].map(|name| Step::skipped(name, "not tried")));
-            return Talk { steps, closed };
+            return Talk { steps, is_forbidden };
         }
+        steps.push(permission);
         let by_indication = self.await_echo(peer.address, &payload, limit).await;
         steps.push(match by_indication {
             Some(rtt) => self.heard("data", false).rtt(Some(rtt)),
             None => self.nothing_back("data", "a Send indication", peer),
         });
         let (channel, by_channel) = self.channel(peer, limit).await;
-        let refused = channel.code_of();
+        let is_forbidden = channel.code_of() == Some(403);
         steps.push(channel);
         steps.push(if by_indication.is_none() && !by_channel {
             Step::skipped("echo", "not tried, since nothing comes back")
         } else {
             self.echo(peer.address, limit).await
         });
-        let closed = match refused {
-            Some(403) => Some("403".to_owned()),
-            _ if by_indication.is_none() && !by_channel => Some("no data".to_owned()),
-            _ => None,
-        };
-        Talk { steps, closed }
+        Talk { steps, is_forbidden }
     }
 
-    /// The answer to CreatePermission, and why all else is hopeless, if so.
-    fn permission(&self, is_sent: bool, peer: &Peer) -> (Step, Option<String>) {
+    /// The answer to CreatePermission.
+    fn permission(&self, is_sent: bool, peer: &Peer) -> Step {
         const NAME: &str = "permission";
         let answers = self.session.answers(METHOD_CREATE_PERMISSION);
         let Some(answer) = answers.last() else {
             // The client does not ask twice for one address, whatever the port.
             if is_sent {
-                let detail = format!("the server lets {} through, as asked before", peer.address.ip());
-                return (Step::good(NAME, detail), None);
+                return Step::good(
+                    NAME,
+                    format!("the server lets {} through, as asked before", peer.address.ip()),
+                );
             }
             let (detail, help) =
                 explain::silence(&self.session, self.server, "CreatePermission", self.plan.limit);
-            return (Step::bad(NAME, detail, help), Some("no answer".to_owned()));
+            return Step::bad(NAME, detail, help);
         };
         match answer.code {
-            None if is_sent => {
-                let detail = format!("the server lets {} through", peer.address.ip());
-                (Step::good(NAME, detail).rtt(self.session.rtt(answer)), None)
-            }
-            None => (
-                Step::bad(
-                    NAME,
-                    "the permission was given, but no datagram could be sent",
-                    "look at this machine's network",
-                ),
-                Some("nothing sent".to_owned()),
+            None if is_sent => Step::good(NAME, format!("the server lets {} through", peer.address.ip()))
+                .rtt(self.session.rtt(answer)),
+            None => Step::bad(
+                NAME,
+                "the permission was given, but no datagram could be sent",
+                "look at this machine's network",
             ),
             Some(code) => {
                 let help = match code {
@@ -363,7 +352,7 @@ impl Relay<'_> {
                     _ => explain::refused(code, answer.alternate),
                 };
                 let detail = format!("{} for the peer {}", answer.error(), peer.address);
-                (Step::bad(NAME, detail, help).code(Some(code)), Some(code.to_string()))
+                Step::bad(NAME, detail, help).code(Some(code))
             }
         }
     }

@@ -57,6 +57,10 @@ impl Step {
         self
     }
 
+    pub(super) fn is_bad(&self) -> bool {
+        self.outcome == Outcome::Bad
+    }
+
     /// The error that the server answered.
     pub(super) fn code_of(&self) -> Option<u16> {
         self.code
