@@ -313,7 +313,9 @@ impl Relay<'_> {
         });
         let (channel, by_channel) = self.channel(peer, limit).await;
         let is_forbidden = channel.code_of() == Some(403);
-        steps.push(channel);
+        // What is true of the datagram before need not be said twice.
+        let is_same = by_indication.is_none() && channel.code_of().is_none();
+        steps.push(if is_same { channel.without_help() } else { channel });
         steps.push(if by_indication.is_none() && !by_channel {
             Step::skipped("echo", "not tried, since nothing comes back")
         } else {

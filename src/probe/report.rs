@@ -66,6 +66,11 @@ impl Step {
         self.code
     }
 
+    pub(super) fn without_help(mut self) -> Self {
+        self.help = None;
+        self
+    }
+
     /// Puts the circumstances in front.
     pub(super) fn because(mut self, circumstances: &str) -> Self {
         self.detail.insert_str(0, circumstances);
