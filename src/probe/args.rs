@@ -8,7 +8,7 @@ use clap::Args;
 /// What to ask of which server.
 #[derive(Args, Clone, Debug)]
 pub struct ProbeArgs {
-    /// Server: stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]
+    /// Server, such as turn:turn.example.org:3478?transport=udp or stun:turn.example.org; tcp is the other transport
     #[arg(required_unless_present = "ice_servers")]
     pub uri: Option<String>,
     /// User to log in as; its password comes from --password-file or from the variable RELAIS_PASSWORD
