@@ -176,7 +176,9 @@ fn deadlines_of_streams() {
             let began = Instant::now();
             for byte in &request[..10] {
                 client.send(&[*byte]);
-                sleep(Duration::from_secs(1).min(Duration::from_millis(9500).saturating_sub(began.elapsed())));
+                sleep(
+                    Duration::from_secs(1).min(Duration::from_millis(9500).saturating_sub(began.elapsed())),
+                );
             }
             closes_after_ten_seconds(&client, began);
         });
