@@ -590,6 +590,34 @@ fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
 }
 
 #[test]
+fn data_in_front_of_a_refresh_leave_by_the_allocation_that_it_ends() {
+    let server = Server::start(&[]);
+    let (peer, peer_address) = peer();
+    let mut leaving = server.udp();
+    let relayed = leaving.relay();
+    assert_eq!(leaving.permit(peer_address), 0);
+    let mut coming = server.udp();
+    let challenge = coming.once(method::ALLOCATE, |_| {});
+    coming.take_challenge(&challenge);
+    let end = leaving.write(method::REFRESH, |writer| {
+        writer.u32(attr::LIFETIME, 0);
+    });
+    let begin = coming.write(method::ALLOCATE, |writer| {
+        writer.attribute(attr::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+    });
+    // A server that stands still meanwhile finds all three in one batch.
+    server.signal("STOP");
+    leaving.say(peer_address, b"last words");
+    leaving.send(&end);
+    coming.send(&begin);
+    server.signal("CONT");
+    assert_eq!(leaving.response_to(&end).code(), 0);
+    let reply = coming.response_to(&begin);
+    assert_ne!(reply.address(attr::XOR_RELAYED_ADDRESS), relayed);
+    assert_eq!(heard(&peer), (b"last words".to_vec(), relayed));
+}
+
+#[test]
 fn every_key_of_the_schema_has_a_test() {
     let output = Command::new(env!("CARGO_BIN_EXE_relais")).args(["config", "schema"]).output().unwrap();
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
