@@ -293,7 +293,7 @@ fn safety_a_million_mutated_datagrams() {
         }
         match dice.below(2000) {
             0 => world.pass_secs(dice.pick(&[1, 299, 300, 301, 600])),
-            1 => world.server.handle_closed(&world.now, &route.tuple, &mut world.sockets),
+            1 => world.server.handle_closed(&world.now, &route, &mut world.sockets),
             2 => world.sockets.exhausted = dice.one_in(5),
             3 => world.sockets.quota = dice.pick(&[None, None, None, None, Some(0), Some(1)]),
             4 => drop(world.events()),

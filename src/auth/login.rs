@@ -191,7 +191,18 @@ impl Authenticator {
             .attribute(attr::PASSWORD_ALGORITHMS, &ALGORITHMS);
     }
 
-    /// Checks a request in the order of RFC 8489 §9.2.4. `known` is the login that made the allocation of the
+    /// Whether a request carries a nonce that was given to this very client and has not expired.
+    pub fn knows_nonce(
+        &self,
+        now: &Now,
+        client: SocketAddr,
+        server_port: u16,
+        message: &Message<'_>,
+    ) -> bool {
+        message.get(attr::NONCE).is_some_and(|nonce| self.nonces.is_valid(nonce, now, client, server_port))
+    }
+
+    /// Checks a request in the order of RFC 8489 §9.2.4. `nonce_is_known` is what [`Self::knows_nonce`] says. `known` is the login that made the allocation of the
     /// request's 5-tuple: its key is at hand and need not be derived again.
     ///
     /// # Errors
@@ -199,9 +210,8 @@ impl Authenticator {
     pub fn check(
         &self,
         now: &Now,
-        client: SocketAddr,
-        server_port: u16,
         message: &Message<'_>,
+        nonce_is_known: bool,
         known: Option<&Login>,
         expiry: Expiry,
     ) -> Result<Login, Refusal> {
@@ -226,7 +236,7 @@ impl Authenticator {
         }
         let login = self.identify(now, message, &presented, algorithm, answer, known, expiry)?;
         // 6. The nonce.
-        if !self.nonces.is_valid(nonce, now, client, server_port) {
+        if !nonce_is_known {
             return Err(Refusal::new(438, Cause::StaleNonce));
         }
         Ok(login)

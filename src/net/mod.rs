@@ -98,6 +98,8 @@ impl Workers {
     pub fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
         let Options { udp, tcp, lenient, workers, seed, .. } = options;
         let descriptors = sys::raise_descriptor_limit();
+        // Streams of strangers may take a part of the descriptors; the rest is for allocations.
+        let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
         let groups = open::listeners(&udp, &tcp, workers.max(1), lenient).map_err(StartError::Open)?;
         let mut bound = Vec::new();
@@ -106,7 +108,7 @@ impl Workers {
             let tcp = group.tcp.iter().filter_map(|listener| listener.local_addr().ok());
             bound.extend(tcp.map(|address| (Transport::Tcp, address)));
         }
-        let shared = Arc::new(Shared::new(options.relay_addresses, &options.ports, seed[1]));
+        let shared = Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams));
         let tuning = Tuning {
             turn: options.turn,
             allocations_per_user: options.allocations_per_user,
@@ -147,17 +149,16 @@ impl Workers {
 
     /// Ends all allocations and waits for the threads.
     pub async fn stop(self) {
-        for mailbox in &self.mailboxes {
-            let _ = mailbox.send(Control::Stop).await;
-        }
+        self.handle().tell(|| Control::Stop).await;
         let threads = self.threads;
-        // A thread that panicked beyond repair has said so.
-        let _ = tokio::task::spawn_blocking(move || {
+        let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
+                // A thread that panicked beyond repair has said so.
                 let _ = thread.join();
             }
-        })
-        .await;
+        });
+        // The end of the process ends what does not stop by itself.
+        let _ = tokio::time::timeout(PATIENCE, joined).await;
     }
 }
 
@@ -189,15 +190,20 @@ impl Handle {
     /// Gives all workers new settings.
     pub async fn configure(&self, turn: turn::Settings, allocations_per_user: u32, streams_per_address: u32) {
         let tuning = Tuning { turn, allocations_per_user, streams_per_address };
-        for mailbox in &self.mailboxes {
-            let _ = mailbox.send(Control::Configure(Box::new(tuning.clone()))).await;
-        }
+        self.tell(|| Control::Configure(Box::new(tuning.clone()))).await;
     }
 
     /// No more allocations from now on.
     pub async fn drain(&self) {
+        self.tell(|| Control::Drain).await;
+    }
+
+    /// Tells all workers the same; one that takes no messages for a second is passed over.
+    async fn tell(&self, message: impl Fn() -> Control) {
         for mailbox in &self.mailboxes {
-            let _ = mailbox.send(Control::Drain).await;
+            if tokio::time::timeout(PATIENCE, mailbox.send(message())).await.is_err() {
+                tracing::error!(target: "relais::net", "a worker does not answer");
+            }
         }
     }
 

@@ -3,8 +3,9 @@
 //! relayed address is live is asked without a lock.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 #[expect(clippy::disallowed_types, reason = "ports, quotas and stream counts belong to all workers")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,22 +39,24 @@ struct Books {
     free: Vec<Vec<u16>>,
     /// Allocations of each owner.
     owners: HashMap<String, u32>,
-    /// Streams without an allocation, of each address.
+    /// Streams without an allocation, of each prefix, and of all.
     streams: HashMap<IpAddr, u32>,
-    random: u64,
+    all_streams: u32,
+    max_streams: u32,
     next_address: usize,
 }
 
 impl Shared {
-    /// All ports free. `seed` decides in which order they are given out.
-    pub(super) fn new(addresses: Vec<RelayAddress>, ports: &RangeInclusive<u16>, seed: u64) -> Self {
+    /// All ports free. `max_streams` bounds the streams that have no allocation, of all addresses together.
+    pub(super) fn new(addresses: Vec<RelayAddress>, ports: &RangeInclusive<u16>, max_streams: u32) -> Self {
         let free = addresses.iter().map(|_| ports.clone().collect()).collect();
         #[expect(clippy::disallowed_types, reason = "see the head of this file")]
         let books = Mutex::new(Books {
             free,
             owners: HashMap::new(),
             streams: HashMap::new(),
-            random: seed | 1,
+            all_streams: 0,
+            max_streams,
             next_address: 0,
         });
         let bitmap = || std::iter::repeat_with(|| AtomicU64::new(0)).take(1 << 10).collect();
@@ -97,10 +100,15 @@ impl Shared {
         self.live[port.address][word].fetch_or(bit, Ordering::Relaxed);
     }
 
-    /// Gives a port back.
-    pub(super) fn give_back(&self, port: Port) {
+    /// Marks a port as no live relayed address any more.
+    pub(super) fn set_dead(&self, port: Port) {
         let (word, bit) = place(port.port);
         self.live[port.address][word].fetch_and(!bit, Ordering::Relaxed);
+    }
+
+    /// Gives a port back.
+    pub(super) fn give_back(&self, port: Port) {
+        self.set_dead(port);
         self.books().free[port.address].push(port.port);
     }
 
@@ -133,18 +141,19 @@ impl Shared {
         decrement(&mut self.books().owners, owner);
     }
 
-    /// Counts a stream that has no allocation yet, unless its address has `max` already.
-    pub(super) fn admit_stream(&self, address: IpAddr, max: u32) -> bool {
+    /// Counts a stream that has no allocation, as long as the admission is held. `None` when the address (IPv6: the
+    /// /56 that one subscriber has) holds `max` already, or all together too many.
+    pub(super) fn admit_stream(self: &Arc<Self>, address: IpAddr, max: u32) -> Option<Admission> {
+        let prefix = subscriber(address);
         let mut books = self.books();
-        let count = books.streams.entry(address).or_insert(0);
-        let admitted = *count < max;
-        *count += u32::from(admitted);
-        admitted
-    }
-
-    /// Takes a stream off the count, since it has an allocation or has ended.
-    pub(super) fn release_stream(&self, address: IpAddr) {
-        decrement(&mut self.books().streams, &address);
+        if books.all_streams >= books.max_streams
+            || books.streams.get(&prefix).is_some_and(|count| *count >= max)
+        {
+            return None;
+        }
+        *books.streams.entry(prefix).or_insert(0) += 1;
+        books.all_streams += 1;
+        Some(Admission { shared: Arc::clone(self), prefix })
     }
 
     /// Where a datagram for `peer` has to go: a public address of our own is behind the NAT, the local one is here.
@@ -166,18 +175,37 @@ impl Shared {
     }
 }
 
+/// A stream without an allocation, counted until this is dropped.
+pub(super) struct Admission {
+    shared: Arc<Shared>,
+    prefix: IpAddr,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut books = self.shared.books();
+        books.all_streams -= 1;
+        decrement(&mut books.streams, &self.prefix);
+    }
+}
+
+/// What one subscriber holds: an IPv4 address, or a /56 of IPv6.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & (u128::MAX << 72)).into(),
+    }
+}
+
 impl Books {
     fn take(&mut self, address: usize, parity: Parity) -> Option<u16> {
         let free = self.free.get_mut(address)?;
         if free.is_empty() {
             return None;
         }
-        // xorshift64*: ports need to be spread, and to differ from run to run.
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        let number = self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        let start = usize::try_from(number).unwrap_or(0) % free.len();
+        // From the system's generator, so that nobody who has seen many ports knows the next (RFC 6056 §3.3.1).
+        let number = getrandom::u32().unwrap_or(0);
+        let start = number as usize % free.len();
         let fits = |index: &usize| parity == Parity::Any || free[*index] % 2 == 0;
         let index = (start..free.len()).chain(0..start).find(fits)?;
         Some(free.swap_remove(index))
@@ -204,10 +232,10 @@ fn place(port: u16) -> (usize, u64) {
 mod tests {
     use super::*;
 
-    fn shared() -> Shared {
+    fn shared() -> Arc<Shared> {
         let local: IpAddr = "10.0.0.5".parse().unwrap();
         let public: IpAddr = "8.34.2.1".parse().unwrap();
-        Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 42)
+        Arc::new(Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 3))
     }
 
     #[test]
@@ -241,14 +269,24 @@ mod tests {
         assert!(shared.charge("b", 2) && !shared.charge("c", 0));
         shared.discharge("a");
         assert!(shared.charge("a", 2));
-        let ip: IpAddr = "8.8.8.8".parse().unwrap();
-        assert!(shared.admit_stream(ip, 1) && !shared.admit_stream(ip, 1));
-        shared.release_stream(ip);
-        assert!(shared.admit_stream(ip, 1));
         for owner in ["a", "a", "b"] {
             shared.discharge(owner);
         }
         assert!(shared.books().owners.is_empty(), "nothing is kept for those who have left");
+    }
+
+    #[test]
+    fn streams_count_by_subscriber_and_all_together() {
+        let shared = shared();
+        let admit = |ip: &str, max| shared.admit_stream(ip.parse().unwrap(), max);
+        let first = admit("2a01:4f8:1:1101::1", 1);
+        assert!(first.is_some() && admit("2a01:4f8:1:11ff::2", 1).is_none());
+        drop(first);
+        let held = [admit("2a01:4f8:1:11ff::2", 1), admit("8.8.8.8", 2), admit("8.8.8.8", 2)];
+        assert!(held.iter().all(Option::is_some));
+        assert!(admit("9.9.9.9", 2).is_none(), "three are all there may be");
+        drop(held);
+        assert!(shared.books().streams.is_empty());
     }
 
     #[test]

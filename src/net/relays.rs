@@ -24,11 +24,15 @@ struct Relay {
     port: Port,
     id: AllocationId,
     owner: Box<str>,
+    /// The allocation has ended. The socket stays until what is queued for it has been sent, so that its number
+    /// and port cannot become another allocation's meanwhile.
+    ended: bool,
 }
 
 /// See the head of this file.
 pub(super) struct Relays {
     sockets: Slab<Relay>,
+    ended: Vec<usize>,
     shared: Arc<Shared>,
     epoll: Rc<Epoll>,
     /// The quota of an owner.
@@ -37,12 +41,22 @@ pub(super) struct Relays {
 
 impl Relays {
     pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32) -> Self {
-        Self { sockets: Slab::new(), shared, epoll, allocations_per_user }
+        Self { sockets: Slab::new(), ended: Vec::new(), shared, epoll, allocations_per_user }
     }
 
     /// The socket behind a token of the core.
     pub(super) fn socket(&self, relay: RelayToken) -> Option<BorrowedFd<'_>> {
         self.sockets.get(relay.0 as usize).map(|relay| relay.socket.as_fd())
+    }
+
+    /// Closes the sockets of ended allocations. To be called when nothing is queued for any socket.
+    pub(super) fn reap(&mut self) {
+        for index in self.ended.drain(..) {
+            if let Some(relay) = self.sockets.try_remove(index) {
+                drop(relay.socket);
+                self.shared.give_back(relay.port);
+            }
+        }
     }
 
     /// Sends one datagram that came by a stream.
@@ -56,7 +70,8 @@ impl Relays {
     /// The socket behind a token of the epoll set, and whose it is.
     pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId)> {
         let index = usize::try_from(token - FIRST_RELAY_TOKEN).ok()?;
-        self.sockets.get(index).map(|relay| (relay.socket.as_fd(), relay.id))
+        let relay = self.sockets.get(index).filter(|relay| !relay.ended)?;
+        Some((relay.socket.as_fd(), relay.id))
     }
 
     fn open(
@@ -72,7 +87,7 @@ impl Relays {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         };
         self.epoll.add(socket.as_fd(), FIRST_RELAY_TOKEN + u64::from(index))?;
-        entry.insert(Relay { socket, port, id, owner: owner.into() });
+        entry.insert(Relay { socket, port, id, owner: owner.into(), ended: false });
         self.shared.set_live(port);
         let relayed = SocketAddr::new(address.public, port.port);
         Ok((RelayToken(index), RelayedTransportAddress(relayed)))
@@ -100,8 +115,14 @@ impl RelaySockets for Relays {
                     break;
                 }
                 Err(error) => {
+                    // Held by another program, or its address has left this machine: another port may do.
+                    // Without descriptors or memory none will.
                     held.push(port);
-                    if error.kind() != std::io::ErrorKind::AddrInUse || held.len() == ATTEMPTS {
+                    let hopeless = matches!(
+                        error.raw_os_error(),
+                        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+                    );
+                    if hopeless || held.len() == ATTEMPTS {
                         break;
                     }
                 }
@@ -117,8 +138,14 @@ impl RelaySockets for Relays {
     }
 
     fn close(&mut self, relay: RelayToken, _owner: &str) {
-        if let Some(relay) = self.sockets.try_remove(relay.0 as usize) {
-            release(&self.shared, relay);
+        let index = relay.0 as usize;
+        if let Some(relay) = self.sockets.get_mut(index)
+            && !relay.ended
+        {
+            relay.ended = true;
+            self.shared.set_dead(relay.port);
+            self.shared.discharge(&relay.owner);
+            self.ended.push(index);
         }
     }
 
@@ -131,15 +158,13 @@ impl Drop for Relays {
     /// A worker that ends, for whatever reason, leaves neither ports nor quotas taken.
     fn drop(&mut self) {
         for relay in self.sockets.drain() {
-            release(&self.shared, relay);
+            drop(relay.socket);
+            self.shared.give_back(relay.port);
+            if !relay.ended {
+                self.shared.discharge(&relay.owner);
+            }
         }
     }
-}
-
-fn release(shared: &Shared, relay: Relay) {
-    drop(relay.socket);
-    shared.give_back(relay.port);
-    shared.discharge(&relay.owner);
 }
 
 /// A relay socket: it takes no part in any reuse-port group, so a port belongs to one allocation alone.

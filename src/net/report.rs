@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::time::{Now, Timestamp};
-use crate::turn::{EndReason, Event};
+use crate::turn::Event;
 
 /// Lines a second of each kind.
 const LINES_PER_SECOND: u32 = 10;
@@ -17,12 +17,11 @@ pub struct Foreign<'a>(pub &'a str);
 impl fmt::Display for Foreign<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars().take(MAX_SHOWN) {
-            // Terminals obey some characters beyond ASCII's control codes, and readers are fooled by others.
-            if character.is_ascii_graphic() && !matches!(character, '"' | '\\') || character.is_alphanumeric()
-            {
+            // A space could begin a field that is not there; beyond ASCII are letters that turn lines around.
+            if character.is_ascii_graphic() && !matches!(character, '"' | '\\') {
                 write!(f, "{character}")?;
             } else if character == ' ' {
-                f.write_str(" ")?;
+                f.write_str("\\x20")?;
             } else {
                 write!(f, "{}", character.escape_default())?;
             }
@@ -71,8 +70,7 @@ impl Reporter {
     pub(super) fn report(&mut self, now: &Now, event: &Event) {
         match event {
             Event::AllocationEnded { user, tuple, relayed, duration, to_peers, to_client, reason } => {
-                // The end of the server is one event, not one for each allocation.
-                if *reason != EndReason::ServerStopped && !self.ended.admits(now) {
+                if !self.ended.admits(now) {
                     return;
                 }
                 tracing::info!(
@@ -134,8 +132,8 @@ impl Reporter {
         }
     }
 
-    /// Tells, once a second at most, what was left out.
-    pub(super) fn tick(&mut self, now: &Now) {
+    /// Tells, once a second at most or at the end, what was left out.
+    pub(super) fn tick(&mut self, now: &Now, last: bool) {
         let kinds = [
             ("allocation ended", &mut self.ended),
             ("allocation created", &mut self.created),
@@ -143,7 +141,7 @@ impl Reporter {
             ("request refused", &mut self.requests),
         ];
         for (kind, rate) in kinds {
-            let over = rate.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);
+            let over = last || rate.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);
             if over && rate.left_out > 0 {
                 tracing::info!(target: "relais::log", kind, lines = rate.left_out, "lines left out");
                 rate.left_out = 0;
@@ -160,7 +158,7 @@ mod tests {
     fn foreign_strings_are_escaped_and_cut() {
         assert_eq!(Foreign("1700:alice").to_string(), "1700:alice");
         assert_eq!(Foreign("a\nb\x1b[31m\"\\").to_string(), "a\\nb\\u{1b}[31m\\\"\\\\");
-        assert_eq!(Foreign("\u{202e}evil é").to_string(), "\\u{202e}evil é");
+        assert_eq!(Foreign("\u{202e}evil é").to_string(), "\\u{202e}evil\\x20\\u{e9}");
         assert_eq!(Foreign(&"x".repeat(65)).to_string(), "x".repeat(64) + "...");
     }
 

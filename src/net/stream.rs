@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
+use super::ports::Admission;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientAddress, ClientRoute, DropReason, FiveTuple, Transport, Verdict};
@@ -32,8 +33,10 @@ const MAX_QUEUE: usize = 64 * 1024;
 const MAX_QUEUE_WITH_ANSWERS: usize = MAX_QUEUE + 16 * 1024;
 /// A queue that has grown keeps no more than this when it is empty.
 const KEPT_QUEUE: usize = 4096;
-/// Reads before other tasks of the worker get their turn.
-const READS: usize = 8;
+/// Frames of one stream before others on the worker get their turn.
+const FRAMES: usize = 64;
+/// What is read at once from a client that has no allocation.
+const READ_BEFORE_LOGIN: usize = 4096;
 /// What one read takes at most, and all reads together before others get their turn: thousands of the smallest
 /// frames. Frames that are longer are put together in the stream's own buffer.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
@@ -61,7 +64,9 @@ impl Streams {
 
     fn push(&mut self, link: u32, bytes: &[u8], max: usize) -> bool {
         let Some(output) = self.outputs.get_mut(link as usize) else { return false };
-        let fits = output.queue.len() + output.taken + bytes.len() <= max;
+        // The largest datagram with its header is a little more than the queue is to hold.
+        let waiting = output.queue.len() + output.taken;
+        let fits = waiting == 0 || waiting + bytes.len() <= max;
         if fits {
             output.queue.extend_from_slice(bytes);
             output.wake.notify_one();
@@ -95,9 +100,7 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
     let mut inside = worker.borrow_mut();
     let max = inside.streams_per_address;
     let Ok(server) = stream.local_addr() else { return };
-    if !inside.shared.admit_stream(client.ip(), max) {
-        return;
-    }
+    let Some(admission) = inside.shared.admit_stream(client.ip(), max) else { return };
     // Media cannot wait for more to come along.
     let _ = stream.set_nodelay(true);
     let wake = Rc::new(Notify::new());
@@ -105,7 +108,6 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
     let key = inside.streams.outputs.insert(output);
     let Ok(link) = u32::try_from(key) else {
         inside.streams.outputs.remove(key);
-        inside.shared.release_stream(client.ip());
         return;
     };
     inside.server.count(Transport::Tcp).streams += 1;
@@ -119,11 +121,12 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
         wake,
         partial: Vec::new(),
         frame_began: None,
-        without_allocation: Some(now.mono),
+        more: false,
+        without_allocation: Some((now.mono, admission)),
         pending: Vec::new(),
         written: 0,
     };
-    tokio::task::spawn_local(connection.run());
+    worker.borrow().spawn(connection.run());
 }
 
 /// Whether a stream goes on.
@@ -143,8 +146,10 @@ struct Connection {
     /// The beginning of a frame whose rest has not come yet.
     partial: Vec<u8>,
     frame_began: Option<Timestamp>,
+    /// Whether `partial` begins with whole frames that had no turn yet.
+    more: bool,
     /// Since when the stream has had no allocation; it counts against its address meanwhile.
-    without_allocation: Option<Timestamp>,
+    without_allocation: Option<(Timestamp, Admission)>,
     /// Taken from the queue, written up to `written`.
     pending: Vec<u8>,
     written: usize,
@@ -157,13 +162,11 @@ impl Connection {
         let _ = tokio::time::timeout(LINGER, self.linger()).await;
         let mut worker = self.worker.borrow_mut();
         let now = worker.now();
-        let Worker { server, relays, streams, shared, .. } = &mut *worker;
-        server.handle_closed(&now, &self.route.tuple, relays);
+        let Worker { server, relays, streams, .. } = &mut *worker;
+        server.handle_closed(&now, &self.route, relays);
+        relays.reap();
         server.count(Transport::Tcp).streams -= 1;
         streams.outputs.try_remove(self.route.link as usize);
-        if self.without_allocation.is_some() {
-            shared.release_stream(self.route.tuple.client.0.ip());
-        }
         worker.report_events();
     }
 
@@ -175,10 +178,12 @@ impl Connection {
             Interest::READABLE | Interest::WRITABLE
         };
         let wait = self.until_deadline();
-        tokio::select! {
-            ready = self.stream.ready(interest) => if ready.is_err() { return Next::Close },
-            () = self.wake.notified() => {}
-            () = tokio::time::sleep(wait) => {}
+        if !self.more {
+            tokio::select! {
+                ready = self.stream.ready(interest) => if ready.is_err() { return Next::Close },
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
         }
         let (next, drained) = self.read(reply);
         if next == Next::Close || self.write().is_err() || self.is_overdue() {
@@ -191,62 +196,91 @@ impl Connection {
         next
     }
 
-    /// Reads what has come and handles all whole frames in it. Says too whether nothing is left to read.
+    /// Reads what has come and handles the whole frames in it, a bounded number at a time. Says too whether nothing is
+    /// left to do.
     fn read(&mut self, reply: &mut ReplyBuffer) -> (Next, bool) {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
         let mut buffer = std::mem::take(&mut worker.stream_buffer);
+        // Strangers are read in small pieces, so that what is kept of them is small too.
+        let room = if self.without_allocation.is_some() { READ_BEFORE_LOGIN } else { buffer.len() };
+        let mut budget = FRAMES;
         let (mut next, mut drained, mut taken) = (Next::Go, false, 0);
-        for _ in 0..READS {
-            let read = self.stream.try_read(&mut buffer);
-            taken += read.as_ref().copied().unwrap_or(0);
-            match read {
+        if self.more {
+            next = self.handle_partial(&mut worker, reply, &mut budget);
+        }
+        while next == Next::Go && !self.more && !drained && taken < READ_BUFFER {
+            match self.stream.try_read(&mut buffer[..room]) {
                 Ok(0) => next = Next::HalfClosed,
                 Ok(len) if self.partial.is_empty() => {
-                    next = self.handle(&mut worker, &mut buffer[..len], reply);
+                    taken += len;
+                    let used;
+                    (next, used) = self.handle(&mut worker, &mut buffer[..len], reply, &mut budget);
+                    self.partial.extend_from_slice(&buffer[used..len]);
                 }
                 Ok(len) => {
-                    let mut whole = std::mem::take(&mut self.partial);
-                    whole.extend_from_slice(&buffer[..len]);
-                    next = self.handle(&mut worker, &mut whole, reply);
+                    taken += len;
+                    self.partial.extend_from_slice(&buffer[..len]);
+                    next = self.handle_partial(&mut worker, reply, &mut budget);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => next = Next::Close,
             }
-            if drained || next != Next::Go || taken >= READ_BUFFER {
-                break;
-            }
         }
         worker.stream_buffer = buffer;
+        worker.relays.reap();
         worker.report_events();
         (next, drained)
     }
 
-    /// Handles the frames at the beginning of `bytes` and keeps what is left of the last one.
-    fn handle(&mut self, worker: &mut Worker, bytes: &mut [u8], reply: &mut ReplyBuffer) -> Next {
+    /// Handles what was left over, together with what has been appended to it.
+    fn handle_partial(&mut self, worker: &mut Worker, reply: &mut ReplyBuffer, budget: &mut usize) -> Next {
+        let mut whole = std::mem::take(&mut self.partial);
+        let (next, used) = self.handle(worker, &mut whole, reply, budget);
+        whole.drain(..used);
+        if whole.is_empty() {
+            whole.shrink_to(KEPT_QUEUE);
+        }
+        self.partial = whole;
+        next
+    }
+
+    /// Handles the frames at the beginning of `bytes`, as many as `budget` allows. Says how many bytes they were.
+    fn handle(
+        &mut self,
+        worker: &mut Worker,
+        bytes: &mut [u8],
+        reply: &mut ReplyBuffer,
+        budget: &mut usize,
+    ) -> (Next, usize) {
         let now = worker.now();
         let mut start = 0;
+        self.more = false;
         while start < bytes.len() {
             let logged_in = worker.server.has_allocation(&now, &self.route.tuple);
             let max = if logged_in { MAX_FRAME } else { MAX_BEFORE_LOGIN };
             match frame::next(&bytes[start..], max) {
-                Frame::Broken => return Next::Close,
+                Frame::Broken => return (Next::Close, start),
                 Frame::Length(len) if len <= bytes.len() - start => {
+                    if *budget == 0 {
+                        self.more = true;
+                        break;
+                    }
+                    *budget -= 1;
                     if !self.handle_frame(worker, &now, bytes, start..start + len, reply) {
-                        return Next::Close;
+                        return (Next::Close, start);
                     }
                     start += len;
                     self.frame_began = None;
                 }
-                Frame::Incomplete | Frame::Length(_) => break,
+                Frame::Incomplete | Frame::Length(_) => {
+                    self.frame_began.get_or_insert(now.mono);
+                    break;
+                }
             }
         }
-        if start < bytes.len() {
-            self.partial = bytes[start..].to_vec();
-            self.frame_began.get_or_insert(now.mono);
-        }
-        self.count_against_address(worker, &now)
+        (self.count_against_address(worker, &now), start)
     }
 
     /// Handles one frame. `false`: the client does not read its answers.
@@ -275,14 +309,13 @@ impl Connection {
     /// A stream counts against its address as long as it has no allocation.
     fn count_against_address(&mut self, worker: &mut Worker, now: &Now) -> Next {
         let ip = self.route.tuple.client.0.ip();
-        let has_allocation = worker.server.has_allocation(now, &self.route.tuple);
-        if has_allocation && self.without_allocation.take().is_some() {
-            worker.shared.release_stream(ip);
-        } else if !has_allocation && self.without_allocation.is_none() {
-            if !worker.shared.admit_stream(ip, worker.streams_per_address) {
+        if worker.server.has_allocation(now, &self.route.tuple) {
+            self.without_allocation = None;
+        } else if self.without_allocation.is_none() {
+            let Some(admission) = worker.shared.admit_stream(ip, worker.streams_per_address) else {
                 return Next::Close;
-            }
-            self.without_allocation = Some(now.mono);
+            };
+            self.without_allocation = Some((now.mono, admission));
         }
         Next::Go
     }
@@ -326,7 +359,8 @@ impl Connection {
     fn until_deadline(&self) -> Duration {
         let now = self.worker.borrow().now().mono;
         let until = |since: Timestamp, limit: Duration| limit.saturating_sub(now.since(since));
-        let login = self.without_allocation.map_or(LOGIN_DEADLINE, |since| until(since, LOGIN_DEADLINE));
+        let since = self.without_allocation.as_ref().map(|(since, _)| *since);
+        let login = since.map_or(LOGIN_DEADLINE, |since| until(since, LOGIN_DEADLINE));
         let frame = self.frame_began.map_or(FRAME_DEADLINE, |since| until(since, FRAME_DEADLINE));
         login.min(frame) + Duration::from_millis(1)
     }
@@ -339,6 +373,7 @@ impl Connection {
             return true;
         }
         let over = |since: Option<Timestamp>, limit| since.is_some_and(|since| now.mono.since(since) > limit);
-        over(self.without_allocation, LOGIN_DEADLINE) || over(self.frame_began, FRAME_DEADLINE)
+        let without = self.without_allocation.as_ref().map(|(since, _)| *since);
+        over(without, LOGIN_DEADLINE) || over(self.frame_began, FRAME_DEADLINE)
     }
 }

@@ -14,7 +14,7 @@ use crate::turn::{
     AllocationId, ClientAddress, ClientRoute, DropReason, FiveTuple, PeerAddress, RelayToken, Transport,
     Verdict,
 };
-use crate::wire::{Datagram, HEAD_ROOM, ReplyBuffer, method};
+use crate::wire::{Datagram, ReplyBuffer};
 
 /// Rounds of receiving before other tasks of the worker get their turn.
 const ROUNDS: usize = 16;
@@ -134,10 +134,6 @@ impl UdpLoop {
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
             let tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
             let len = self.batch.len(slot);
-            // A Refresh may end an allocation, and another one may get its place: what is queued leaves before.
-            if may_end_allocation(self.batch.slot(slot).get(HEAD_ROOM..).unwrap_or_default()) {
-                self.send_queued(worker);
-            }
             let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { continue };
             let route = ClientRoute { tuple, link };
             let Worker { server, relays, .. } = &mut *worker;
@@ -204,15 +200,9 @@ impl UdpLoop {
         self.outgoing.push((exit, outgoing));
     }
 
-    /// Sends all that is queued; from then on the slots of the batch are free.
-    fn flush(&mut self, worker: &mut Worker) {
-        self.send_queued(worker);
-        self.used = 0;
-    }
-
     /// Sends all that is queued, one call for each socket. What a socket does not take is dropped and counted, as a
     /// router does; the order of one socket's datagrams is kept.
-    fn send_queued(&mut self, worker: &mut Worker) {
+    fn flush(&mut self, worker: &mut Worker) {
         self.outgoing.sort_unstable_by_key(|(exit, outgoing)| (*exit, outgoing.slot));
         let mut rest = &self.outgoing[..];
         while let Some((exit, _)) = rest.first() {
@@ -230,7 +220,12 @@ impl UdpLoop {
             while !run.is_empty() {
                 let datagrams = run.iter().map(|(_, outgoing)| *outgoing);
                 match self.space.send(socket, &mut self.batch, datagrams) {
-                    Ok(sent) => run = run.get(sent.max(1)..).unwrap_or_default(),
+                    // A kernel that takes none of them without an error would be asked for ever.
+                    Ok(0) => {
+                        failed += run.len();
+                        break;
+                    }
+                    Ok(sent) => run = run.get(sent..).unwrap_or_default(),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         failed += run.len();
@@ -248,10 +243,7 @@ impl UdpLoop {
             }
         }
         self.outgoing.clear();
+        self.used = 0;
+        worker.relays.reap();
     }
-}
-
-/// Whether a datagram begins as a Refresh request does: the one message that ends an allocation when it is handled.
-fn may_end_allocation(datagram: &[u8]) -> bool {
-    datagram.starts_with(&method::REFRESH.0.to_be_bytes())
 }

@@ -1,5 +1,6 @@
 //! A worker: one thread, one runtime, its own sockets and its own part of the allocations.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::net::TcpListener;
 use std::panic::AssertUnwindSafe;
@@ -7,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
@@ -72,9 +74,22 @@ pub(super) struct Worker {
     pub(super) stream_buffer: Vec<u8>,
     clock: Clock,
     reporter: Reporter,
+    /// Takes the panic of a task to the worker's own loop, which ends with it.
+    panics: mpsc::UnboundedSender<Box<dyn Any + Send>>,
 }
 
 impl Worker {
+    /// Runs a task on this worker. Its panic is the worker's, not only its own.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let panics = self.panics.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+                // Without a receiver the worker is ending anyway.
+                let _ = panics.send(panic);
+            }
+        });
+    }
+
     pub(super) fn now(&self) -> Now {
         self.clock.now()
     }
@@ -90,7 +105,8 @@ impl Worker {
     fn tick(&mut self) -> Duration {
         let now = self.now();
         self.server.handle_timeout(&now, &mut self.relays);
-        self.reporter.tick(&now);
+        self.relays.reap();
+        self.reporter.tick(&now, false);
         self.report_events();
         if self.server.next_timeout().is_some_and(|due| due <= now.mono) { SHORT_TICK } else { TICK }
     }
@@ -105,6 +121,7 @@ impl Worker {
         let now = self.now();
         self.server.end_all(&now, &mut self.relays);
         self.report_events();
+        self.reporter.tick(&now, true);
     }
 }
 
@@ -127,14 +144,25 @@ pub(super) fn run(mut plan: Plan, mut control: mpsc::Receiver<Control>) {
         match std::panic::catch_unwind(turn) {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
-                tracing::error!(target: "relais::net", %error, "a worker failed and begins anew");
-                std::thread::sleep(TICK);
+                tracing::error!(target: "relais::net", %error, "a worker failed and begins anew")
             }
             Err(_) => tracing::error!(
                 target: "relais::net",
                 "a worker panicked and begins anew; its allocations have ended. Please report the message above"
             ),
         }
+        // What fails at once shall not fail all the time; and whoever asks must not wait for it.
+        std::thread::sleep(TICK);
+        while let Ok(message) = control.try_recv() {
+            match message {
+                Control::Stop => return,
+                Control::Drain => plan.draining = true,
+                Control::Configure(tuning) => plan.tuning = *tuning,
+                Control::Counters(_) => {}
+            }
+        }
+        // The same numbers again would repeat transaction ids.
+        plan.seed[0] = plan.seed[0].wrapping_add(1);
     }
 }
 
@@ -142,6 +170,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = plan.sockets.share()?;
     let epoll = Rc::new(Epoll::new()?);
+    let (panics, mut panicked) = mpsc::unbounded_channel();
     let relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), plan.tuning.allocations_per_user);
     let worker = Rc::new(RefCell::new(Worker {
         server: Server::new(plan.tuning.turn.clone(), plan.seed),
@@ -152,6 +181,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         stream_buffer: vec![0; READ_BUFFER],
         clock: plan.clock,
         reporter: Reporter::default(),
+        panics,
     }));
     if plan.draining {
         worker.borrow_mut().server.drain();
@@ -160,7 +190,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     local.block_on(&runtime, async {
         for listener in sockets.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::task::spawn_local(stream::accept(Rc::clone(&worker), listener));
+            worker.borrow().spawn(stream::accept(Rc::clone(&worker), listener));
         }
         let udp = UdpLoop::new(Rc::clone(&worker), Rc::new(sockets.udp), Rc::clone(&epoll))?;
         let mut udp = tokio::task::spawn_local(udp.run());
@@ -173,6 +203,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Err(_) => return Ok(()),
                 },
+                Some(panic) = panicked.recv() => std::panic::resume_unwind(panic),
                 message = control.recv() => match message {
                     Some(Control::Counters(answer)) => {
                         // Whoever asked may have given up.

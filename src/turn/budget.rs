@@ -12,7 +12,7 @@ use ahash::RandomState;
 
 use crate::time::Timestamp;
 
-/// Slots in the table, a power of two; 16 bytes each.
+/// Slots in the table, a power of two; 20 bytes each.
 const SLOTS: usize = 8192;
 
 /// What IP and UDP add to a message on the wire, in bytes.
@@ -27,14 +27,22 @@ const REFILL: u32 = BURST / 300;
 /// Failed logins at once, and a second.
 const LOGINS: u32 = 100;
 
+/// Whether a login comes from where it says. Who has an own nonce has received it there; anybody can write any
+/// source address on a datagram with another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Proven,
+    Unproven,
+}
+
 #[derive(Clone, Copy)]
 struct Slot {
     /// Part of the hash that does not choose the slot; 0 for a slot never used.
     tag: u32,
     /// Bytes that may still be answered.
     answers: u32,
-    /// Thousandths of failed logins that may still happen.
-    logins: u32,
+    /// Thousandths of failed logins that may still happen, by [`Origin`].
+    logins: [u32; 2],
     /// Milliseconds since the start when it was last brought up to date, wrapping.
     updated: u32,
 }
@@ -46,7 +54,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(hasher: RandomState) -> Self {
-        Self { slots: vec![Slot { tag: 0, answers: 0, logins: 0, updated: 0 }; SLOTS], hasher }
+        Self { slots: vec![Slot { tag: 0, answers: 0, logins: [0; 2], updated: 0 }; SLOTS], hasher }
     }
 
     /// Pays for an answer of `answer` bytes to a request of `request` bytes. `false`: it must not be sent.
@@ -66,14 +74,14 @@ impl Budget {
     }
 
     /// Whether a login from here may be tried at all.
-    pub(super) fn may_log_in(&mut self, now: Timestamp, source: IpAddr) -> bool {
-        self.slot(now, source).logins >= 1000
+    pub(super) fn may_log_in(&mut self, now: Timestamp, source: IpAddr, origin: Origin) -> bool {
+        self.slot(now, source).logins[origin as usize] >= 1000
     }
 
     /// Counts a failed login.
-    pub(super) fn login_failed(&mut self, now: Timestamp, source: IpAddr) {
-        let slot = self.slot(now, source);
-        slot.logins = slot.logins.saturating_sub(1000);
+    pub(super) fn login_failed(&mut self, now: Timestamp, source: IpAddr, origin: Origin) {
+        let logins = &mut self.slot(now, source).logins[origin as usize];
+        *logins = logins.saturating_sub(1000);
     }
 
     /// The slot of a prefix, taken over if need be and brought up to date.
@@ -84,7 +92,7 @@ impl Budget {
         let index = usize::try_from(hash % SLOTS as u64).unwrap_or(0);
         let slot = &mut self.slots[index];
         if slot.tag != tag {
-            *slot = Slot { tag, answers: BURST, logins: LOGINS * 1000, updated: millis };
+            *slot = Slot { tag, answers: BURST, logins: [LOGINS * 1000; 2], updated: millis };
             return slot;
         }
         let idle = Duration::from_millis(u64::from(millis.wrapping_sub(slot.updated)).min(300_000));
@@ -93,7 +101,9 @@ impl Budget {
         let bytes = idle / 1000 * REFILL + idle % 1000 * REFILL / 1000;
         if bytes > 0 || idle >= 300_000 {
             slot.answers = slot.answers.saturating_add(bytes).min(BURST);
-            slot.logins = slot.logins.saturating_add(idle.saturating_mul(LOGINS)).min(LOGINS * 1000);
+            for logins in &mut slot.logins {
+                *logins = logins.saturating_add(idle.saturating_mul(LOGINS)).min(LOGINS * 1000);
+            }
             slot.updated = millis;
         }
         slot
@@ -157,13 +167,14 @@ mod tests {
         let mut budget = budget();
         let mut tried = 0;
         for i in 0..20_000u64 {
-            if budget.may_log_in(at(i / 2), HERE) {
-                budget.login_failed(at(i / 2), HERE);
+            if budget.may_log_in(at(i / 2), HERE, Origin::Unproven) {
+                budget.login_failed(at(i / 2), HERE, Origin::Unproven);
                 tried += 1;
             }
         }
         assert!((1000..=1101).contains(&tried), "{tried} in ten seconds");
-        assert!(budget.may_log_in(at(10_000), "8.8.4.4".parse().unwrap()));
+        assert!(budget.may_log_in(at(10_000), "8.8.4.4".parse().unwrap(), Origin::Unproven));
+        assert!(budget.may_log_in(at(10_000), HERE, Origin::Proven), "forged sources lock nobody out");
     }
 
     #[test]

@@ -115,11 +115,13 @@ impl PeerPolicy {
 }
 
 /// Special-purpose ranges of IPv4 (RFC 6890 and the IANA registry), multicast and reserved ones included.
-const SPECIAL_V4: [(Ipv4Addr, u8); 18] = [
+const SPECIAL_V4: [(Ipv4Addr, u8); 19] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
+    // A cloud's name server and metadata service, at an address that looks public.
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
     (Ipv4Addr::new(192, 0, 0, 0), 24),
@@ -219,6 +221,7 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "127.255.0.1",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::budget::Origin;
 use super::{ClientRoute, CountedMethod, DropReason, Event, RelaySockets, Server, Verdict};
 use crate::auth::{Expiry, Login};
 use crate::time::Now;
@@ -11,6 +12,9 @@ use crate::wire::{
 
 /// How many unknown attributes a 420 lists.
 const MAX_UNKNOWN: usize = 32;
+
+/// The longest request without an allocation, in bytes.
+const MAX_FROM_STRANGERS: usize = 2048;
 
 /// The comprehension-required attributes that are understood. In a method that has no use for one of them it is
 /// ignored (RFC 8489 §6.3).
@@ -164,9 +168,18 @@ impl Server {
         let client = from.tuple.client.0;
         let server_port = from.tuple.server.port();
         let mut known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
+        let authenticator = std::sync::Arc::clone(&self.settings.authenticator);
         let tries = message.integrity().is_some();
-        if tries && known.is_none() && !self.budget.may_log_in(now.mono, client.ip()) {
+        let proven = tries && authenticator.knows_nonce(now, client, server_port, message);
+        let origin = if proven { Origin::Proven } else { Origin::Unproven };
+        // Whoever goes on with an own allocation does not guess.
+        let own = known.is_some_and(|login| message.get(attr::USERNAME) == Some(login.user().as_bytes()));
+        if tries && !own && !self.budget.may_log_in(now.mono, client.ip(), origin) {
             return Err(self.drop(from.tuple.transport, DropReason::LoginRate));
+        }
+        // Long requests cost long HMACs; strangers have no reason to send them.
+        if known.is_none() && message.bytes().len() > MAX_FROM_STRANGERS {
+            return Err(self.drop(from.tuple.transport, DropReason::TooLong));
         }
         // The expiry of a credential counts when an allocation begins, not while it goes on (draft-uberti §4.2).
         let begins = message.method() == method::ALLOCATE || known.is_none();
@@ -177,16 +190,14 @@ impl Server {
         if goes_on {
             known = None;
         }
-        let authenticator = &self.settings.authenticator;
-        let refusal = match authenticator.check(now, client, server_port, message, known, expiry) {
+        let refusal = match authenticator.check(now, message, proven, known, expiry) {
             Ok(login) => return Ok(login),
             Err(refusal) => refusal,
         };
         if tries && refusal.code == 401 {
-            self.budget.login_failed(now.mono, client.ip());
+            self.budget.login_failed(now.mono, client.ip(), origin);
         }
         self.login_refused(from.tuple, refusal.code, refusal.cause);
-        let authenticator = std::sync::Arc::clone(&self.settings.authenticator);
         Err(self.answer_stranger(now, from, message, reply, refusal.code, |writer| {
             if refusal.is_challenge() {
                 authenticator.challenge(writer, now, client, server_port);

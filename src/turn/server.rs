@@ -10,7 +10,8 @@ use super::budget::Budget;
 use super::event::Events;
 use super::transaction::TransactionIds;
 use super::{
-    AllocationId, Counters, DropReason, EndReason, Event, FiveTuple, PeerPolicy, RelaySockets, Transport,
+    AllocationId, ClientRoute, Counters, DropReason, EndReason, Event, FiveTuple, PeerPolicy, RelaySockets,
+    Transport,
 };
 use crate::auth::{Authenticator, Cause};
 use crate::time::{Now, Timestamp};
@@ -142,8 +143,11 @@ impl Server {
     }
 
     /// Ends the allocation of a client whose stream has ended.
-    pub fn handle_closed(&mut self, now: &Now, tuple: &FiveTuple, sockets: &mut impl RelaySockets) {
-        if let Some(id) = self.allocations.find(tuple) {
+    /// A later stream may have the same 5-tuple, but not the same link.
+    pub fn handle_closed(&mut self, now: &Now, route: &ClientRoute, sockets: &mut impl RelaySockets) {
+        if let Some(id) = self.allocations.find(&route.tuple)
+            && self.allocations.get(id).is_some_and(|allocation| allocation.route.link == route.link)
+        {
             self.end(now, id, EndReason::ConnectionClosed, sockets);
         }
     }

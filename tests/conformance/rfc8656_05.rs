@@ -124,7 +124,7 @@ fn rfc8656_5_closed_stream_ends_its_allocation() {
     let mut alice = Client::alice().over(Transport::Tcp);
     let relayed = alice.allocate(&mut world);
     let id = world.sockets.open.values().next().unwrap().0;
-    world.server.handle_closed(&world.now, &alice.route.tuple, &mut world.sockets);
+    world.server.handle_closed(&world.now, &alice.route, &mut world.sockets);
     assert!(world.sockets.open.is_empty(), "{relayed} is closed");
     assert!(world.arrives_at(id, peer(1), b"late").is_silent());
     world.audit();
