@@ -191,7 +191,7 @@ pub fn server(data: &[u8]) -> Seen {
                 now.unix += seconds.as_secs();
             }
             5 => server.handle_timeout(&now, &mut sockets),
-            6 => server.handle_closed(&now, &tuple, &mut sockets),
+            6 => server.handle_closed(&now, &route, &mut sockets),
             _ => server.drain(),
         }
         #[cfg(debug_assertions)]

@@ -6,6 +6,7 @@ use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -38,16 +39,55 @@ const AF_INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
 
+/// An array at one place in memory, reached by raw pointers alone, so that those which the kernel's structures hold
+/// stay valid whatever is borrowed here in between.
+struct Fixed<T> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+impl<T: Copy> Fixed<T> {
+    fn new(value: T, len: usize) -> Self {
+        let items = Box::into_raw(vec![value; len].into_boxed_slice());
+        // A box is never null; a dangling pointer stands for one that holds nothing.
+        Self { start: NonNull::new(items.cast()).unwrap_or(NonNull::dangling()), len }
+    }
+
+    /// Where element `i` and what follows it stand.
+    fn pointer(&self, i: usize) -> *mut T {
+        assert!(i < self.len, "inside the array");
+        // SAFETY: inside the allocation, as asserted.
+        unsafe { self.start.as_ptr().add(i) }
+    }
+
+    fn get(&self, i: usize) -> &T {
+        // SAFETY: a live element; nothing writes to it while `self` is borrowed.
+        unsafe { &*self.pointer(i) }
+    }
+
+    fn get_mut(&mut self, i: usize) -> &mut T {
+        // SAFETY: a live element, reached by nobody else while `self` is borrowed mutably.
+        unsafe { &mut *self.pointer(i) }
+    }
+}
+
+impl<T> Drop for Fixed<T> {
+    fn drop(&mut self) {
+        // SAFETY: the very allocation that `new` has taken apart.
+        drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(self.start.as_ptr(), self.len)) });
+    }
+}
+
 /// A batch of received datagrams in slots that are shared by all sockets of a worker. The kernel touches only the
 /// pages that it fills, so the slots cost what arrives.
 pub(super) struct Batch {
-    slots: Vec<u8>,
-    names: Vec<libc::sockaddr_storage>,
-    controls: Vec<Control>,
-    /// Point into the slots. No vector here ever grows, so that all pointers hold wherever the batch is moved.
-    vectors: Vec<libc::iovec>,
+    slots: Fixed<u8>,
+    names: Fixed<libc::sockaddr_storage>,
+    controls: Fixed<Control>,
+    /// Point into the slots.
+    vectors: Fixed<libc::iovec>,
     /// Point to names, controls and vectors.
-    headers: Vec<libc::mmsghdr>,
+    headers: Fixed<libc::mmsghdr>,
     /// The headers from here on are as the kernel wants them; it has written into those before.
     clean_from: usize,
 }
@@ -58,21 +98,21 @@ impl Batch {
         // SAFETY: all three are plain C structures for which zeroes are a valid value.
         let (name, vector, header) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
         let mut batch = Self {
-            slots: vec![0; SLOT * BATCH],
-            names: vec![name; BATCH],
-            controls: vec![Control([0; CONTROL]); BATCH],
-            vectors: vec![vector; BATCH],
-            headers: vec![header; BATCH],
+            slots: Fixed::new(0, SLOT * BATCH),
+            names: Fixed::new(name, BATCH),
+            controls: Fixed::new(Control([0; CONTROL]), BATCH),
+            vectors: Fixed::new(vector, BATCH),
+            headers: Fixed::new(header, BATCH),
             clean_from: BATCH,
         };
         for i in 0..BATCH {
-            let slot = &mut batch.slots[i * SLOT + HEAD_ROOM..][..MAX_DATAGRAM];
-            batch.vectors[i] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
-            let header = &mut batch.headers[i].msg_hdr;
-            header.msg_name = (&raw mut batch.names[i]).cast();
-            header.msg_iov = &raw mut batch.vectors[i];
+            let datagram = batch.slots.pointer(i * SLOT + HEAD_ROOM);
+            *batch.vectors.get_mut(i) = libc::iovec { iov_base: datagram.cast(), iov_len: MAX_DATAGRAM };
+            let header = &mut batch.headers.get_mut(i).msg_hdr;
+            header.msg_name = batch.names.pointer(i).cast();
+            header.msg_iov = batch.vectors.pointer(i);
             header.msg_iovlen = 1;
-            header.msg_control = (&raw mut batch.controls[i]).cast();
+            header.msg_control = batch.controls.pointer(i).cast();
         }
         batch
     }
@@ -80,10 +120,14 @@ impl Batch {
     /// Receives without waiting into the slots from `first` on. Returns how many were filled.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
         let count = BATCH.saturating_sub(first);
-        for header in self.headers.iter_mut().take(self.clean_from).skip(first) {
-            header.msg_hdr.msg_namelen = size_of_u32::<libc::sockaddr_storage>();
-            header.msg_hdr.msg_controllen = CONTROL as _;
-            header.msg_hdr.msg_flags = 0;
+        if count == 0 {
+            return Ok(0);
+        }
+        for i in first..self.clean_from {
+            let header = &mut self.headers.get_mut(i).msg_hdr;
+            header.msg_namelen = size_of_u32::<libc::sockaddr_storage>();
+            header.msg_controllen = CONTROL as _;
+            header.msg_flags = 0;
         }
         self.clean_from = first;
         // SAFETY: each header points to a name, a vector, a control buffer and a slot of this batch, which outlive
@@ -91,7 +135,7 @@ impl Batch {
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                self.headers[first..].as_mut_ptr(),
+                self.headers.pointer(first),
                 u32::try_from(count).unwrap_or(0),
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
@@ -104,22 +148,24 @@ impl Batch {
 
     /// The slot, head room and all.
     pub(super) fn slot(&mut self, i: usize) -> &mut [u8] {
-        &mut self.slots[i * SLOT..][..SLOT]
+        assert!(i < BATCH, "one of the slots");
+        // SAFETY: a whole slot inside the array, reached by nobody else while `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.slots.pointer(i * SLOT), SLOT) }
     }
 
     /// Length of the datagram in a slot.
     pub(super) fn len(&self, i: usize) -> usize {
-        self.headers[i].msg_len as usize
+        self.headers.get(i).msg_len as usize
     }
 
     /// Where the datagram in a slot came from.
     pub(super) fn source(&self, i: usize) -> Option<SocketAddr> {
-        decode_name(&self.names[i])
+        decode_name(self.names.get(i))
     }
 
     /// Which local address the datagram in a slot was sent to, when the socket tells.
     pub(super) fn local(&self, i: usize) -> Option<IpAddr> {
-        let header = &self.headers[i].msg_hdr;
+        let header = &self.headers.get(i).msg_hdr;
         // SAFETY: the kernel has filled header and control buffer; the CMSG macros stay inside msg_controllen.
         let mut cmsg = unsafe { libc::CMSG_FIRSTHDR(header) };
         while !cmsg.is_null() {
@@ -163,10 +209,10 @@ pub(super) struct Outgoing {
 
 /// Space for the headers of a batch of datagrams that are sent in one call.
 pub(super) struct SendSpace {
-    names: Vec<libc::sockaddr_storage>,
-    controls: Vec<Control>,
-    vectors: Vec<libc::iovec>,
-    headers: Vec<libc::mmsghdr>,
+    names: Fixed<libc::sockaddr_storage>,
+    controls: Fixed<Control>,
+    vectors: Fixed<libc::iovec>,
+    headers: Fixed<libc::mmsghdr>,
 }
 
 impl SendSpace {
@@ -174,10 +220,10 @@ impl SendSpace {
         // SAFETY: all three are plain C structures for which zeroes are a valid value.
         let (name, vector, header) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
         Self {
-            names: vec![name; BATCH],
-            controls: vec![Control([0; CONTROL]); BATCH],
-            vectors: vec![vector; BATCH],
-            headers: vec![header; BATCH],
+            names: Fixed::new(name, BATCH),
+            controls: Fixed::new(Control([0; CONTROL]), BATCH),
+            vectors: Fixed::new(vector, BATCH),
+            headers: Fixed::new(header, BATCH),
         }
     }
 
@@ -186,23 +232,25 @@ impl SendSpace {
     pub(super) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
-        batch: &mut Batch,
+        batch: &Batch,
         datagrams: impl Iterator<Item = Outgoing>,
     ) -> io::Result<usize> {
         let mut count = 0;
         for (i, datagram) in datagrams.take(BATCH).enumerate() {
-            let bytes = &mut batch.slot(datagram.slot)[datagram.start..][..datagram.len];
-            self.vectors[i] = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-            let header = &mut self.headers[i].msg_hdr;
-            header.msg_namelen = encode_name(datagram.to, &mut self.names[i]);
-            header.msg_name = (&raw mut self.names[i]).cast();
-            header.msg_iov = &raw mut self.vectors[i];
+            let Outgoing { slot, start, len, .. } = datagram;
+            assert!(slot < BATCH && start + len <= SLOT, "inside its slot");
+            let bytes = batch.slots.pointer(slot * SLOT + start);
+            *self.vectors.get_mut(i) = libc::iovec { iov_base: bytes.cast(), iov_len: len };
+            let header = &mut self.headers.get_mut(i).msg_hdr;
+            header.msg_namelen = encode_name(datagram.to, self.names.get_mut(i));
+            header.msg_name = self.names.pointer(i).cast();
+            header.msg_iov = self.vectors.pointer(i);
             header.msg_iovlen = 1;
             header.msg_flags = 0;
             header.msg_control = std::ptr::null_mut();
             header.msg_controllen = 0;
             if let Some(from) = datagram.from {
-                header.msg_control = (&raw mut self.controls[i]).cast();
+                header.msg_control = self.controls.pointer(i).cast();
                 header.msg_controllen = CONTROL as _;
                 set_source(header, from);
             }
@@ -213,7 +261,7 @@ impl SendSpace {
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
-                self.headers.as_mut_ptr(),
+                self.headers.pointer(0),
                 u32::try_from(count).unwrap_or(0),
                 libc::MSG_DONTWAIT as _,
             )

@@ -219,7 +219,7 @@ impl UdpLoop {
             let mut failed = 0;
             while !run.is_empty() {
                 let datagrams = run.iter().map(|(_, outgoing)| *outgoing);
-                match self.space.send(socket, &mut self.batch, datagrams) {
+                match self.space.send(socket, &self.batch, datagrams) {
                     // A kernel that takes none of them without an error would be asked for ever.
                     Ok(0) => {
                         failed += run.len();
