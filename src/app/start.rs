@@ -1,5 +1,6 @@
 //! The steps of the start that are not the workers' own: secret, log, web listeners, the words to the operator.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -206,7 +207,19 @@ fn welcome(settings: &Settings, ice: &Grants) -> String {
         "Relais is running. For RTCPeerConnection, until the server stops or `expiresAt`:\n\n{servers}\n"
     );
     for address in &settings.http.listen {
-        text.push_str(&format!("\nTry a call:  http://{address}/"));
+        let port = address.port();
+        let _ = if address.ip().is_unspecified() {
+            let host = if settings.http.host.is_empty() { "ADDRESS" } else { &settings.http.host };
+            write!(text, "\nTry a call:  http://{host}:{port}/")
+        } else {
+            write!(text, "\nTry a call:  http://{address}/")
+        };
+    }
+    if settings.http.rooms == Rooms::Off && !settings.http.listen.is_empty() {
+        text.push_str(
+            "\nThe page is of no use yet: without a configuration, other machines get neither rooms nor credentials. \
+             Write a secret and `rooms = \"named\"` in [http] into a configuration.",
+        );
     }
     text.push_str(
         "\n\nThe secret is new at each start. `relais config default` prints a configuration to keep.",

@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::options::{count, environment};
 use super::{FAILED, print};
-use crate::config::{self, Overrides};
+use crate::config::{self, Overrides, Problem, Severity};
+use crate::net;
 
 /// Checks as `serve` would, environment variables included.
 #[derive(Args)]
@@ -18,7 +19,16 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
     let (problems, code) = match config::load(Some(&args.file), environment(), &Overrides::default()) {
-        Ok((_, warnings)) => (warnings, ExitCode::SUCCESS),
+        Ok((settings, mut problems)) => {
+            // The file may be for another machine, so an address that this one lacks is worth no more than a word.
+            let local = net::local_addresses().unwrap_or_default();
+            problems.extend(
+                config::check_local(&settings, &local)
+                    .into_iter()
+                    .map(|problem| Problem { severity: Severity::Warning, ..problem }),
+            );
+            (problems, ExitCode::SUCCESS)
+        }
         Err(problems) => (problems, ExitCode::from(FAILED)),
     };
     let mut out = String::new();

@@ -49,12 +49,19 @@ pub(super) struct Wanted {
     room: Option<String>,
 }
 
-/// `POST /v1/rooms` → `{"room":…}`: a name that nobody guesses. Nothing is kept; the room begins with its first
+/// `POST /v1/rooms` → `{"room":…}`: a name that nobody guesses; and `"default"`, where there is a room in which all meet
+/// who name none. Nothing is kept; the room begins with its first
 /// member.
 pub(super) async fn fresh_room(State(shared): SharedState, caller: Caller) -> Response {
     let answer = may_signal(&shared, &caller).and_then(|()| {
         let room = random_name::<16>().ok_or_else(Refusal::no_randomness)?;
-        Ok(([(header::CACHE_CONTROL, "no-store")], Json(json!({"room": room}))))
+        Ok((
+            [(header::CACHE_CONTROL, "no-store")],
+            Json(match shared.options.rooms {
+                Rooms::Open => json!({"room": room, "default": DEFAULT_ROOM}),
+                Rooms::Off | Rooms::Named => json!({"room": room}),
+            }),
+        ))
     });
     let mut response = answer.into_response();
     ice::share(response.headers_mut(), &caller, shared.options.open);

@@ -33,6 +33,11 @@ impl fmt::Display for Foreign<'_> {
     }
 }
 
+/// Seconds, to three places.
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// Lines of one kind within the current second.
 #[derive(Clone, Copy, Default)]
 struct Rate {
@@ -79,7 +84,7 @@ impl Reporter {
                     client = %tuple.client.0,
                     transport = tuple.transport.name(),
                     relayed = %relayed.0,
-                    seconds = duration.as_secs_f64(),
+                    seconds = milliseconds(*duration),
                     to_peers_bytes = to_peers.bytes,
                     to_peers_packets = to_peers.packets,
                     to_client_bytes = to_client.bytes,

@@ -48,7 +48,8 @@ pub(super) fn unauthenticated(credentials: &Credentials, now_unix: u64) -> Strin
         ),
         None if credentials.is_signed_here => signed.to_owned(),
         None => "the password is wrong, or the server does not know this user (on a Relais server: auth.users; mind \
-                 that names and passwords are told apart by case)"
+                 that names and passwords are told apart by case). A password from `credentials new` goes with the whole \
+                 `username` beside it, expiry and all"
             .to_owned(),
     }
 }

@@ -22,6 +22,9 @@ pub(super) struct Entry {
 /// # Errors
 /// What is wrong, without any of the text: it holds secrets.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, String> {
+    if text.trim().is_empty() {
+        return Err("there is nothing to read".to_owned());
+    }
     let value: Value = serde_json::from_str(text).map_err(|error| {
         format!("this is no JSON (line {}, column {}); keys need quotes", error.line(), error.column())
     })?;

@@ -105,10 +105,12 @@ async function recentIce() {
   return iceServers && performance.now() - iceAt < 300000 ? iceServers : freshIce();
 }
 
-async function freshRoom() {
+/** A room for `meeting`: the one where all meet who name none, if the server has one; else one that nobody guesses. */
+async function freshRoom(meeting) {
   const answer = await fetch(here('v1/rooms'), { method: 'POST', cache: 'no-store' });
   if (!answer.ok) throw await refusal(answer);
-  return (await answer.json()).room;
+  const rooms = await answer.json();
+  return meeting && rooms.default || rooms.room;
 }
 
 // ---------------------------------------------------------------- signaling
@@ -428,7 +430,7 @@ async function join(room, options = {}) {
   if (options.name !== undefined) $('name').value = options.name;
   try {
     const name = room || new URLSearchParams(location.hash.slice(1)).get('room')
-      || new URLSearchParams(location.search).get('room') || await freshRoom();
+      || new URLSearchParams(location.search).get('room') || await freshRoom(true);
     await startMedia($('media').value);
     line = await Signaling.open(name, $('name').value);
   } catch (error) {
