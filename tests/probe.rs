@@ -397,7 +397,7 @@ fn wrong_usage_exits_with_two() {
         (&["turn:alice:wonderland@h"], "credentials in the URI"),
         (&["turns:h", "--user", "alice"], "TLS"),
         (&["turn:h", "--user", "alice", "--password-file", "/no/such/file"], "/no/such/file"),
-        (&["--ice-servers", "-"], "this there is nothing to read"),
+        (&["--ice-servers", "-"], "there is nothing to read"),
         (&[], "<URI>"),
     ] {
         let probe = Probe::run(arguments, "", "");
