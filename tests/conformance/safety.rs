@@ -287,3 +287,49 @@ fn safety_events_waiting_for_nobody_are_bounded() {
     }
     assert!(world.events().len() <= 1024);
 }
+
+#[test]
+fn safety_forged_sources_do_not_lock_out_who_has_a_nonce_of_its_own() {
+    let mut world = World::new();
+    let mut alice = Client::alice();
+    alice.challenge(&mut world);
+    // A forger writes her address on its datagrams; the challenges go to her, so it has no nonce that fits.
+    let mut forger = Client::new("alice", "guess").at("9.9.9.9:77");
+    forger.nonce = b"obMatJos2gAAA000000000000000".to_vec();
+    let mut dropped = 0;
+    for _ in 0..1000 {
+        let request = forger.signed(ALLOCATE, &[udp()]);
+        dropped +=
+            u32::from(matches!(world.feed(forger.route, &request.0), Out::Dropped(DropReason::LoginRate)));
+    }
+    assert!(dropped >= 890, "{dropped}");
+    alice.allocate(&mut world);
+}
+
+#[test]
+fn safety_an_allocation_of_ones_own_gives_no_leave_to_guess() {
+    let mut world = World::new();
+    let mut bob = Client::bob();
+    bob.allocate(&mut world);
+    let mut guesser = Client::new("alice", "guess");
+    guesser.route = bob.route;
+    guesser.nonce.clone_from(&bob.nonce);
+    let mut dropped = 0;
+    for _ in 0..1000 {
+        let request = guesser.signed(CREATE_PERMISSION, &[to(peer(1))]);
+        dropped +=
+            u32::from(matches!(world.feed(guesser.route, &request.0), Out::Dropped(DropReason::LoginRate)));
+    }
+    assert!(dropped >= 890, "{dropped}");
+    assert_eq!(bob.permit(&mut world, &[peer(1)]), 0, "who goes on with its own name is not held up");
+}
+
+#[test]
+fn safety_long_requests_of_strangers_are_not_judged() {
+    let mut world = World::new();
+    let mut alice = Client::alice();
+    alice.challenge(&mut world);
+    let long = A::Raw(0x8022, vec![b'x'; 2048]);
+    let request = alice.signed(ALLOCATE, &[udp(), long]);
+    assert!(matches!(world.feed(alice.route, &request.0), Out::Dropped(DropReason::TooLong)));
+}
