@@ -132,6 +132,7 @@ fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Err
         deny: settings.peers.deny.iter().map(rule).collect(),
         own,
         relayed,
+        listeners: settings.listen.udp.clone(),
     })
 }
 

@@ -62,6 +62,8 @@ pub struct PeerPolicy {
     pub own: Vec<IpAddr>,
     /// The addresses that relayed transport addresses have, as peers see them.
     pub relayed: Vec<IpAddr>,
+    /// Where this server itself listens by UDP. No rule opens it: a server that relays to itself answers itself.
+    pub listeners: Vec<SocketAddr>,
 }
 
 impl PeerPolicy {
@@ -82,7 +84,7 @@ impl PeerPolicy {
     }
 
     fn judge(&self, ip: IpAddr, port: Option<u16>, is_live: impl FnOnce() -> bool) -> bool {
-        if self.is_denied(ip, port) {
+        if self.is_denied(ip, port) || self.is_listener(ip, port) {
             return false;
         }
         if self.relayed.contains(&ip) && is_live() {
@@ -96,6 +98,17 @@ impl PeerPolicy {
         hits(ip) || embedded(ip).into_iter().flatten().any(|ip| hits(ip.into()))
     }
 
+    fn is_local(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.own.contains(&ip) || self.relayed.contains(&ip)
+    }
+
+    fn is_listener(&self, ip: IpAddr, port: Option<u16>) -> bool {
+        self.listeners.iter().any(|listener| {
+            port == Some(listener.port())
+                && (listener.ip() == ip || listener.ip().is_unspecified() && self.is_local(ip))
+        })
+    }
+
     fn is_open(&self, ip: IpAddr, port: Option<u16>) -> bool {
         self.allow.iter().any(|rule| rule.covers_address(ip) && rule.covers_port(port))
             || !(self.own.contains(&ip) || self.relayed.contains(&ip) || is_special(ip))
@@ -104,6 +117,7 @@ impl PeerPolicy {
     fn decides_by_port(&self, ip: IpAddr) -> bool {
         let with_ports = |ip| {
             self.relayed.contains(&ip)
+                || !self.listeners.is_empty() && self.is_local(ip)
                 || self
                     .allow
                     .iter()
@@ -313,6 +327,19 @@ mod tests {
         assert_eq!(policy.gate("192.168.1.1".parse().unwrap()), Some(Gate::ByPort));
         assert_eq!(policy.gate("10.2.0.1".parse().unwrap()), Some(Gate::Open));
         assert_eq!(policy.gate("10.1.0.1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn no_rule_opens_the_servers_own_listener() {
+        let policy = PeerPolicy {
+            allow: vec![rule("127.0.0.0", 8, None), rule("10.0.0.0", 8, None)],
+            own: vec!["10.0.0.5".parse().unwrap()],
+            listeners: vec!["0.0.0.0:3478".parse().unwrap()],
+            ..PeerPolicy::default()
+        };
+        assert!(reaches(&policy, "127.0.0.1:3479") && !reaches(&policy, "127.0.0.1:3478"));
+        assert!(reaches(&policy, "10.0.0.5:3479") && !reaches(&policy, "10.0.0.5:3478"));
+        assert!(reaches(&policy, "10.0.0.6:3478"), "another machine's");
     }
 
     #[test]
