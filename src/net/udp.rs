@@ -110,10 +110,15 @@ impl UdpLoop {
         self.flush(&mut worker);
     }
 
-    fn receive(&mut self, worker: &mut Worker, socket: BorrowedFd<'_>) -> std::ops::Range<usize> {
+    /// Sends what is queued when no slot is left to receive into.
+    fn make_room(&mut self, worker: &mut Worker) {
         if self.used == BATCH {
             self.flush(worker);
         }
+    }
+
+    /// Receives a batch into the free slots, and says which it filled.
+    fn receive(&mut self, socket: BorrowedFd<'_>) -> std::ops::Range<usize> {
         let first = self.used;
         let count = self.batch.receive(socket, first).unwrap_or(0);
         self.used += count;
@@ -128,7 +133,8 @@ impl UdpLoop {
         else {
             return;
         };
-        for slot in self.receive(worker, listener.socket.as_fd()) {
+        self.make_room(worker);
+        for slot in self.receive(listener.socket.as_fd()) {
             let Some(source) = self.batch.source(slot) else { continue };
             let local = if listener.is_wildcard() { self.batch.local(slot) } else { None };
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
@@ -152,17 +158,10 @@ impl UdpLoop {
     }
 
     fn receive_from_peers(&mut self, worker: &mut Worker, now: &Now, token: u64) {
-        let (received, id) = {
-            if self.used == BATCH {
-                self.flush(worker);
-            }
-            let Some((socket, id)) = worker.relays.by_token(token) else { return };
-            let first = self.used;
-            let count = self.batch.receive(socket, first).unwrap_or(0);
-            self.used += count;
-            (first..first + count, id)
-        };
-        for slot in received {
+        self.make_room(worker);
+        // An allocation that has ended since its socket was found ready has nobody to relay to.
+        let Some((socket, id)) = worker.relays.by_token(token) else { return };
+        for slot in self.receive(socket) {
             self.relay_from_peer(worker, now, id, slot);
         }
     }
@@ -207,7 +206,7 @@ impl UdpLoop {
         let mut rest = &self.outgoing[..];
         while let Some((exit, _)) = rest.first() {
             let same = rest.iter().take_while(|(other, _)| other == exit).count();
-            let (mut run, others) = rest.split_at(same);
+            let (run, others) = rest.split_at(same);
             rest = others;
             let socket = match *exit {
                 Exit::Listener(link) => {
@@ -215,29 +214,8 @@ impl UdpLoop {
                 }
                 Exit::Relay(relay) => worker.relays.socket(RelayToken(relay)),
             };
-            let Some(socket) = socket else { continue };
-            let mut failed = 0;
-            while !run.is_empty() {
-                let datagrams = run.iter().map(|(_, outgoing)| *outgoing);
-                match self.space.send(socket, &self.batch, datagrams) {
-                    // A kernel that takes none of them without an error would be asked for ever.
-                    Ok(0) => {
-                        failed += run.len();
-                        break;
-                    }
-                    Ok(sent) => run = run.get(sent..).unwrap_or_default(),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        failed += run.len();
-                        break;
-                    }
-                    // The error is about the first datagram alone: an unreachable peer, say.
-                    Err(_) => {
-                        failed += 1;
-                        run = &run[1..];
-                    }
-                }
-            }
+            let failed =
+                socket.map_or(run.len(), |socket| send_run(&mut self.space, &self.batch, socket, run));
             for _ in 0..failed {
                 worker.server.count(Transport::Udp).drop(DropReason::SendFailed);
             }
@@ -246,4 +224,29 @@ impl UdpLoop {
         self.used = 0;
         worker.relays.reap();
     }
+}
+
+/// Sends the datagrams of one socket. Says how many were lost.
+fn send_run(
+    space: &mut SendSpace,
+    batch: &Batch,
+    socket: BorrowedFd<'_>,
+    mut run: &[(Exit, Outgoing)],
+) -> usize {
+    let mut lost = 0;
+    while !run.is_empty() {
+        match space.send(socket, batch, run.iter().map(|(_, outgoing)| *outgoing)) {
+            // A kernel that takes none of them without an error would be asked for ever.
+            Ok(0) => return lost + run.len(),
+            Ok(sent) => run = run.get(sent..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return lost + run.len(),
+            // The error is about the first datagram alone: an unreachable peer, say.
+            Err(_) => {
+                lost += 1;
+                run = &run[1..];
+            }
+        }
+    }
+    lost
 }
