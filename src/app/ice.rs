@@ -31,6 +31,7 @@ impl Grants {
             let transport = match transport {
                 Transport::Udp => EndpointTransport::Udp,
                 Transport::Tcp => EndpointTransport::Tcp,
+                Transport::Tls | Transport::Dtls => continue,
             };
             let endpoint = Endpoint { transport, port: address.port() };
             if !endpoints.contains(&endpoint) {

@@ -32,7 +32,7 @@ impl fmt::Display for Error {
         write!(f, "cannot listen on {transport} {address}: ")?;
         match cause.kind() {
             io::ErrorKind::AddrInUse => {
-                let flag = if transport == "udp" { 'u' } else { 't' };
+                let flag = if self.transport.is_stream() { 't' } else { 'u' };
                 write!(
                     f,
                     "the port is in use; `ss -ln{flag}p 'sport = :{port}'` shows by whom. \
@@ -103,8 +103,8 @@ fn open_group(transport: Transport, address: SocketAddr, groups: &mut [Sockets])
     for group in groups {
         let socket = new_socket(transport, address, true)?;
         match transport {
-            Transport::Udp => group.udp.push(UdpListener { socket: UdpSocket::from(socket), address }),
-            Transport::Tcp => group.tcp.push(TcpListener::from(socket)),
+            Transport::Udp | Transport::Dtls => group.udp.push(UdpListener { socket: UdpSocket::from(socket), address }),
+            Transport::Tcp | Transport::Tls => group.tcp.push(TcpListener::from(socket)),
         }
     }
     Ok(())
@@ -113,8 +113,8 @@ fn open_group(transport: Transport, address: SocketAddr, groups: &mut [Sockets])
 fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
     let (kind, protocol) = match transport {
-        Transport::Udp => (Type::DGRAM, Protocol::UDP),
-        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp | Transport::Dtls => (Type::DGRAM, Protocol::UDP),
+        Transport::Tcp | Transport::Tls => (Type::STREAM, Protocol::TCP),
     };
     let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
     if address.is_ipv6() {
@@ -124,7 +124,7 @@ fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Re
         socket.set_reuse_port(true)?;
     }
     match transport {
-        Transport::Udp => {
+        Transport::Udp | Transport::Dtls => {
             sys::allow_fragmentation(socket.as_fd(), address.is_ipv6())?;
             if address.ip().is_unspecified() {
                 sys::tell_local_address(socket.as_fd(), address.is_ipv6())?;
@@ -134,7 +134,7 @@ fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Re
             }
             socket.bind(&address.into())?;
         }
-        Transport::Tcp => {
+        Transport::Tcp | Transport::Tls => {
             // Old connections in TIME_WAIT do not keep the server from starting again.
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;

@@ -7,23 +7,29 @@ pub enum Transport {
     Udp,
     /// TCP (RFC 8656 §2.1).
     Tcp,
+    /// TLS over TCP (RFC 8656 §2.1).
+    Tls,
+    /// DTLS over UDP (RFC 7350, RFC 8656 §2.1).
+    Dtls,
 }
 
 impl Transport {
     /// Every transport, in the order of the counter arrays.
-    pub const ALL: [Self; 2] = [Self::Udp, Self::Tcp];
+    pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls];
 
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Dtls => "dtls",
         }
     }
 
     /// Whether messages need framing and arrive reliably, so that retransmission does not happen.
     pub const fn is_stream(self) -> bool {
-        matches!(self, Self::Tcp)
+        matches!(self, Self::Tcp | Self::Tls)
     }
 }
 
@@ -113,7 +119,8 @@ impl CountedMethod {
 }
 
 /// The error codes that are counted, in the order of [`TransportCounters::errors`].
-pub const ERROR_CODES: [u16; 14] = [300, 400, 401, 403, 420, 437, 438, 440, 441, 442, 443, 486, 500, 508];
+pub const ERROR_CODES: [u16; 17] =
+    [300, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 443, 446, 447, 486, 500, 508];
 
 /// Datagrams (or frames) and their payload bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

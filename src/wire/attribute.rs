@@ -86,13 +86,21 @@ pub mod attr {
         ALTERNATE_DOMAIN = 0x8003;
         /// RFC 8656 §18.13.
         ICMP = 0x8004;
+        /// ADDITIONAL-ADDRESS-FAMILY as the drafts of RFC 8656 numbered it; coturn's clients still send it.
+        DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032;
         /// RFC 8489 §14.14.
         SOFTWARE = 0x8022;
         /// RFC 8489 §14.15.
         ALTERNATE_SERVER = 0x8023;
         /// RFC 8489 §14.7.
         FINGERPRINT = 0x8028;
-        /// RFC 8016 §3.1.
+        /// RFC 5780 §7.3.
+        RESPONSE_ORIGIN = 0x802B;
+        /// RFC 5780 §7.4.
+        OTHER_ADDRESS = 0x802C;
+        /// RFC 7635 §6.1.
+        THIRD_PARTY_AUTHORIZATION = 0x802E;
+        /// RFC 8016 §4.1.
         MOBILITY_TICKET = 0x8030;
     }
 }

@@ -40,6 +40,12 @@ pub mod method {
     pub const CREATE_PERMISSION: Method = Method(0x008);
     /// RFC 8656 §12.
     pub const CHANNEL_BIND: Method = Method(0x009);
+    /// RFC 6062 §6.1.
+    pub const CONNECT: Method = Method(0x00A);
+    /// RFC 6062 §6.1.
+    pub const CONNECTION_BIND: Method = Method(0x00B);
+    /// RFC 6062 §6.1: indication only, server to client.
+    pub const CONNECTION_ATTEMPT: Method = Method(0x00C);
 }
 
 /// The two class bits of a message type.
