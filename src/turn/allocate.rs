@@ -251,6 +251,5 @@ fn allocated(now: &Now, allocation: &Allocation, client: SocketAddr) -> Success 
         mapped: Some(client),
         reservation: allocation.reservation,
         half_refused: allocation.half_refused,
-        ..Success::default()
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn judge(
     peer: SocketAddr,
 ) -> Result<Gate, Refused> {
     check_family(now, allocation, Some(peer))?;
-    policy.gate(peer.ip()).ok_or(Refused::about(403, peer))
+    policy.gate(peer.ip()).ok_or_else(|| Refused::about(403, peer))
 }
 
 fn check_family(now: Timestamp, allocation: &Allocation, peer: Option<SocketAddr>) -> Result<(), Refused> {

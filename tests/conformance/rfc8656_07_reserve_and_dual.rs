@@ -172,9 +172,9 @@ fn rfc8656_7_2_step9_half_a_dual_allocation_says_why() {
     };
     let none = |_: &mut World| ();
     assert_eq!(half(none, |choice| choice.ipv6 = false), (true, vec![2, 0, 4, 40]));
-    let no_ipv6 = |world: &mut World| drop(world.sockets.no_ports.insert(2));
+    let no_ipv6 = |world: &mut World| world.sockets.no_ports.extend([2]);
     assert_eq!(half(no_ipv6, |_| ()), (true, vec![2, 0, 5, 8]));
-    let no_ipv4 = |world: &mut World| drop(world.sockets.no_ports.insert(1));
+    let no_ipv4 = |world: &mut World| world.sockets.no_ports.extend([1]);
     assert_eq!(half(no_ipv4, |_| ()), (false, vec![1, 0, 5, 8]));
     let quota = |world: &mut World| world.sockets.quota = Some(1);
     assert_eq!(half(quota, |_| ()), (true, vec![2, 0, 5, 8]), "only 440 and 508 may stand there");
