@@ -46,6 +46,7 @@ impl Server {
         };
         let lifetime =
             lifetime(message, self.settings.limits.max_lifetime)?.unwrap_or(Self::DEFAULT_LIFETIME);
+        let lifetime = login.bound(now.mono, lifetime);
         // A tunnel's end would multiply what is sent to it (RFC 8656 §21.4, a MUST NOT).
         if self.draining || is_tunnelled(from.tuple.client.0.ip()) {
             return Err(Refused::because(403));

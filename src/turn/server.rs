@@ -176,6 +176,10 @@ impl Server {
         sockets.close(allocation.relay, allocation.login.owner());
         self.counters.of(allocation.route.tuple.transport).allocations -= 1;
         let Allocation { route, login, relayed, created, to_peers, to_client, .. } = allocation;
+        let reason = match reason {
+            EndReason::Expired if login.has_ended(now.mono) => EndReason::CredentialExpired,
+            other => other,
+        };
         self.events.push(Event::AllocationEnded {
             user: login.user_shared(),
             tuple: route.tuple,
