@@ -110,11 +110,11 @@ impl Login {
         }
     }
 
-    /// Whether a Refresh with this login may keep what `earlier` has made: the same user may, and any good token
-    /// may replace a token, since clients MUST refresh with their newest one (RFC 7635 §9), and with its key its id
-    /// may change.
-    pub fn may_refresh(&self, earlier: &Self) -> bool {
-        self.is_same_user(earlier) || self.proof.is_token() && earlier.proof.is_token()
+    /// Whether a request with this login may use what `maker` has made, or gets 441: the same user may (RFC 8656 §5).
+    /// A `refresh` may also replace one token by another, since clients MUST refresh with their newest one (RFC 7635
+    /// §9), and when its key is a new one so is the user name.
+    pub fn may_use(&self, maker: &Self, refresh: bool) -> bool {
+        self.is_same_user(maker) || refresh && self.proof.is_token() && maker.proof.is_token()
     }
 
     /// Takes over key and end of the login that a Refresh came with. Who owns the allocation stays: the quota has
