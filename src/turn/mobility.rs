@@ -176,9 +176,9 @@ impl Server {
             last.transaction == message.transaction() && last.to == from.tuple && last.known_until > now.mono
         });
         if again && contents.serial.wrapping_add(1) == mobile.serial {
-            let same_user = allocation.login.is_same_user(login);
+            let same_user = login.may_use(&allocation.login, true);
             let ticket = same_user.then_some(mobile.ticket).ok_or(const { Refused::because(441) })?;
-            let success = self.refresh_by_id(now, message, id, sockets)?;
+            let success = self.refresh_by_id(request, id, sockets)?;
             return Ok(Success { ticket: Some(ticket), ..success });
         }
         let is_here = allocation.route.tuple == from.tuple && !mobile.orphaned
@@ -186,14 +186,14 @@ impl Server {
         if is_here || contents.serial != mobile.serial {
             return Err(Refused::because(400));
         }
-        if !allocation.login.is_same_user(login) {
+        if !login.may_use(&allocation.login, true) {
             return Err(Refused::because(441));
         }
         // One 5-tuple, one allocation (RFC 8656 §5).
         if self.allocations.find(&from.tuple).is_some_and(|other| other != id) {
             return Err(Refused::because(437));
         }
-        let success = self.refresh_by_id(now, message, id, sockets)?;
+        let success = self.refresh_by_id(request, id, sockets)?;
         let nonce = self.transaction_ids.next();
         let sealed = self.tickets.seal(id, contents.serial.wrapping_add(1), nonce);
         let Some(mobile) = self.allocations.get(id).and_then(|allocation| allocation.mobility.as_mut())

@@ -307,7 +307,7 @@ fn rfc8016_3_2_2_closed_streams_hand_over_or_wait() {
     // The announced one closes: all stays as it was.
     let mut world = World::new();
     let (alice, given) = mobile(&mut world);
-    let mut there = moved(&mut world, &alice.clone().over(Transport::Tcp), AWAY);
+    let mut there = moved(&mut world, &alice.over(Transport::Tcp), AWAY);
     there.ask(&mut world, REFRESH, &[ticket(&given)]);
     world.closes(there.route);
     assert_eq!(home(&mut world), HOME);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relais::auth::{self, Authenticator, Credential, SharedSecret, User};
+use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSecret, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, Alternates, BindError, ClientAddress, ClientRoute, DropReason, Event, FamilyDefault,
@@ -38,6 +38,7 @@ pub const FAMILY: u16 = 0x0017;
 pub const EVEN_PORT: u16 = 0x0018;
 pub const TRANSPORT: u16 = 0x0019;
 pub const DONT_FRAGMENT: u16 = 0x001A;
+pub const ACCESS_TOKEN: u16 = 0x001B;
 pub const MI256: u16 = 0x001C;
 pub const ALGORITHM: u16 = 0x001D;
 pub const USERHASH: u16 = 0x001E;
@@ -57,6 +58,8 @@ pub const FINGERPRINT: u16 = 0x8028;
 pub const OFFER: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 
 pub const REALM_TEXT: &str = "relay.io";
+/// What this server is called in access tokens.
+pub const SERVER_NAME: &str = "turn.relay.io";
 pub const START_UNIX: u64 = 1_800_000_000;
 
 pub fn addr(text: &str) -> SocketAddr {
@@ -517,6 +520,8 @@ pub struct Choice {
     pub realm: String,
     pub secrets: Vec<&'static str>,
     pub separator: char,
+    pub expired: Expired,
+    pub oauth: Vec<OauthKey>,
     pub nonce_lifetime: Duration,
     pub policy: PeerPolicy,
     pub limits: Limits,
@@ -533,6 +538,8 @@ impl Default for Choice {
             realm: REALM_TEXT.into(),
             secrets: Vec::new(),
             separator: ':',
+            expired: Expired::default(),
+            oauth: Vec::new(),
             nonce_lifetime: Duration::from_secs(600),
             policy: PeerPolicy {
                 relayed: vec![RELAY4.parse().unwrap(), RELAY6.parse().unwrap()],
@@ -572,6 +579,9 @@ impl Choice {
             users,
             secrets: secrets.collect(),
             separator: self.separator,
+            expired: self.expired,
+            oauth: self.oauth,
+            server_name: SERVER_NAME.into(),
         };
         Settings {
             limits: self.limits,
@@ -716,6 +726,10 @@ pub struct Client {
     pub fingerprint: bool,
     pub realm: String,
     pub nonce: Vec<u8>,
+    /// A session key, used as it is instead of one made from the password (RFC 7635 §5).
+    pub mac_key: Option<Vec<u8>>,
+    /// ACCESS-TOKEN for Allocate and Refresh (RFC 7635 §9).
+    pub token: Option<Vec<u8>>,
     serial: u32,
 }
 
@@ -735,6 +749,8 @@ impl Client {
             fingerprint: false,
             realm: String::new(),
             nonce: Vec::new(),
+            mac_key: None,
+            token: None,
             serial: 0,
         }
     }
@@ -776,6 +792,9 @@ impl Client {
     }
 
     pub fn key(&self) -> Vec<u8> {
+        if let Some(mac_key) = &self.mac_key {
+            return mac_key.clone();
+        }
         let text = format!("{}:{}:{}", self.user, self.realm, self.password);
         if self.scheme == Scheme::Sha256 { sha256(text.as_bytes()) } else { md5(text.as_bytes()) }
     }
@@ -797,6 +816,11 @@ impl Client {
             message.raw(USERHASH, &sha256(text.as_bytes()))
         } else {
             message.raw(USERNAME, self.user.as_bytes())
+        };
+        let kind = u16::from_be_bytes([message.0[0], message.0[1]]);
+        let message = match &self.token {
+            Some(token) if [ALLOCATE, REFRESH].contains(&kind) => message.raw(ACCESS_TOKEN, token),
+            _ => message,
         };
         let message = message.raw(REALM, self.realm.as_bytes()).raw(NONCE, &self.nonce);
         match self.scheme {
