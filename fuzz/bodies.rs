@@ -217,6 +217,7 @@ pub fn server(data: &[u8]) -> Seen {
                     }
                     Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
                     Verdict::Forward { .. } => panic!("there is no other worker"),
+                    Verdict::ReplyFrom { .. } => panic!("there is no other address"),
                     Verdict::Drop(_) | Verdict::Consumed => {}
                 }
             }

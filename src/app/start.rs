@@ -53,6 +53,7 @@ impl Settings {
             ("relay.addresses", self.relay.addresses != old.relay.addresses),
             ("relay.external", self.relay.external != old.relay.external),
             ("relay.ports", self.relay.ports != old.relay.ports),
+            ("nat_discovery", self.nat_discovery != old.nat_discovery),
             ("http.listen", self.http.listen != old.http.listen),
             ("http.origins", self.http.origins != old.http.origins),
             ("http.rooms", self.http.rooms != old.http.rooms),
@@ -61,10 +62,11 @@ impl Settings {
             ("admin", self.admin != old.admin),
             ("log", self.log != old.log),
         ];
-        let family_default = self.relay.family_default;
+        let (family_default, mobility) = (self.relay.family_default, self.relay.mobility);
         let ttl = self.http.ttl;
         self.listen = old.listen.clone();
-        self.relay = config::Relay { family_default, ..old.relay.clone() };
+        self.relay = config::Relay { family_default, mobility, ..old.relay.clone() };
+        self.nat_discovery = old.nat_discovery.clone();
         self.http = config::Http { ttl, ..old.http.clone() };
         self.admin = old.admin.clone();
         self.log = old.log.clone();

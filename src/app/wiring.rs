@@ -1,6 +1,6 @@
 //! From what the operator decided to what the layers below take.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -61,8 +61,14 @@ pub(super) fn turn_settings(
             config::FamilyDefault::Ipv4 => turn::FamilyDefault::Ipv4,
             config::FamilyDefault::Follow => turn::FamilyDefault::Follow,
         },
-        alternates: turn::Alternates::default(),
-        mobility: true,
+        alternates: turn::Alternates {
+            servers: settings.redirect.servers.clone(),
+            domain: Some(settings.redirect.domain.as_str().into())
+                .filter(|domain: &Arc<str>| !domain.is_empty()),
+            only_draining: settings.redirect.when == config::RedirectWhen::Draining,
+        },
+        mobility: settings.relay.mobility,
+        discovery: discovery(settings),
     })
 }
 
@@ -77,7 +83,7 @@ pub(super) fn options(
         workers => workers,
     };
     Ok(net::Options {
-        udp: settings.listen.udp.clone(),
+        udp: udp_listeners(settings),
         tcp: settings.listen.tcp.clone(),
         lenient: !settings.listen.explicit,
         workers,
@@ -138,8 +144,42 @@ fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Err
         deny: settings.peers.deny.iter().map(rule).collect(),
         own,
         relayed,
-        listeners: settings.listen.udp.clone(),
+        listeners: udp_listeners(settings),
     })
+}
+
+/// The addresses and ports of NAT behavior discovery, one entry for each family.
+fn discovery(settings: &Settings) -> Arc<[turn::Discovery]> {
+    let discovery = &settings.nat_discovery;
+    let &[first, second] = &discovery.ports[..] else { return Arc::new([]) };
+    let address = |local: &IpAddr| {
+        let public = settings.relay.external.get(local).copied().unwrap_or(*local);
+        turn::DiscoveryAddress { local: *local, public }
+    };
+    let families = [true, false].into_iter().filter_map(|ipv4| {
+        let mut addresses =
+            discovery.addresses.iter().filter(|address| address.is_ipv4() == ipv4).map(address);
+        let addresses = [addresses.next()?, addresses.next()?];
+        Some(turn::Discovery { addresses, ports: [first, second] })
+    });
+    families.collect()
+}
+
+/// What is listed, and what NAT behavior discovery needs besides.
+fn udp_listeners(settings: &Settings) -> Vec<SocketAddr> {
+    let mut listeners = settings.listen.udp.clone();
+    for ip in &settings.nat_discovery.addresses {
+        for port in &settings.nat_discovery.ports {
+            let covers = |listener: &SocketAddr| {
+                let wildcard = listener.ip().is_unspecified() && listener.is_ipv4() == ip.is_ipv4();
+                listener.port() == *port && (wildcard || listener.ip() == *ip)
+            };
+            if !listeners.iter().any(covers) {
+                listeners.push(SocketAddr::new(*ip, *port));
+            }
+        }
+    }
+    listeners
 }
 
 fn rule(rule: &PeerRule) -> PolicyRule {

@@ -35,6 +35,7 @@ pub(super) fn nobody(settings: &Settings) -> Problem {
 pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     listeners(settings, problems);
     relay(settings, problems);
+    nat_discovery(settings, problems);
     auth(settings, problems);
     http(settings, problems);
 }
@@ -103,6 +104,35 @@ fn relay(settings: &Settings, problems: &mut Vec<Problem>) {
             &settings.place("relay.external"),
             format!("`external` names {local}, which is not among `relay.addresses`"),
             "the local address comes first: external = { \"local\" = \"public\" }; add it to `addresses` or remove it",
+        ));
+    }
+}
+
+/// RFC 5780 §6: two addresses of a family, and two ports.
+fn nat_discovery(settings: &Settings, problems: &mut Vec<Problem>) {
+    let discovery = &settings.nat_discovery;
+    if discovery.addresses.is_empty() {
+        return;
+    }
+    for ipv4 in [true, false] {
+        let count = discovery.addresses.iter().filter(|address| address.is_ipv4() == ipv4).count();
+        if count != 0 && count != 2 {
+            let family = if ipv4 { "IPv4" } else { "IPv6" };
+            problems.push(Problem::error(
+                &settings.place("nat_discovery.addresses"),
+                format!("NAT behavior discovery needs two {family} addresses, and here is not two but {count}"),
+                "write two addresses of this machine, or remove the key: with one address there is no such service",
+            ));
+        }
+    }
+    if discovery.ports.len() != 2 {
+        problems.push(Problem::error(
+            &settings.place("nat_discovery.ports"),
+            format!(
+                "NAT behavior discovery needs two ports, and here is not two but {}",
+                discovery.ports.len()
+            ),
+            "write for example `ports = [3478, 3479]`",
         ));
     }
 }

@@ -86,6 +86,7 @@ fn takes(kind: Kind) -> String {
     match kind {
         Kind::Sockets { .. } => "a list of addresses with ports".to_owned(),
         Kind::Texts { form } => format!("a list of {form}"),
+        Kind::Ports => "a list of ports".to_owned(),
         Kind::External => "a table of local to public IP addresses".to_owned(),
         Kind::Users => "a list of tables: name and one of password, password_file, key".to_owned(),
         Kind::Secrets => "a list of tables: name and one of secret, secret_file".to_owned(),
@@ -131,6 +132,10 @@ fn key_schema(key: &Key) -> Value {
             json!({ "type": "array", "uniqueItems": true, "items": { "type": "string", "pattern": ":[0-9]{1,5}$" } })
         }
         Kind::Texts { .. } => json!({ "type": "array", "uniqueItems": true, "items": { "type": "string" } }),
+        Kind::Ports => {
+            let port = json!({ "type": "integer", "minimum": 1, "maximum": 65535 });
+            json!({ "type": "array", "uniqueItems": true, "items": port })
+        }
         Kind::External => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Users => entries(&["password", "password_file", "key"]),
         Kind::Secrets => entries(&["secret", "secret_file"]),

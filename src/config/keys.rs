@@ -6,7 +6,7 @@ use super::credentials;
 use super::node::Node;
 use super::oauth;
 use super::reader::{Reader, show_list, show_text};
-use super::settings::{FamilyDefault, LogFormat, Rooms, Settings};
+use super::settings::{FamilyDefault, LogFormat, RedirectWhen, Rooms, Settings};
 use super::units::{self, show_duration};
 use crate::auth::Expired;
 
@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     Choice { words: &'static [&'static str] },
     /// A duration.
     Duration { min: Duration, max: Duration },
+    /// A list of ports.
+    Ports,
     /// A whole number.
     Count { min: u32, max: u32 },
     /// A boolean.
@@ -88,7 +90,7 @@ impl Key {
 }
 
 /// The sections, in the order of the file, with a sentence each.
-pub(crate) const SECTIONS: [(&str, &str); 8] = [
+pub(crate) const SECTIONS: [(&str, &str); 10] = [
     ("listen", "Where clients reach the server."),
     ("relay", "Where relayed traffic leaves and arrives."),
     ("auth", "Who may relay: write users, secrets or both."),
@@ -97,6 +99,11 @@ pub(crate) const SECTIONS: [(&str, &str); 8] = [
         "Which peers may be reached. Private, local and other special ranges are denied unless allowed here.",
     ),
     ("limits", "Ceilings that keep one client from starving the others."),
+    ("redirect", "Other servers that clients are sent to, once they have logged in (300 Try Alternate)."),
+    (
+        "nat_discovery",
+        "NAT behavior discovery (RFC 5780) over UDP: needs two addresses of this machine and two ports.",
+    ),
     ("http", "iceServers for web pages (/v1/ice-servers), signaling (/ws) and the trial page (/)."),
     ("admin", "Health (/healthz, /readyz) and metrics (/metrics), for the operator only."),
     ("log", "Logging, to standard error."),
@@ -104,8 +111,8 @@ pub(crate) const SECTIONS: [(&str, &str); 8] = [
 
 /// Keys and sections of later versions: refused as such, not as typing errors.
 #[rustfmt::skip]
-pub(crate) const LATER: [&str; 9] = [
-    "listen.tls", "listen.dtls", "tls", "relay.tcp", "relay.mobility", "redirect", "nat_discovery",
+pub(crate) const LATER: [&str; 6] = [
+    "listen.tls", "listen.dtls", "tls", "relay.tcp",
     "http.share_tls", "http.keys",
 ];
 
@@ -116,6 +123,8 @@ const FAMILIES: [(&str, FamilyDefault); 2] =
     [("ipv4", FamilyDefault::Ipv4), ("follow", FamilyDefault::Follow)];
 const EXPIRED: [(&str, Expired); 3] =
     [("grace", Expired::Grace), ("refresh", Expired::Refresh), ("cut", Expired::Cut)];
+const WHEN: [(&str, RedirectWhen); 2] =
+    [("always", RedirectWhen::Always), ("draining", RedirectWhen::Draining)];
 const ROOMS: [(&str, Rooms); 3] = [("off", Rooms::Off), ("named", Rooms::Named), ("open", Rooms::Open)];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
@@ -156,7 +165,7 @@ pub(crate) static KEYS: &[Key] = &[
     key!(listen.tcp, Kind::Sockets { port: 3478 }, r#"["0.0.0.0:3478", "[::]:3478"]"#,
         "Addresses with ports for STUN and TURN over TCP.",
         |r, n| r.socket_addresses(n), |v| show_list(v)),
-    key!(listen.workers, Kind::Count { min: 0, max: 1024 }, "0",
+    key!(listen.workers, Kind::Count { min: 0, max: 255 }, "0",
         "Number of relay threads; 0 takes as many as the cgroup grants cores.",
         |r, n| r.count(n).and_then(|n| usize::try_from(n).ok()), |v| v.to_string()),
 
@@ -177,6 +186,9 @@ pub(crate) static KEYS: &[Key] = &[
     key!(relay.family_default, Kind::Choice { words: &["ipv4", "follow"] }, r#""ipv4""#,
         "Family of the relayed address for a client that names none: \"ipv4\" as in RFC 8656, or \"follow\" the client's.",
         |r, n| r.choice(n, &FAMILIES), |v| word(&FAMILIES, v)),
+    key!(relay.mobility, Kind::Flag, "true",
+        "Clients that ask for it may take their allocation along to another address (RFC 8016).",
+        |r, n| r.flag(n), |v| v.to_string()),
 
     key!(auth.realm, Kind::Text { form: "1 to 127 characters, at most 763 bytes, no quotes" }, r#""relais""#,
         "Realm of every challenge; more than 8 bytes make the challenge longer than twice the request.",
@@ -229,6 +241,23 @@ pub(crate) static KEYS: &[Key] = &[
     key!(limits.drain, Kind::Duration { min: Duration::ZERO, max: DAY }, r#""30s""#,
         "How long allocations live on after SIGTERM; a second SIGTERM ends them at once.",
         |r, n| r.duration(n), |v| show_text(&show_duration(*v))),
+
+    key!(redirect.servers, Kind::Sockets { port: 3478 }, "[]",
+        "Addresses with ports of servers to send clients to: each gets one of its own address family, and one of the other if there is one; the transport stays.",
+        |r, n| r.socket_addresses(n), |v| show_list(v)),
+    key!(redirect.domain, Kind::Text { form: "a host name" }, r#""""#,
+        "Name in the certificate of those servers, when it is another one than in this server's.",
+        |r, n| r.checked(n, units::domain), |v| show_text(v)),
+    key!(redirect.when, Kind::Choice { words: &["always", "draining"] }, r#""always""#,
+        "Whether new allocations are sent away always, or only while this server drains.",
+        |r, n| r.choice(n, &WHEN), |v| word(&WHEN, v)),
+
+    key!(nat_discovery.addresses, Kind::Texts { form: "IP addresses of this machine, two of a family" }, "[]",
+        "Two addresses, or two of each family; the server listens there at both ports.",
+        |r, n| r.addresses(n), |v| show_list(v)),
+    key!(nat_discovery.ports, Kind::Ports, "[3478, 3479]",
+        "Two ports.",
+        |r, n| r.port_list(n), |v| format!("{v:?}")),
 
     key!(http.listen, Kind::Sockets { port: 8080 }, r#"["127.0.0.1:8080"]"#,
         "Addresses with ports of the HTTP server; an empty list switches it off.",

@@ -122,6 +122,13 @@ fn typed(key: &Key, text: &str, place: &Place) -> Result<Node, String> {
             };
             Ok(at(Value::Table(words().map(pair).collect())))
         }
+        Kind::Ports if text.starts_with('[') => toml(),
+        Kind::Ports => {
+            let number = |word: &str| {
+                word.parse().map_or_else(|_| Value::Text(word.to_owned()), |n| Value::Integer(Some(n)))
+            };
+            Ok(at(Value::List(words().map(|word| at(number(word))).collect())))
+        }
         Kind::Sockets { .. } | Kind::Texts { .. } if toml_list => toml(),
         Kind::Sockets { .. } | Kind::Texts { .. } => {
             Ok(at(Value::List(words().map(|word| at(Value::Text(word.to_owned()))).collect())))

@@ -13,8 +13,8 @@ use super::problem::Problem;
 use super::reader::Reader;
 use super::secret_file;
 use super::settings::{
-    Admin, Auth, FamilyDefault, Http, Limits, Listen, Log, LogFormat, Peers, Relay, RelayAddress, Rooms,
-    Settings, Source,
+    Admin, Auth, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery, Peers, Redirect, Relay,
+    RelayAddress, Rooms, Settings, Source,
 };
 use crate::auth::Expired;
 
@@ -101,6 +101,7 @@ impl Settings {
                 external: BTreeMap::new(),
                 ports: PORTS,
                 family_default: FamilyDefault::Ipv4,
+                mobility: false,
             },
             auth: Auth {
                 realm: String::new(),
@@ -121,6 +122,8 @@ impl Settings {
                 max_lifetime: Duration::ZERO,
                 drain: Duration::ZERO,
             },
+            redirect: Redirect::default(),
+            nat_discovery: NatDiscovery::default(),
             http: Http {
                 listen: Vec::new(),
                 origins: Vec::new(),

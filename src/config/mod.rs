@@ -34,6 +34,6 @@ pub use place::{Place, SourceText};
 pub use problem::{Problem, Severity};
 pub use secret::Secret;
 pub use settings::{
-    Admin, Auth, FamilyDefault, Http, Limits, Listen, Log, LogFormat, Peers, Relay, RelayAddress, Rooms,
-    Settings, SharedSecret, Source, User, UserCredential,
+    Admin, Auth, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery, Peers, Redirect,
+    RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, User, UserCredential,
 };

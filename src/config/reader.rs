@@ -194,6 +194,30 @@ impl Reader<'_> {
         Some(addresses)
     }
 
+    /// Addresses of this machine.
+    pub(crate) fn addresses(&mut self, node: &Node) -> Option<Vec<IpAddr>> {
+        self.each(node, |reader, element| {
+            let text = reader.text(element)?;
+            reader.unicast(element, text, "write an address of this machine")
+        })
+    }
+
+    /// A list of ports.
+    pub(crate) fn port_list(&mut self, node: &Node) -> Option<Vec<u16>> {
+        self.each(node, |reader, element| {
+            let port = match element.value {
+                Value::Integer(number) => number.and_then(|number| u16::try_from(number).ok()),
+                _ => None,
+            };
+            let port = port.filter(|port| *port > 0);
+            if port.is_none() {
+                let example = format!("write for example `{}`", reader.key.example());
+                reader.error(element, "this is not a port: a number from 1 to 65535", example);
+            }
+            port
+        })
+    }
+
     /// An address that a single host can have.
     fn unicast(&mut self, node: &Node, text: &str, cure: &str) -> Option<IpAddr> {
         match text.parse::<IpAddr>() {

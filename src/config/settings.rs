@@ -25,6 +25,10 @@ pub struct Settings {
     pub peers: Peers,
     /// Ceilings that keep one client from starving the others.
     pub limits: Limits,
+    /// Other servers that clients are sent to.
+    pub redirect: Redirect,
+    /// NAT behavior discovery.
+    pub nat_discovery: NatDiscovery,
     /// The HTTP side: `iceServers`, signaling and the trial page.
     pub http: Http,
     /// Health and metrics.
@@ -60,6 +64,38 @@ pub struct Relay {
     pub ports: RangeInclusive<u16>,
     /// The family given to a client that names none.
     pub family_default: FamilyDefault,
+    /// Whether clients may take their allocations to another address (RFC 8016).
+    pub mobility: bool,
+}
+
+/// 300 Try Alternate (RFC 8489 §10).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirect {
+    /// The other servers; empty: nobody is redirected.
+    pub servers: Vec<SocketAddr>,
+    /// The name in their certificate, if it is another one; else empty.
+    pub domain: String,
+    /// When clients are redirected.
+    pub when: RedirectWhen,
+}
+
+/// When clients are redirected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RedirectWhen {
+    /// At every Allocate.
+    #[default]
+    Always,
+    /// While the server drains.
+    Draining,
+}
+
+/// NAT behavior discovery (RFC 5780).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatDiscovery {
+    /// None, or two of a family or of each.
+    pub addresses: Vec<IpAddr>,
+    /// Two ports.
+    pub ports: Vec<u16>,
 }
 
 /// One entry of `relay.addresses`.

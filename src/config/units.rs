@@ -170,6 +170,25 @@ pub(crate) fn host(text: &str) -> Result<String, Why> {
     ))
 }
 
+/// A DNS name of at most 255 characters, or nothing (RFC 8489 §14.16).
+pub(crate) fn domain(text: &str) -> Result<String, Why> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.is_empty()
+        || text.len() <= 255 && text.split('.').all(is_label) && text.parse::<IpAddr>().is_err()
+    {
+        return Ok(text.to_owned());
+    }
+    Err((
+        format!("`{text}` is not a host name"),
+        "write the name alone, in ASCII: \"turn2.example.org\"".to_owned(),
+    ))
+}
+
 /// A level, or filter directives such as `info,relais::net=debug`.
 pub(crate) fn level(text: &str) -> Result<String, Why> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -164,6 +164,12 @@ impl UdpLoop {
                     let range = datagram.range();
                     self.queue(Exit::Relay(relay.0), slot, range, worker.shared.to_local(peer.0), None);
                 }
+                Verdict::ReplyFrom { server, client } if datagram.replace(self.reply.bytes()) => {
+                    let range = datagram.range();
+                    if let Some((exit, from)) = exit_at(&listeners, server) {
+                        self.queue(exit, slot, range, client, from);
+                    }
+                }
                 Verdict::Forward { worker: owner } => worker.forward(owner, route, datagram.bytes()),
                 _ => {}
             }
@@ -243,6 +249,17 @@ impl UdpLoop {
         self.used = 0;
         worker.relays.reap();
     }
+}
+
+/// The listener at a local address and port, and the source address to choose if it has several.
+fn exit_at(listeners: &[UdpListener], server: SocketAddr) -> Option<(Exit, Option<IpAddr>)> {
+    let at = |listener: &UdpListener| {
+        let same_family = listener.address.is_ipv4() == server.is_ipv4();
+        listener.address == server
+            || listener.is_wildcard() && same_family && listener.address.port() == server.port()
+    };
+    let (link, listener) = (0..).zip(listeners).find(|(_, listener)| at(listener))?;
+    Some((Exit::Listener(link), listener.is_wildcard().then_some(server.ip())))
 }
 
 /// Sends the datagrams of one socket. Says how many were lost.

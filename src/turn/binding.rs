@@ -14,6 +14,9 @@ impl Server {
         message: &Message<'_>,
         reply: &mut ReplyBuffer,
     ) -> Verdict {
+        if let Some(verdict) = self.answer_discovery(now, from, message, reply) {
+            return verdict;
+        }
         if let Some(unknown) = UnknownAttributes::of(message) {
             return self.refuse_unknown(now, from, message, reply, &unknown, None);
         }

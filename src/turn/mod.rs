@@ -17,6 +17,7 @@ mod binding;
 mod budget;
 mod channel;
 mod counters;
+mod discovery;
 mod event;
 mod mobility;
 mod permission;
@@ -30,6 +31,7 @@ mod transaction;
 mod types;
 
 pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
+pub use discovery::{Discovery, DiscoveryAddress};
 pub use event::{EndReason, Event};
 pub use policy::{PeerPolicy, PolicyRule};
 pub use redirect::Alternates;

@@ -11,8 +11,8 @@ use super::event::Events;
 use super::mobility::Tickets;
 use super::transaction::TransactionIds;
 use super::{
-    AllocationId, Alternates, ClientRoute, Counters, DropReason, EndReason, Event, FiveTuple, PeerPolicy,
-    RelaySockets, Transport,
+    AllocationId, Alternates, ClientRoute, Counters, Discovery, DropReason, EndReason, Event, FiveTuple,
+    PeerPolicy, RelaySockets, Transport,
 };
 use crate::auth::{Authenticator, Cause};
 use crate::time::{Now, Timestamp};
@@ -67,6 +67,8 @@ pub struct Settings {
     pub alternates: Alternates,
     /// Whether clients may take their allocations to another 5-tuple (RFC 8016).
     pub mobility: bool,
+    /// The addresses of NAT behavior discovery (RFC 5780), one for each family at most; empty: it is not offered.
+    pub discovery: Arc<[Discovery]>,
 }
 
 impl Settings {
@@ -81,6 +83,7 @@ impl Settings {
             family_default: FamilyDefault::default(),
             alternates: Alternates::default(),
             mobility: true,
+            discovery: Arc::new([]),
         }
     }
 }

@@ -157,6 +157,13 @@ pub enum Verdict {
     Consumed,
     /// Send the answer that stands in the reply buffer back to where the request came from.
     Reply,
+    /// Send the answer from another address than the request came to (RFC 5780).
+    ReplyFrom {
+        /// The local address and port it leaves from; the server listens there.
+        server: SocketAddr,
+        /// Where it goes.
+        client: SocketAddr,
+    },
     /// Hand the datagram, which is as it came, to the worker that owns its allocation (RFC 8016).
     Forward {
         /// The number of that worker.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSecret, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, Alternates, BindError, ClientAddress, ClientRoute, DropReason, Event, FamilyDefault,
-    FiveTuple, Hold, Limits, Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken,
+    AllocationId, Alternates, BindError, ClientAddress, ClientRoute, Discovery, DropReason, Event,
+    FamilyDefault, FiveTuple, Hold, Limits, Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken,
     RelayedTransportAddress, ReservationToken, Server, Settings, Transport, Verdict,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
@@ -48,6 +48,12 @@ pub const ADDITIONAL_FAMILY: u16 = 0x8000;
 pub const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
 pub const ADDRESS_ERROR: u16 = 0x8001;
 pub const ALGORITHMS: u16 = 0x8002;
+pub const PLAIN_MAPPED: u16 = 0x0001;
+pub const CHANGE_REQUEST: u16 = 0x0003;
+pub const PADDING: u16 = 0x0026;
+pub const RESPONSE_PORT: u16 = 0x0027;
+pub const RESPONSE_ORIGIN: u16 = 0x802B;
+pub const OTHER_ADDRESS: u16 = 0x802C;
 pub const TICKET: u16 = 0x8030;
 pub const ALTERNATE_DOMAIN: u16 = 0x8003;
 pub const ALTERNATE_SERVER: u16 = 0x8023;
@@ -398,6 +404,7 @@ pub enum Out {
     Answer(Vec<u8>),
     ToPeer { relayed: SocketAddr, peer: SocketAddr, data: Vec<u8> },
     ToClient { route: ClientRoute, bytes: Vec<u8> },
+    AnswerFrom { server: SocketAddr, client: SocketAddr, bytes: Vec<u8> },
     Forward(u8),
 }
 
@@ -530,6 +537,7 @@ pub struct Choice {
     pub family_default: FamilyDefault,
     pub alternates: Alternates,
     pub mobility: bool,
+    pub discovery: Vec<Discovery>,
 }
 
 impl Default for Choice {
@@ -552,6 +560,7 @@ impl Default for Choice {
             family_default: FamilyDefault::Ipv4,
             alternates: Alternates::default(),
             mobility: true,
+            discovery: Vec::new(),
         }
     }
 }
@@ -590,6 +599,7 @@ impl Choice {
             family_default: self.family_default,
             alternates: self.alternates,
             mobility: self.mobility,
+            discovery: self.discovery.into(),
             ..Settings::new(Arc::new(Authenticator::new(settings, &[42; 32]).unwrap()), Arc::new(self.policy))
         }
     }
@@ -677,6 +687,9 @@ impl World {
             Verdict::Reply => Out::Answer(self.reply.bytes().to_vec()),
             Verdict::ToPeer { relay, peer } => {
                 Out::ToPeer { relayed: self.sockets.open[&relay.0].1, peer: peer.0, data: rest }
+            }
+            Verdict::ReplyFrom { server, client } => {
+                Out::AnswerFrom { server, client, bytes: self.reply.bytes().to_vec() }
             }
             Verdict::Forward { worker } => {
                 assert_eq!(rest, bytes, "it is handed on as it came");
