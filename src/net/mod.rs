@@ -6,6 +6,7 @@
 
 mod addresses;
 mod clock;
+mod dtls;
 mod frame;
 mod open;
 mod ports;
@@ -27,11 +28,13 @@ pub use addresses::{
     Error as AddressError, RelayAddress, local as local_addresses, relay as relay_addresses,
 };
 pub use clock::Clock;
+pub use dtls::Identity as DtlsIdentity;
 pub use open::Error as OpenError;
 pub use report::Foreign;
 
 use crate::turn::{self, Counters, Transport};
 use ports::Shared;
+use udp::UdpListener;
 use worker::{Control, Plan, Tuning};
 
 /// Messages that wait for a worker.
@@ -45,6 +48,10 @@ pub struct Options {
     pub udp: Vec<SocketAddr>,
     /// TCP listen addresses.
     pub tcp: Vec<SocketAddr>,
+    /// DTLS listen addresses; those among the UDP ones share their sockets.
+    pub dtls: Vec<SocketAddr>,
+    /// What the server proves to be over DTLS.
+    pub dtls_identity: Option<Arc<DtlsIdentity>>,
     /// Leave out an address whose family the machine lacks, instead of failing.
     pub lenient: bool,
     /// Threads.
@@ -96,15 +103,17 @@ impl Workers {
     /// # Errors
     /// When a listener cannot be opened; nothing is left half started.
     pub fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
-        let Options { udp, tcp, lenient, workers, seed, .. } = options;
+        let Options { udp, tcp, dtls, lenient, workers, seed, .. } = options;
         let descriptors = sys::raise_descriptor_limit();
         // Streams of strangers may take a part of the descriptors; the rest is for allocations.
         let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
-        let groups = open::listeners(&udp, &tcp, workers.max(1), lenient).map_err(StartError::Open)?;
+        let groups = open::listeners(&udp, &tcp, &dtls, workers.max(1), lenient).map_err(StartError::Open)?;
         let mut bound = Vec::new();
         if let Some(group) = groups.first() {
-            bound.extend(group.udp.iter().map(|listener| (Transport::Udp, listener.address)));
+            let of = |transport, listener: &UdpListener| (transport, listener.address);
+            bound.extend(group.udp.iter().filter(|l| l.plain).map(|l| of(Transport::Udp, l)));
+            bound.extend(group.udp.iter().filter(|l| l.dtls).map(|l| of(Transport::Dtls, l)));
             let tcp = group.tcp.iter().filter_map(|listener| listener.local_addr().ok());
             bound.extend(tcp.map(|address| (Transport::Tcp, address)));
         }
@@ -113,6 +122,7 @@ impl Workers {
             turn: options.turn,
             allocations_per_user: options.allocations_per_user,
             streams_per_address: options.streams_per_address,
+            dtls: options.dtls_identity,
         };
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound };
         for (index, sockets) in (0u64..).zip(groups) {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
+use super::dtls::Arrival;
 use super::relays::FIRST_RELAY_TOKEN;
 use super::sys::{BATCH, Batch, Epoll, Outgoing, SendSpace};
 use super::worker::Worker;
@@ -14,7 +15,7 @@ use crate::turn::{
     AllocationId, ClientAddress, ClientRoute, DropReason, FiveTuple, PeerAddress, RelayToken, Transport,
     Verdict,
 };
-use crate::wire::{Datagram, ReplyBuffer};
+use crate::wire::{Datagram, Protocol, ReplyBuffer};
 
 /// Rounds of receiving before other tasks of the worker get their turn.
 const ROUNDS: usize = 16;
@@ -24,11 +25,20 @@ pub(super) struct UdpListener {
     pub(super) socket: UdpSocket,
     /// The address it is bound to.
     pub(super) address: SocketAddr,
+    /// Whether STUN and TURN are served without protection.
+    pub(super) plain: bool,
+    /// Whether they are served over DTLS.
+    pub(super) dtls: bool,
 }
 
 impl UdpListener {
     fn is_wildcard(&self) -> bool {
         self.address.ip().is_unspecified()
+    }
+
+    /// Whether a datagram to a listener that serves DTLS is none (RFC 7983 §7).
+    fn is_plain(&self, datagram: &[u8]) -> bool {
+        self.plain && datagram.first().is_none_or(|first| Protocol::of(*first) != Protocol::Tls)
     }
 }
 
@@ -138,9 +148,15 @@ impl UdpLoop {
             let Some(source) = self.batch.source(slot) else { continue };
             let local = if listener.is_wildcard() { self.batch.local(slot) } else { None };
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
-            let tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
+            let mut tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
             let len = self.batch.len(slot);
             let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { continue };
+            if listener.dtls && !listener.is_plain(datagram.bytes()) {
+                tuple.transport = Transport::Dtls;
+                let arrival = Arrival { tuple, listener: link, from: local };
+                worker.receive_dtls(now, &arrival, datagram.bytes(), &mut self.reply);
+                continue;
+            }
             let route = ClientRoute { tuple, link };
             let Worker { server, relays, .. } = &mut *worker;
             match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
@@ -171,13 +187,19 @@ impl UdpLoop {
         let peer = PeerAddress(worker.shared.to_public(source));
         let len = self.batch.len(slot);
         let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { return };
-        let Worker { server, relays, streams, .. } = &mut *worker;
+        let Worker { server, relays, streams, dtls, .. } = &mut *worker;
         let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays) else {
             return;
         };
-        if client.tuple.transport.is_stream() {
-            if !streams.push_data(client.link, datagram.bytes()) {
-                server.count(client.tuple.transport).drop(DropReason::QueueFull);
+        let transport = client.tuple.transport;
+        if transport != Transport::Udp {
+            let sent = if transport.is_stream() {
+                streams.push_data(client.link, datagram.bytes()).then_some(()).ok_or(DropReason::QueueFull)
+            } else {
+                dtls.send(now, &client, datagram.bytes())
+            };
+            if let Err(reason) = sent {
+                server.count(transport).drop(reason);
             }
             return;
         }

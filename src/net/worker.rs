@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::clock::Clock;
+use super::dtls::{Dtls, Identity};
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
@@ -45,6 +46,7 @@ pub(super) struct Tuning {
     pub(super) turn: turn::Settings,
     pub(super) allocations_per_user: u32,
     pub(super) streams_per_address: u32,
+    pub(super) dtls: Option<Arc<Identity>>,
 }
 
 /// The sockets of a worker, to be used by it and, should it fail, by its successor.
@@ -56,7 +58,7 @@ pub(super) struct Sockets {
 impl Sockets {
     fn share(&self) -> std::io::Result<Self> {
         let udp = self.udp.iter().map(|listener| {
-            Ok(UdpListener { socket: listener.socket.try_clone()?, address: listener.address })
+            Ok(UdpListener { socket: listener.socket.try_clone()?, ..*listener })
         });
         let tcp = self.tcp.iter().map(TcpListener::try_clone);
         Ok(Self { udp: udp.collect::<std::io::Result<_>>()?, tcp: tcp.collect::<std::io::Result<_>>()? })
@@ -68,6 +70,7 @@ pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) relays: Relays,
     pub(super) streams: Streams,
+    pub(super) dtls: Dtls,
     pub(super) shared: Arc<Shared>,
     pub(super) streams_per_address: u32,
     /// Lent to whichever stream is read.
@@ -105,20 +108,24 @@ impl Worker {
     fn tick(&mut self) -> Duration {
         let now = self.now();
         self.server.handle_timeout(&now, &mut self.relays);
+        let more = self.tick_dtls(&now);
         self.relays.reap();
         self.reporter.tick(&now, false);
         self.report_events();
-        if self.server.next_timeout().is_some_and(|due| due <= now.mono) { SHORT_TICK } else { TICK }
+        let more = more || self.server.next_timeout().is_some_and(|due| due <= now.mono);
+        if more { SHORT_TICK } else { TICK }
     }
 
     fn configure(&mut self, tuning: Tuning) {
         self.server.reconfigure(tuning.turn);
         self.relays.allocations_per_user = tuning.allocations_per_user;
         self.streams_per_address = tuning.streams_per_address;
+        self.dtls.set_identity(tuning.dtls);
     }
 
     fn stop(&mut self) {
         let now = self.now();
+        self.stop_dtls(&now);
         self.server.end_all(&now, &mut self.relays);
         self.report_events();
         self.reporter.tick(&now, true);
@@ -171,11 +178,14 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     let sockets = plan.sockets.share()?;
     let epoll = Rc::new(Epoll::new()?);
     let (panics, mut panicked) = mpsc::unbounded_channel();
+    let listeners = Rc::new(sockets.udp);
+    let dtls = Dtls::new(plan.tuning.dtls.clone(), plan.clock, Rc::clone(&listeners))?;
     let relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), plan.tuning.allocations_per_user);
     let worker = Rc::new(RefCell::new(Worker {
         server: Server::new(plan.tuning.turn.clone(), plan.seed),
         relays,
         streams: Streams::default(),
+        dtls,
         shared: Arc::clone(&plan.shared),
         streams_per_address: plan.tuning.streams_per_address,
         stream_buffer: vec![0; READ_BUFFER],
@@ -192,7 +202,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
             let listener = tokio::net::TcpListener::from_std(listener)?;
             worker.borrow().spawn(stream::accept(Rc::clone(&worker), listener));
         }
-        let udp = UdpLoop::new(Rc::clone(&worker), Rc::new(sockets.udp), Rc::clone(&epoll))?;
+        let udp = UdpLoop::new(Rc::clone(&worker), listeners, Rc::clone(&epoll))?;
         let mut udp = tokio::task::spawn_local(udp.run());
         let tick = tokio::time::sleep(TICK);
         tokio::pin!(tick);
