@@ -61,6 +61,7 @@ pub(super) fn turn_settings(
             config::FamilyDefault::Ipv4 => turn::FamilyDefault::Ipv4,
             config::FamilyDefault::Follow => turn::FamilyDefault::Follow,
         },
+        alternates: turn::Alternates::default(),
     })
 }
 
@@ -77,6 +78,8 @@ pub(super) fn options(
     Ok(net::Options {
         udp: settings.listen.udp.clone(),
         tcp: settings.listen.tcp.clone(),
+        dtls: Vec::new(),
+        dtls_identity: None,
         lenient: !settings.listen.explicit,
         workers,
         relay_addresses: relay.to_vec(),

@@ -9,8 +9,14 @@
 //! A client that begins anew on the 5-tuple of a live association (RFC 6347 §4.2.8) has two for a moment. The old one
 //! ends when the new handshake is complete, not before: anybody can write a hello.
 
+#![cfg_attr(not(feature = "dtls"), allow(dead_code, reason = "without the library nobody asks"))]
+
 mod association;
 mod cookie;
+#[cfg(feature = "dtls")]
+mod engine;
+#[cfg(not(feature = "dtls"))]
+#[path = "dtls/no_engine.rs"]
 mod engine;
 mod hello;
 mod record;
@@ -35,7 +41,7 @@ use crate::wire::{Datagram, ReplyBuffer};
 use association::{Association, HANDSHAKE_DEADLINE, LOGIN_DEADLINE, Stage};
 use cookie::Cookies;
 use engine::Engine;
-pub(crate) use engine::Identity;
+pub use engine::Identity;
 use hello::ClientHello;
 
 /// Handshakes of a worker at once.
@@ -80,10 +86,10 @@ impl Dtls {
         listeners: Rc<Vec<UdpListener>>,
     ) -> std::io::Result<Self> {
         let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
+        getrandom::fill(&mut key).map_err(std::io::Error::other)?;
         let mut seeds = [0; 4];
         for seed in &mut seeds {
-            *seed = getrandom::u64()?;
+            *seed = getrandom::u64().map_err(std::io::Error::other)?;
         }
         let hasher = RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
         Ok(Self {
@@ -99,8 +105,8 @@ impl Dtls {
     }
 
     /// New handshakes show this from now on; running associations go on.
-    pub(super) fn set_identity(&mut self, identity: Option<Arc<Identity>>) {
-        self.identity = identity;
+    pub(super) fn set_identity(&mut self, identity: Arc<Identity>) {
+        self.identity = Some(identity);
     }
 
     /// Protects a datagram for a client and sends it, or says why not.
@@ -203,8 +209,9 @@ impl Worker {
         }
         // The same hello again: its answer will be repeated by the timer.
         let [established, handshaking] = self.dtls.find(tuple);
-        let known = [established, handshaking].into_iter().flatten();
-        if known.filter_map(|key| self.dtls.get(key)).any(|known| known.random == hello.random()) {
+        let known = |key: &u32| self.dtls.associations.get(*key as usize).map(|known| known.random);
+        if [established, handshaking].iter().flatten().filter_map(known).any(|known| known == hello.random())
+        {
             return;
         }
         if let Some(given_up) = handshaking {
@@ -222,7 +229,8 @@ impl Worker {
         let Some(admission) = self.shared.admit_stream(tuple.client.0.ip(), self.streams_per_address) else {
             return self.drop_dtls(DropReason::Association);
         };
-        let Ok((engine, goes_on)) = Engine::accept(&identity, self.dtls.clock.instant(now.mono), hello) else {
+        let Ok((engine, goes_on)) = Engine::accept(&identity, self.dtls.clock.instant(now.mono), hello)
+        else {
             return self.drop_dtls(DropReason::Malformed);
         };
         let entry = self.dtls.associations.vacant_entry();

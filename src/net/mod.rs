@@ -8,6 +8,7 @@ mod addresses;
 mod clock;
 mod dtls;
 mod frame;
+mod io;
 mod open;
 mod ports;
 mod relays;
@@ -122,7 +123,6 @@ impl Workers {
             turn: options.turn,
             allocations_per_user: options.allocations_per_user,
             streams_per_address: options.streams_per_address,
-            dtls: options.dtls_identity,
         };
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound };
         for (index, sockets) in (0u64..).zip(groups) {
@@ -131,6 +131,7 @@ impl Workers {
             let plan = Plan {
                 sockets,
                 tuning: tuning.clone(),
+                dtls: options.dtls_identity.clone(),
                 shared: Arc::clone(&shared),
                 clock,
                 seed,
@@ -201,6 +202,11 @@ impl Handle {
     pub async fn configure(&self, turn: turn::Settings, allocations_per_user: u32, streams_per_address: u32) {
         let tuning = Tuning { turn, allocations_per_user, streams_per_address };
         self.tell(|| Control::Configure(Box::new(tuning.clone()))).await;
+    }
+
+    /// Gives new DTLS associations another certificate; those that are there go on as they are.
+    pub async fn set_dtls(&self, identity: Arc<DtlsIdentity>) {
+        self.tell(|| Control::Dtls(Arc::clone(&identity))).await;
     }
 
     /// No more allocations from now on.

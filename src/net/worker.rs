@@ -34,6 +34,8 @@ pub(super) enum Control {
     Counters(oneshot::Sender<Counters>),
     /// New settings.
     Configure(Box<Tuning>),
+    /// What new DTLS associations are shown.
+    Dtls(Arc<Identity>),
     /// Make no more allocations.
     Drain,
     /// End all allocations and stop.
@@ -46,7 +48,6 @@ pub(super) struct Tuning {
     pub(super) turn: turn::Settings,
     pub(super) allocations_per_user: u32,
     pub(super) streams_per_address: u32,
-    pub(super) dtls: Option<Arc<Identity>>,
 }
 
 /// The sockets of a worker, to be used by it and, should it fail, by its successor.
@@ -58,7 +59,12 @@ pub(super) struct Sockets {
 impl Sockets {
     fn share(&self) -> std::io::Result<Self> {
         let udp = self.udp.iter().map(|listener| {
-            Ok(UdpListener { socket: listener.socket.try_clone()?, ..*listener })
+            Ok(UdpListener {
+                socket: listener.socket.try_clone()?,
+                address: listener.address,
+                plain: listener.plain,
+                dtls: listener.dtls,
+            })
         });
         let tcp = self.tcp.iter().map(TcpListener::try_clone);
         Ok(Self { udp: udp.collect::<std::io::Result<_>>()?, tcp: tcp.collect::<std::io::Result<_>>()? })
@@ -110,6 +116,7 @@ impl Worker {
         self.server.handle_timeout(&now, &mut self.relays);
         let more = self.tick_dtls(&now);
         self.relays.reap();
+        self.shared.forget_expired(now.mono);
         self.reporter.tick(&now, false);
         self.report_events();
         let more = more || self.server.next_timeout().is_some_and(|due| due <= now.mono);
@@ -120,7 +127,6 @@ impl Worker {
         self.server.reconfigure(tuning.turn);
         self.relays.allocations_per_user = tuning.allocations_per_user;
         self.streams_per_address = tuning.streams_per_address;
-        self.dtls.set_identity(tuning.dtls);
     }
 
     fn stop(&mut self) {
@@ -136,6 +142,8 @@ impl Worker {
 pub(super) struct Plan {
     pub(super) sockets: Sockets,
     pub(super) tuning: Tuning,
+    /// There with any DTLS listener.
+    pub(super) dtls: Option<Arc<Identity>>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
     pub(super) seed: [u64; 4],
@@ -165,6 +173,7 @@ pub(super) fn run(mut plan: Plan, mut control: mpsc::Receiver<Control>) {
                 Control::Stop => return,
                 Control::Drain => plan.draining = true,
                 Control::Configure(tuning) => plan.tuning = *tuning,
+                Control::Dtls(identity) => plan.dtls = Some(identity),
                 Control::Counters(_) => {}
             }
         }
@@ -179,7 +188,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     let epoll = Rc::new(Epoll::new()?);
     let (panics, mut panicked) = mpsc::unbounded_channel();
     let listeners = Rc::new(sockets.udp);
-    let dtls = Dtls::new(plan.tuning.dtls.clone(), plan.clock, Rc::clone(&listeners))?;
+    let dtls = Dtls::new(plan.dtls.clone(), plan.clock, Rc::clone(&listeners))?;
     let relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), plan.tuning.allocations_per_user);
     let worker = Rc::new(RefCell::new(Worker {
         server: Server::new(plan.tuning.turn.clone(), plan.seed),
@@ -222,6 +231,10 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                     Some(Control::Configure(tuning)) => {
                         plan.tuning = (*tuning).clone();
                         worker.borrow_mut().configure(*tuning);
+                    }
+                    Some(Control::Dtls(identity)) => {
+                        plan.dtls = Some(Arc::clone(&identity));
+                        worker.borrow_mut().dtls.set_identity(identity);
                     }
                     Some(Control::Drain) => {
                         plan.draining = true;

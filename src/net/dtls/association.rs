@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::engine::{Engine, Received};
+use super::engine::Engine;
 use super::record::{kind, records};
 use crate::net::ports::Admission;
 use crate::time::Timestamp;
@@ -29,6 +29,21 @@ pub(super) enum Stage {
     Handshaking { datagrams: u8, bytes: u16 },
     /// Data flow. `repetitions` of the client's last flight are still answered.
     Established { repetitions: u8 },
+}
+
+/// The association cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken;
+
+/// What a datagram has brought.
+#[derive(Default)]
+pub(super) struct Received {
+    /// The handshake is complete with it.
+    pub(super) established: bool,
+    /// Application data, record by record.
+    pub(super) data: Vec<BytesMut>,
+    /// The client has closed the association, or it is broken.
+    pub(super) ended: bool,
 }
 
 /// See the head of this file.
@@ -131,8 +146,9 @@ mod tests {
         let kinds = [20, 21, 22, 23, 24];
         let all: Vec<u8> =
             (0..3).flat_map(|epoch| kinds.iter().flat_map(move |kind| record(*kind, epoch, 1))).collect();
-        assert_eq!(admitted(&mut Stage::ESTABLISHED, &all), [(21, 1), (22, 1), (23, 1)]);
-        assert_eq!(admitted(&mut Stage::BEGUN, &all), [(20, 0), (22, 0), (22, 1)]);
+        let (mut established, mut begun) = (Stage::ESTABLISHED, Stage::BEGUN);
+        assert_eq!(admitted(&mut established, &all), [(21, 1), (22, 1), (23, 1)]);
+        assert_eq!(admitted(&mut begun, &all), [(20, 0), (22, 0), (22, 1)]);
     }
 
     #[test]

@@ -37,7 +37,12 @@ impl Cookies {
     }
 
     /// The cookie for a hello.
-    pub(super) fn make(&self, now: Timestamp, tuple: &FiveTuple, hello: &ClientHello<'_>) -> [u8; COOKIE_LEN] {
+    pub(super) fn make(
+        &self,
+        now: Timestamp,
+        tuple: &FiveTuple,
+        hello: &ClientHello<'_>,
+    ) -> [u8; COOKIE_LEN] {
         self.at(seconds(now), tuple, hello)
     }
 

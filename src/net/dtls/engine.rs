@@ -22,14 +22,17 @@ use rtc_crypto::{
     SignatureScheme as LibraryScheme, SigningKey as LibraryKey,
 };
 use rtc_dtls::cipher_suite::CipherSuiteId;
-use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType};
+use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::crypto::Certificate;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_shared::TransportProtocol;
-use rustls::SignatureScheme;
-use rustls::pki_types::CertificateDer;
+use rustls::client::verify_server_name;
+use rustls::pki_types::ServerName;
+use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
 
+use super::association::{Broken, Received};
 use super::cookie::COOKIE_LEN;
 use super::hello::ClientHello;
 use super::record::{self, kind, records};
@@ -41,44 +44,66 @@ const HELLO_VERIFY_REQUEST: u8 = 3;
 /// Bytes of an explicit nonce.
 const NONCE_LEN: usize = 8;
 /// AEAD only, with forward secrecy.
-const SUITES: [CipherSuiteId; 4] = [
+const ECDSA_SUITES: [CipherSuiteId; 2] = [
     CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-    CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
     CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+];
+/// The same for RSA keys.
+const RSA_SUITES: [CipherSuiteId; 2] = [
+    CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
     CipherSuiteId::Tls_Ecdhe_Rsa_With_ChaCha20_Poly1305_Sha256,
 ];
 /// The library knows a peer by its address; an engine has one peer.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// What the server proves to be: a certificate chain and its key.
-pub(crate) struct Identity {
-    template: ConfigBuilder,
+/// What the server proves to be: certificates with their keys.
+pub struct Identity {
+    /// Never empty.
+    choices: Vec<Choice>,
     crypto: Arc<dyn RTCCryptoProvider>,
 }
 
+struct Choice {
+    key: Arc<CertifiedKey>,
+    suites: [CipherSuiteId; 2],
+    template: ConfigBuilder,
+}
+
 impl Identity {
-    /// From a chain and its key.
+    /// With `keys`, not empty, chosen from by the name that the client asks for, the first for all others.
     ///
     /// # Errors
-    /// When the library cannot sign with this kind of key.
-    pub(crate) fn new(key: &CertifiedKey) -> Result<Self, String> {
+    /// When there are none, or the library cannot sign with one of them.
+    pub fn new(keys: &[Arc<CertifiedKey>]) -> Result<Self, String> {
         let crypto = rtc_crypto::default_provider().map_err(|error| error.to_string())?;
-        let spki = key.key.public_key().map(|spki| spki.as_ref().to_vec()).unwrap_or_default();
-        let chain = key.cert.iter().map(|der| CertificateDer::from(der.as_ref().to_vec())).collect();
-        let key = Arc::new(Key { key: Arc::clone(&key.key), spki });
-        let template = ConfigBuilder::default()
-            .with_certificates(vec![Certificate::from_signing_key(chain, key)])
-            .with_cipher_suites(SUITES.to_vec())
-            .with_extended_master_secret(ExtendedMasterSecretType::Require)
-            // It is about the certificates of servers; here there are none to be checked.
-            .with_insecure_skip_verify(true)
-            .with_mtu(HANDSHAKE_MTU);
-        let identity = Self { template, crypto };
-        identity.config([0; COOKIE_LEN]).map_err(|error| format!("{error:?}"))?;
+        let identity = Self { choices: keys.iter().map(Choice::new).collect(), crypto };
+        for choice in &identity.choices {
+            identity.config(choice, [0; COOKIE_LEN]).map_err(|Broken| {
+                "DTLS cannot use one of the certificates: its key must be ECDSA (P-256, P-384), Ed25519 or RSA"
+                    .to_owned()
+            })?;
+        }
+        if identity.choices.is_empty() {
+            return Err("DTLS needs a certificate: set tls.certificate and tls.key".to_owned());
+        }
         Ok(identity)
     }
 
-    fn config(&self, cookie: [u8; COOKIE_LEN]) -> Result<rtc_dtls::config::HandshakeConfig, Broken> {
+    /// The certificate for a client: of the name it asks for, with a key it can check.
+    fn choose(&self, hello: &ClientHello<'_>) -> Option<&Choice> {
+        let asked = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let fits = |choice: &&Choice| choice.suites.iter().any(|suite| hello.offers(*suite as u16));
+        let named = |choice: &&Choice| {
+            let certificate = choice.key.end_entity_cert().and_then(ParsedCertificate::try_from);
+            let name = asked.as_ref();
+            name.is_some_and(|name| certificate.is_ok_and(|own| verify_server_name(&own, name).is_ok()))
+        };
+        let named = self.choices.iter().filter(named).find(fits);
+        // Without any that fits, the library says so to the client.
+        named.or_else(|| self.choices.iter().find(fits)).or_else(|| self.choices.first())
+    }
+
+    fn config(&self, choice: &Choice, cookie: [u8; COOKIE_LEN]) -> Result<HandshakeConfig, Broken> {
         let mut start = [0; NONCE_LEN];
         self.crypto.random().fill(&mut start).map_err(|_| Broken)?;
         let provider = Provider {
@@ -87,23 +112,29 @@ impl Identity {
             given: AtomicBool::new(false),
             nonce: AtomicU64::new(u64::from_be_bytes(start)),
         };
-        self.template.clone().with_crypto_provider(Arc::new(provider)).build(false, None).map_err(|_| Broken)
+        choice
+            .template
+            .clone()
+            .with_crypto_provider(Arc::new(provider))
+            .build(false, None)
+            .map_err(|_| Broken)
     }
 }
 
-/// The association cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken;
-
-/// What a datagram has brought.
-#[derive(Default)]
-pub(super) struct Received {
-    /// The handshake is complete with it.
-    pub(super) established: bool,
-    /// Application data, record by record.
-    pub(super) data: Vec<BytesMut>,
-    /// The client has closed the association, or it is broken.
-    pub(super) ended: bool,
+impl Choice {
+    fn new(key: &Arc<CertifiedKey>) -> Self {
+        let spki = key.key.public_key().map(|spki| spki.as_ref().to_vec()).unwrap_or_default();
+        let suites = if key.key.algorithm() == SignatureAlgorithm::RSA { RSA_SUITES } else { ECDSA_SUITES };
+        let signer = Arc::new(Key { key: Arc::clone(&key.key), spki });
+        let template = ConfigBuilder::default()
+            .with_certificates(vec![Certificate::from_signing_key(key.cert.clone(), signer)])
+            .with_cipher_suites(suites.to_vec())
+            .with_extended_master_secret(ExtendedMasterSecretType::Require)
+            // It is about the certificates of servers; here there are none to be checked.
+            .with_insecure_skip_verify(true)
+            .with_mtu(HANDSHAKE_MTU);
+        Self { key: Arc::clone(key), suites, template }
+    }
 }
 
 /// One DTLS association, seen from the server.
@@ -124,7 +155,7 @@ impl Engine {
     ) -> Result<(Self, bool), Broken> {
         let cookie = hello.cookie().try_into().map_err(|_| Broken)?;
         guard(|| {
-            let config = Arc::new(identity.config(cookie)?);
+            let config = Arc::new(identity.config(identity.choose(hello).ok_or(Broken)?, cookie)?);
             let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, Some(config));
             let mut read = |record: &[u8]| endpoint.read(now, PEER, None, BytesMut::from(record)).is_ok();
             let goes_on = read(&hello.without_cookie()) && read(hello.record());

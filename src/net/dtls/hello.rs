@@ -14,7 +14,8 @@ const VERSION_AND_RANDOM: usize = 2 + 32;
 const EXTENSION_SERVER_NAME: u16 = 0;
 
 /// Length of the datagram that carries a HelloVerifyRequest: less than any ClientHello has.
-pub(super) const VERIFY_LEN: usize = RECORD_HEADER + HANDSHAKE_HEADER + 2 + 1 + COOKIE_LEN;
+#[cfg(test)]
+const VERIFY_LEN: usize = RECORD_HEADER + HANDSHAKE_HEADER + 2 + 1 + COOKIE_LEN;
 
 /// Whether a record carries a ClientHello that nothing protects, or a part of one.
 pub(super) fn is_client_hello(record: &Record<'_>) -> bool {
@@ -91,6 +92,13 @@ impl<'a> ClientHello<'a> {
         [self.before_cookie, self.suites]
     }
 
+    /// Whether a cipher suite is offered.
+    pub(super) fn offers(&self, suite: u16) -> bool {
+        let mut rest = self.suites;
+        let suites = vector16(&mut rest).unwrap_or_default();
+        suites.chunks_exact(2).any(|offered| offered == suite.to_be_bytes())
+    }
+
     /// The host name that the client means (RFC 6066 §3).
     pub(super) fn server_name(&self) -> Option<&'a str> {
         let mut extensions = self.extensions;
@@ -100,7 +108,8 @@ impl<'a> ClientHello<'a> {
                 let mut list = vector16(&mut value)?;
                 let (&kind, rest) = list.split_first()?;
                 list = rest;
-                return (kind == 0).then(|| vector16(&mut list).and_then(|name| str::from_utf8(name).ok()))?;
+                return (kind == 0)
+                    .then(|| vector16(&mut list).and_then(|name| str::from_utf8(name).ok()))?;
             }
         }
         None

@@ -1,0 +1,141 @@
+//! A DTLS client with a blocking socket: the client side of the library that the server uses.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
+use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
+use rtc_shared::TransportProtocol;
+
+/// How long anything may take that is to happen at once.
+const SOON: Duration = Duration::from_secs(5);
+
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+pub(crate) fn client_config(suites: &[rtc_dtls::cipher_suite::CipherSuiteId]) -> HandshakeConfig {
+    ConfigBuilder::default()
+        .with_crypto_provider(rtc_crypto::default_provider().unwrap())
+        .with_cipher_suites(suites.to_vec())
+        .with_extended_master_secret(ExtendedMasterSecretType::Require)
+        .with_insecure_skip_verify(true)
+        .build(true, None)
+        .unwrap()
+}
+
+/// A client's association.
+pub(crate) struct Dtls {
+    pub(crate) socket: UdpSocket,
+    server: SocketAddr,
+    endpoint: RefCell<Endpoint>,
+    inbox: RefCell<VecDeque<Vec<u8>>>,
+    /// Whether the server has said goodbye.
+    closed: RefCell<bool>,
+}
+
+impl Dtls {
+    /// Shakes hands from a new socket. `None`: the server did not.
+    pub(crate) fn connect(server: SocketAddr) -> Option<Self> {
+        let any = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        Self::connect_from(UdpSocket::bind(any).unwrap(), server, &[])
+    }
+
+    /// Shakes hands from `socket` with these suites, or the usual ones.
+    pub(crate) fn connect_from(
+        socket: UdpSocket,
+        server: SocketAddr,
+        suites: &[rtc_dtls::cipher_suite::CipherSuiteId],
+    ) -> Option<Self> {
+        socket.connect(server).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        let mut endpoint = Endpoint::new(socket.local_addr().unwrap(), TransportProtocol::UDP, None);
+        endpoint.connect(now(), server, Arc::new(client_config(suites)), None).unwrap();
+        let client = Self {
+            socket,
+            server,
+            endpoint: RefCell::new(endpoint),
+            inbox: RefCell::default(),
+            closed: RefCell::new(false),
+        };
+        client.flush();
+        while !client.pump()? {}
+        Some(client)
+    }
+
+    /// Sends what the endpoint has to send.
+    pub(crate) fn flush(&self) {
+        for datagram in self.take() {
+            self.socket.send(&datagram).unwrap();
+        }
+    }
+
+    /// What the endpoint would send.
+    fn take(&self) -> Vec<BytesMut> {
+        let mut endpoint = self.endpoint.borrow_mut();
+        std::iter::from_fn(|| endpoint.poll_transmit()).map(|transmit| transmit.message).collect()
+    }
+
+    /// Takes in one datagram. Says whether the handshake is complete with it; `None`: nothing came, or it is over.
+    fn pump(&self) -> Option<bool> {
+        let mut buffer = vec![0; 65_536];
+        let len = self.socket.recv(&mut buffer).ok()?;
+        let events =
+            self.endpoint.borrow_mut().read(now(), self.server, None, BytesMut::from(&buffer[..len])).ok()?;
+        self.flush();
+        let mut established = false;
+        for event in events {
+            match event {
+                EndpointEvent::HandshakeComplete => established = true,
+                EndpointEvent::ApplicationData(data) => self.inbox.borrow_mut().push_back(data.to_vec()),
+                EndpointEvent::PeerClosed => *self.closed.borrow_mut() = true,
+                _ => {}
+            }
+        }
+        Some(established)
+    }
+
+    /// Messages as the datagrams that would carry them.
+    pub(crate) fn protect(&self, message: &[u8]) -> Vec<u8> {
+        self.endpoint.borrow_mut().write(now(), self.server, message).unwrap();
+        self.take().concat()
+    }
+
+    /// Sends one message.
+    pub(crate) fn send(&self, message: &[u8]) {
+        let datagram = self.protect(message);
+        self.socket.send(&datagram).unwrap();
+    }
+
+    /// The next message.
+    pub(crate) fn receive(&self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(message) = self.inbox.borrow_mut().pop_front() {
+                return Some(message);
+            }
+            if *self.closed.borrow() {
+                return None;
+            }
+            self.pump()?;
+        }
+    }
+
+    /// Says goodbye.
+    pub(crate) fn close(&self) {
+        drop(self.endpoint.borrow_mut().stop(now(), self.server));
+        self.flush();
+    }
+
+    /// Whether the server says goodbye within `patience`.
+    pub(crate) fn is_closed_within(&self, patience: Duration) -> bool {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
+        assert_eq!(self.receive(), None, "a message instead of an end");
+        self.socket.set_read_timeout(Some(SOON)).unwrap();
+        *self.closed.borrow()
+    }
+}
