@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use rtc_dtls::cipher_suite::CipherSuiteId;
 use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_shared::TransportProtocol;
@@ -19,8 +20,14 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-pub(crate) fn client_config(suites: &[rtc_dtls::cipher_suite::CipherSuiteId]) -> HandshakeConfig {
+pub(crate) fn client_config(suites: &[CipherSuiteId]) -> HandshakeConfig {
+    config_for(suites, "localhost")
+}
+
+/// A client that wants the server of this name, and believes whatever it is shown.
+pub(crate) fn config_for(suites: &[CipherSuiteId], name: &str) -> HandshakeConfig {
     ConfigBuilder::default()
+        .with_server_name(name.to_owned())
         .with_crypto_provider(rtc_crypto::default_provider().unwrap())
         .with_cipher_suites(suites.to_vec())
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
@@ -50,22 +57,27 @@ impl Dtls {
     pub(crate) fn connect_from(
         socket: UdpSocket,
         server: SocketAddr,
-        suites: &[rtc_dtls::cipher_suite::CipherSuiteId],
+        suites: &[CipherSuiteId],
     ) -> Option<Self> {
+        let client = Self::begin(socket, server, client_config(suites));
+        client.flush();
+        while !client.pump()? {}
+        Some(client)
+    }
+
+    /// Is about to send its first hello.
+    pub(crate) fn begin(socket: UdpSocket, server: SocketAddr, config: HandshakeConfig) -> Self {
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
         let mut endpoint = Endpoint::new(socket.local_addr().unwrap(), TransportProtocol::UDP, None);
-        endpoint.connect(now(), server, Arc::new(client_config(suites)), None).unwrap();
-        let client = Self {
+        endpoint.connect(now(), server, Arc::new(config), None).unwrap();
+        Self {
             socket,
             server,
             endpoint: RefCell::new(endpoint),
             inbox: RefCell::default(),
             closed: RefCell::new(false),
-        };
-        client.flush();
-        while !client.pump()? {}
-        Some(client)
+        }
     }
 
     /// Sends what the endpoint has to send.
@@ -76,18 +88,30 @@ impl Dtls {
     }
 
     /// What the endpoint would send.
-    fn take(&self) -> Vec<BytesMut> {
+    pub(crate) fn take(&self) -> Vec<BytesMut> {
         let mut endpoint = self.endpoint.borrow_mut();
         std::iter::from_fn(|| endpoint.poll_transmit()).map(|transmit| transmit.message).collect()
     }
 
     /// Takes in one datagram. Says whether the handshake is complete with it; `None`: nothing came, or it is over.
-    fn pump(&self) -> Option<bool> {
+    pub(crate) fn pump(&self) -> Option<bool> {
+        let datagram = self.hear()?;
+        let established = self.handle(&datagram);
+        self.flush();
+        established
+    }
+
+    /// The next datagram as it comes.
+    pub(crate) fn hear(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 65_536];
         let len = self.socket.recv(&mut buffer).ok()?;
-        let events =
-            self.endpoint.borrow_mut().read(now(), self.server, None, BytesMut::from(&buffer[..len])).ok()?;
-        self.flush();
+        buffer.truncate(len);
+        Some(buffer)
+    }
+
+    /// The same without hearing or sending.
+    pub(crate) fn handle(&self, datagram: &[u8]) -> Option<bool> {
+        let events = self.endpoint.borrow_mut().read(now(), self.server, None, BytesMut::from(datagram)).ok()?;
         let mut established = false;
         for event in events {
             match event {
@@ -98,6 +122,12 @@ impl Dtls {
             }
         }
         Some(established)
+    }
+
+    /// The server's certificates.
+    pub(crate) fn certificates(&self) -> Vec<Vec<u8>> {
+        let endpoint = self.endpoint.borrow();
+        endpoint.get_connection_state(self.server).unwrap().peer_certificates.clone()
     }
 
     /// Messages as the datagrams that would carry them.
