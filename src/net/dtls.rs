@@ -22,9 +22,6 @@ mod hello;
 mod record;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
-use std::os::fd::AsFd as _;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +29,7 @@ use ahash::RandomState;
 use slab::Slab;
 
 use super::clock::Clock;
-use super::sys;
+use super::mail;
 use super::udp::UdpListener;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
@@ -61,7 +58,6 @@ pub(super) struct Dtls {
     identity: Option<Arc<Identity>>,
     cookies: Cookies,
     clock: Clock,
-    listeners: Rc<Vec<UdpListener>>,
     associations: Slab<Association>,
     established: HashMap<FiveTuple, u32, RandomState>,
     handshaking: HashMap<FiveTuple, u32, RandomState>,
@@ -74,17 +70,11 @@ pub(super) struct Arrival {
     pub(super) tuple: FiveTuple,
     /// By which listener.
     pub(super) listener: u32,
-    /// The address to answer from, where the listener has several.
-    pub(super) from: Option<IpAddr>,
 }
 
 impl Dtls {
     /// No associations. Keys are drawn here.
-    pub(super) fn new(
-        identity: Option<Arc<Identity>>,
-        clock: Clock,
-        listeners: Rc<Vec<UdpListener>>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn new(identity: Option<Arc<Identity>>, clock: Clock) -> std::io::Result<Self> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(std::io::Error::other)?;
         let mut seeds = [0; 4];
@@ -96,7 +86,6 @@ impl Dtls {
             identity,
             cookies: Cookies::new(&key),
             clock,
-            listeners,
             associations: Slab::new(),
             established: HashMap::with_hasher(hasher.clone()),
             handshaking: HashMap::with_hasher(hasher),
@@ -110,13 +99,19 @@ impl Dtls {
     }
 
     /// Protects a datagram for a client and sends it, or says why not.
-    pub(super) fn send(&mut self, now: &Now, client: &ClientRoute, message: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn send(
+        &mut self,
+        now: &Now,
+        listeners: &[UdpListener],
+        client: &ClientRoute,
+        message: &[u8],
+    ) -> Result<(), DropReason> {
         if message.len() > MAX_MESSAGE {
             return Err(DropReason::TooLong);
         }
-        let Self { associations, listeners, clock, .. } = self;
+        let Self { associations, clock, .. } = self;
         let association = associations
-            .get_mut(client.link as usize)
+            .get_mut(mail::index(client.link) as usize)
             .filter(|association| association.route == *client && association.is_established())
             .ok_or(DropReason::Association)?;
         association.engine.send(clock.instant(now.mono), message).map_err(|_| DropReason::SendFailed)?;
@@ -156,9 +151,10 @@ impl Dtls {
 fn transmit(listeners: &[UdpListener], association: &mut Association) -> Result<(), ()> {
     let mut result = Ok(());
     while let Some(datagram) = association.engine.poll_transmit() {
-        let to = association.route.tuple.client.0;
-        let Some(listener) = listeners.get(association.listener as usize) else { continue };
-        if sys::send_from(listener.socket.as_fd(), &datagram, to, association.from).is_err() {
+        let sent = listeners
+            .get(association.listener as usize)
+            .is_some_and(|listener| listener.send(&datagram, &association.route.tuple).is_ok());
+        if !sent {
             result = Err(());
         }
     }
@@ -197,12 +193,11 @@ impl Worker {
     }
 
     fn receive_hello(&mut self, now: &Now, arrival: &Arrival, hello: &ClientHello<'_>) {
-        let Arrival { tuple, listener, from } = arrival;
+        let Arrival { tuple, listener } = arrival;
         if !self.dtls.cookies.verify(now.mono, tuple, hello) {
             let answer = hello.verify_request(&self.dtls.cookies.make(now.mono, tuple, hello));
-            let socket = self.dtls.listeners.get(*listener as usize).map(|listener| listener.socket.as_fd());
-            let sent = socket.map(|socket| sys::send_from(socket, &answer, tuple.client.0, *from));
-            if !matches!(sent, Some(Ok(()))) {
+            let listener = self.listeners.get(*listener as usize);
+            if !listener.is_some_and(|listener| listener.send(&answer, tuple).is_ok()) {
                 self.drop_dtls(DropReason::SendFailed);
             }
             return;
@@ -224,7 +219,7 @@ impl Worker {
     }
 
     fn begin_association(&mut self, now: &Now, arrival: &Arrival, hello: &ClientHello<'_>) {
-        let Arrival { tuple, listener, from } = *arrival;
+        let Arrival { tuple, listener } = *arrival;
         let Some(identity) = self.dtls.identity.clone() else { return };
         let Some(admission) = self.shared.admit_stream(tuple.client.0.ip(), self.streams_per_address) else {
             return self.drop_dtls(DropReason::Association);
@@ -235,21 +230,21 @@ impl Worker {
         };
         let entry = self.dtls.associations.vacant_entry();
         let Ok(key) = u32::try_from(entry.key()) else { return };
+        let Some(link) = self.post.link(entry.key()) else { return };
         let mut random = [0; 32];
         random.copy_from_slice(hello.random());
         let due = now.mono + HANDSHAKE_TICK;
         let association = entry.insert(Association {
             engine,
-            route: ClientRoute { tuple, link: key },
+            route: ClientRoute { tuple, link },
             listener,
-            from,
             random,
             stage: Stage::BEGUN,
             began: now.mono,
             due,
             without_allocation: Some((now.mono, admission)),
         });
-        let sent = transmit(&self.dtls.listeners, association);
+        let sent = transmit(&self.listeners, association);
         self.dtls.timers.insert((due, key));
         self.dtls.handshaking.insert(tuple, key);
         self.server.count(Transport::Dtls).streams += 1;
@@ -272,9 +267,9 @@ impl Worker {
         for mut message in received.data {
             self.receive_message(now, key, &mut message, reply);
         }
-        let Self { dtls, server, .. } = self;
+        let Self { dtls, server, listeners, .. } = self;
         let Some(association) = dtls.associations.get_mut(key as usize) else { return };
-        if transmit(&dtls.listeners, association).is_err() {
+        if transmit(listeners, association).is_err() {
             server.count(Transport::Dtls).drop(DropReason::SendFailed);
         }
         if received.ended {
@@ -302,13 +297,18 @@ impl Worker {
         let len = message.len();
         let Some(mut datagram) = Datagram::within(message, 0..len) else { return };
         let instant = self.dtls.clock.instant(now.mono);
+        let Some(route) = self.dtls.get(key).map(|association| association.route) else { return };
+        if let Some(owner) = self.owner_elsewhere(&route.tuple) {
+            return self.forward(owner, route, datagram.bytes());
+        }
         let Self { server, relays, shared, dtls, .. } = self;
         let Some(association) = dtls.associations.get_mut(key as usize) else { return };
-        let failed = match server.handle_client(now, association.route, &mut datagram, reply, relays) {
+        let failed = match server.handle_client(now, route, &mut datagram, reply, relays) {
             Verdict::Reply => association.engine.send(instant, reply.bytes()).is_err(),
             Verdict::ToPeer { relay, peer } => {
                 relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err()
             }
+            Verdict::Forward { worker } => return self.forward(worker, route, datagram.bytes()),
             _ => false,
         };
         if failed {
@@ -318,9 +318,10 @@ impl Worker {
 
     /// An association counts against its client's address as long as it has no allocation.
     fn count_against_address(&mut self, now: &Now, key: u32) {
-        let Some(association) = self.dtls.associations.get_mut(key as usize) else { return };
-        let tuple = association.route.tuple;
-        if association.is_established() && self.server.has_allocation(now, &tuple) {
+        let Some(tuple) = self.dtls.get(key).map(|association| association.route.tuple) else { return };
+        let has_allocation = self.has_allocation(now, &tuple);
+        let Some(association) = self.dtls.get(key) else { return };
+        if association.is_established() && has_allocation {
             association.without_allocation = None;
         } else if association.without_allocation.is_none() {
             match self.shared.admit_stream(tuple.client.0.ip(), self.streams_per_address) {
@@ -333,8 +334,8 @@ impl Worker {
     /// Ends an association after telling the client.
     fn say_goodbye(&mut self, now: &Now, key: u32) {
         let instant = self.dtls.clock.instant(now.mono);
-        let Dtls { associations, listeners, .. } = &mut self.dtls;
-        if let Some(association) = associations.get_mut(key as usize) {
+        let Self { dtls, listeners, .. } = self;
+        if let Some(association) = dtls.associations.get_mut(key as usize) {
             association.engine.close(instant);
             // Who does not hear it will notice all the same.
             let _ = transmit(listeners, association);
@@ -348,6 +349,7 @@ impl Worker {
         self.server.count(Transport::Dtls).streams -= 1;
         if association.is_established() {
             self.server.handle_closed(now, &association.route, &mut self.relays);
+            self.forward_closing(association.route);
         }
     }
 
@@ -367,8 +369,8 @@ impl Worker {
 
     fn look_after(&mut self, now: &Now, key: u32) {
         let instant = self.dtls.clock.instant(now.mono);
-        let Dtls { associations, listeners, .. } = &mut self.dtls;
-        let Some(association) = associations.get_mut(key as usize) else { return };
+        let Self { dtls, listeners, .. } = self;
+        let Some(association) = dtls.associations.get_mut(key as usize) else { return };
         if !association.is_established() {
             let repeated = association.engine.handle_timeout(instant);
             // It is repeated once more anyway.

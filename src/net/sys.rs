@@ -270,14 +270,14 @@ impl SendSpace {
     }
 }
 
-/// Sends one datagram that is in no batch, from the address `from` if the socket has several.
-pub(super) fn send_from(
+/// Sends one datagram, from the address `from` if the socket has several.
+pub(super) fn send_one(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
-    to: SocketAddr,
     from: Option<IpAddr>,
+    to: SocketAddr,
 ) -> io::Result<()> {
-    // SAFETY: plain C structures for which zeroes are a valid value.
+    // SAFETY: both are plain C structures for which zeroes are a valid value.
     let (mut name, mut header): (libc::sockaddr_storage, libc::msghdr) =
         unsafe { (mem::zeroed(), mem::zeroed()) };
     let mut control = Control([0; CONTROL]);
@@ -291,8 +291,7 @@ pub(super) fn send_from(
         header.msg_controllen = CONTROL as _;
         set_source(&mut header, from);
     }
-    // SAFETY: the header points to a name, a vector, a control buffer and bytes that outlive the call; the kernel
-    // only reads them.
+    // SAFETY: the header points to name, vector, control buffer and bytes, which outlive the call; the kernel only reads.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

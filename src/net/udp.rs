@@ -7,8 +7,9 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
 use super::dtls::Arrival;
+use super::mail;
 use super::relays::FIRST_RELAY_TOKEN;
-use super::sys::{BATCH, Batch, Epoll, Outgoing, SendSpace};
+use super::sys::{self, BATCH, Batch, Epoll, Outgoing, SendSpace};
 use super::worker::Worker;
 use crate::time::Now;
 use crate::turn::{
@@ -39,6 +40,12 @@ impl UdpListener {
     /// Whether a datagram to a listener that serves DTLS is none (RFC 7983 §7).
     fn is_plain(&self, datagram: &[u8]) -> bool {
         self.plain && datagram.first().is_none_or(|first| Protocol::of(*first) != Protocol::Tls)
+    }
+
+    /// Sends one datagram to a client, outside of any batch.
+    pub(super) fn send(&self, bytes: &[u8], tuple: &FiveTuple) -> io::Result<()> {
+        let from = self.is_wildcard().then_some(tuple.server.ip());
+        sys::send_one(self.socket.as_fd(), bytes, from, tuple.client.0)
     }
 }
 
@@ -143,6 +150,7 @@ impl UdpLoop {
         else {
             return;
         };
+        let Some(client_link) = worker.post.link(link as usize) else { return };
         self.make_room(worker);
         for slot in self.receive(listener.socket.as_fd()) {
             let Some(source) = self.batch.source(slot) else { continue };
@@ -153,11 +161,15 @@ impl UdpLoop {
             let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { continue };
             if listener.dtls && !listener.is_plain(datagram.bytes()) {
                 tuple.transport = Transport::Dtls;
-                let arrival = Arrival { tuple, listener: link, from: local };
+                let arrival = Arrival { tuple, listener: link };
                 worker.receive_dtls(now, &arrival, datagram.bytes(), &mut self.reply);
                 continue;
             }
-            let route = ClientRoute { tuple, link };
+            let route = ClientRoute { tuple, link: client_link };
+            if let Some(owner) = worker.owner_elsewhere(&tuple) {
+                worker.forward(owner, route, datagram.bytes());
+                continue;
+            }
             let Worker { server, relays, .. } = &mut *worker;
             match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
                 Verdict::Reply if datagram.replace(self.reply.bytes()) => {
@@ -168,6 +180,7 @@ impl UdpLoop {
                     let range = datagram.range();
                     self.queue(Exit::Relay(relay.0), slot, range, worker.shared.to_local(peer.0), None);
                 }
+                Verdict::Forward { worker: owner } => worker.forward(owner, route, datagram.bytes()),
                 _ => {}
             }
         }
@@ -187,16 +200,19 @@ impl UdpLoop {
         let peer = PeerAddress(worker.shared.to_public(source));
         let len = self.batch.len(slot);
         let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { return };
-        let Worker { server, relays, streams, dtls, .. } = &mut *worker;
+        let Worker { server, relays, streams, dtls, post, .. } = &mut *worker;
         let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays) else {
             return;
         };
         let transport = client.tuple.transport;
         if transport != Transport::Udp {
-            let sent = if transport.is_stream() {
-                streams.push_data(client.link, datagram.bytes()).then_some(()).ok_or(DropReason::QueueFull)
+            let full = |sent: bool| sent.then_some(()).ok_or(DropReason::QueueFull);
+            let sent = if !post.holds(client.link) {
+                full(post.to_client(client, datagram.bytes(), false))
+            } else if transport.is_stream() {
+                full(streams.push_to(&client, datagram.bytes(), false))
             } else {
-                dtls.send(now, &client, datagram.bytes())
+                dtls.send(now, &self.listeners, &client, datagram.bytes())
             };
             if let Err(reason) = sent {
                 server.count(transport).drop(reason);
@@ -204,9 +220,10 @@ impl UdpLoop {
             return;
         }
         let range = datagram.range();
-        let wildcard = self.listeners.get(client.link as usize).is_some_and(UdpListener::is_wildcard);
+        let listener = mail::index(client.link);
+        let wildcard = self.listeners.get(listener as usize).is_some_and(UdpListener::is_wildcard);
         let from = wildcard.then_some(client.tuple.server.ip());
-        self.queue(Exit::Listener(client.link), slot, range, client.tuple.client.0, from);
+        self.queue(Exit::Listener(listener), slot, range, client.tuple.client.0, from);
     }
 
     fn queue(

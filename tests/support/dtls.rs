@@ -111,7 +111,8 @@ impl Dtls {
 
     /// The same without hearing or sending.
     pub(crate) fn handle(&self, datagram: &[u8]) -> Option<bool> {
-        let events = self.endpoint.borrow_mut().read(now(), self.server, None, BytesMut::from(datagram)).ok()?;
+        let events =
+            self.endpoint.borrow_mut().read(now(), self.server, None, BytesMut::from(datagram)).ok()?;
         let mut established = false;
         for event in events {
             match event {

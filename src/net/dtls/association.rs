@@ -1,6 +1,5 @@
 //! One DTLS association: whose it is, how far it has come, and which records it is shown.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -53,8 +52,6 @@ pub(super) struct Association {
     pub(super) route: ClientRoute,
     /// The listener that the client sends to.
     pub(super) listener: u32,
-    /// The local address to answer from, where the listener has several.
-    pub(super) from: Option<IpAddr>,
     /// The client's random bytes: a hello with the same ones is the same hello.
     pub(super) random: [u8; 32],
     pub(super) stage: Stage,
