@@ -8,7 +8,7 @@ mod dtls;
 mod live;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::rc::Rc;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +61,9 @@ impl Server {
             users: vec![user],
             secrets: Vec::new(),
             separator: ':',
+            expired: relais::auth::Expired::default(),
+            oauth: Vec::new(),
+            server_name: String::new(),
         };
         let authenticator = Authenticator::new(settings, &[1; 32]).unwrap();
         let loopback = "127.0.0.1".parse().unwrap();
@@ -82,6 +85,7 @@ impl Server {
             allocations_per_user: 1000,
             streams_per_address,
             seed: [1, 2, 3, 4],
+            ticket_key: [5; 32],
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let workers = Workers::start(options, Clock::start()).unwrap();
@@ -125,7 +129,7 @@ impl Drop for Server {
     }
 }
 
-impl Wire for Rc<Dtls> {
+impl Wire for Arc<Dtls> {
     fn send(&self, message: &[u8]) {
         Dtls::send(self, message);
     }
@@ -311,8 +315,8 @@ fn an_association_without_an_allocation_is_closed_after_ten_seconds_and_one_with
 #[test]
 fn goodbye_ends_the_allocation() {
     let server = Server::start();
-    let wire = Rc::new(server.connect());
-    let mut client = Client::with(Link::Other(Box::new(Rc::clone(&wire))));
+    let wire = Arc::new(server.connect());
+    let mut client = Client::with(Link::Other(Box::new(Arc::clone(&wire))));
     client.relay();
     assert_eq!(server.counters().allocations, 1);
     wire.close();

@@ -1,11 +1,11 @@
 //! A DTLS client with a blocking socket: the client side of the library that the server uses.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 use bytes::BytesMut;
 use rtc_dtls::cipher_suite::CipherSuiteId;
@@ -40,10 +40,10 @@ pub(crate) fn config_for(suites: &[CipherSuiteId], name: &str) -> HandshakeConfi
 pub(crate) struct Dtls {
     pub(crate) socket: UdpSocket,
     server: SocketAddr,
-    endpoint: RefCell<Endpoint>,
-    inbox: RefCell<VecDeque<Vec<u8>>>,
+    endpoint: Mutex<Endpoint>,
+    inbox: Mutex<VecDeque<Vec<u8>>>,
     /// Whether the server has said goodbye.
-    closed: RefCell<bool>,
+    closed: Mutex<bool>,
 }
 
 impl Dtls {
@@ -74,9 +74,9 @@ impl Dtls {
         Self {
             socket,
             server,
-            endpoint: RefCell::new(endpoint),
-            inbox: RefCell::default(),
-            closed: RefCell::new(false),
+            endpoint: Mutex::new(endpoint),
+            inbox: Mutex::default(),
+            closed: Mutex::new(false),
         }
     }
 
@@ -89,7 +89,7 @@ impl Dtls {
 
     /// What the endpoint would send.
     pub(crate) fn take(&self) -> Vec<BytesMut> {
-        let mut endpoint = self.endpoint.borrow_mut();
+        let mut endpoint = self.endpoint.try_lock().unwrap();
         std::iter::from_fn(|| endpoint.poll_transmit()).map(|transmit| transmit.message).collect()
     }
 
@@ -111,14 +111,20 @@ impl Dtls {
 
     /// The same without hearing or sending.
     pub(crate) fn handle(&self, datagram: &[u8]) -> Option<bool> {
-        let events =
-            self.endpoint.borrow_mut().read(now(), self.server, None, BytesMut::from(datagram)).ok()?;
+        let events = self
+            .endpoint
+            .try_lock()
+            .unwrap()
+            .read(now(), self.server, None, BytesMut::from(datagram))
+            .ok()?;
         let mut established = false;
         for event in events {
             match event {
                 EndpointEvent::HandshakeComplete => established = true,
-                EndpointEvent::ApplicationData(data) => self.inbox.borrow_mut().push_back(data.to_vec()),
-                EndpointEvent::PeerClosed => *self.closed.borrow_mut() = true,
+                EndpointEvent::ApplicationData(data) => {
+                    self.inbox.try_lock().unwrap().push_back(data.to_vec())
+                }
+                EndpointEvent::PeerClosed => *self.closed.try_lock().unwrap() = true,
                 _ => {}
             }
         }
@@ -127,13 +133,13 @@ impl Dtls {
 
     /// The server's certificates.
     pub(crate) fn certificates(&self) -> Vec<Vec<u8>> {
-        let endpoint = self.endpoint.borrow();
+        let endpoint = self.endpoint.try_lock().unwrap();
         endpoint.get_connection_state(self.server).unwrap().peer_certificates.clone()
     }
 
     /// Messages as the datagrams that would carry them.
     pub(crate) fn protect(&self, message: &[u8]) -> Vec<u8> {
-        self.endpoint.borrow_mut().write(now(), self.server, message).unwrap();
+        self.endpoint.try_lock().unwrap().write(now(), self.server, message).unwrap();
         self.take().concat()
     }
 
@@ -146,10 +152,10 @@ impl Dtls {
     /// The next message.
     pub(crate) fn receive(&self) -> Option<Vec<u8>> {
         loop {
-            if let Some(message) = self.inbox.borrow_mut().pop_front() {
+            if let Some(message) = self.inbox.try_lock().unwrap().pop_front() {
                 return Some(message);
             }
-            if *self.closed.borrow() {
+            if *self.closed.try_lock().unwrap() {
                 return None;
             }
             self.pump()?;
@@ -158,7 +164,7 @@ impl Dtls {
 
     /// Says goodbye.
     pub(crate) fn close(&self) {
-        drop(self.endpoint.borrow_mut().stop(now(), self.server));
+        drop(self.endpoint.try_lock().unwrap().stop(now(), self.server));
         self.flush();
     }
 
@@ -167,6 +173,6 @@ impl Dtls {
         self.socket.set_read_timeout(Some(patience)).unwrap();
         assert_eq!(self.receive(), None, "a message instead of an end");
         self.socket.set_read_timeout(Some(SOON)).unwrap();
-        *self.closed.borrow()
+        *self.closed.try_lock().unwrap()
     }
 }

@@ -225,7 +225,7 @@ pub(crate) enum Link {
 }
 
 /// Another way to carry messages.
-pub(crate) trait Wire {
+pub(crate) trait Wire: Send + Sync {
     fn send(&self, message: &[u8]);
     fn receive(&self) -> Option<Vec<u8>>;
     fn set_patience(&self, patience: Duration);
