@@ -14,10 +14,15 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use live::{Client, LOOPBACK, Link, SOON, Server, data_of, eventually, heard, http, peer, relay_ports};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use live::{
+    Client, LOOPBACK, Link, Reply, SOON, Server, channel_data, data_of, eventually, heard, http, peer,
+    relay_ports,
+};
 use md5::{Digest as _, Md5};
-use relais::auth::rest;
-use relais::wire::{attr, method};
+use relais::auth::{AccessToken, OauthKey, TokenAlgorithm, rest};
+use relais::wire::{Class, MessageWriter, TransactionId, attr, decode_address, method};
 use serde_json::Value;
 use sha2::Sha256;
 use tokio::time::Instant;
@@ -27,7 +32,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// An expiry that is far away.
 const LATER: &str = "4000000000";
 
-const TESTS: [(&str, fn()); 31] = [
+const TESTS: [(&str, fn()); 40] = [
     ("listen.udp", listen_udp_is_where_datagrams_are_answered),
     ("listen.tcp", listen_tcp_is_where_streams_are_accepted),
     ("listen.workers", listen_workers_is_the_number_of_relay_threads),
@@ -35,11 +40,20 @@ const TESTS: [(&str, fn()); 31] = [
     ("relay.external", relay_external_is_shown_and_clients_still_reach_each_other),
     ("relay.ports", relay_ports_bound_what_is_given_out),
     ("relay.family_default", relay_family_default_decides_for_clients_that_do_not),
+    ("relay.mobility", relay_mobility_lets_clients_move_between_transports_and_workers),
+    ("redirect.servers", redirect_servers_are_where_clients_are_sent),
+    ("redirect.when", redirect_when_draining_waits_for_the_drain),
+    ("nat_discovery.addresses", nat_discovery_answers_from_the_other_address_and_port),
+    ("nat_discovery.ports", nat_discovery_answers_from_the_other_address_and_port),
     ("auth.realm", auth_realm_is_in_the_challenge),
     ("auth.nonce_lifetime", auth_nonce_lifetime_ends_a_nonce),
     ("auth.users", auth_users_log_in_by_password_file_and_both_keys),
     ("auth.secrets", auth_secrets_hold_side_by_side),
     ("auth.separator", auth_separator_splits_expiry_and_user),
+    ("auth.expired", auth_expired_decides_over_running_allocations),
+    ("auth.oauth", auth_oauth_takes_tokens_under_each_of_its_keys),
+    ("auth.oauth.key_file", auth_oauth_takes_tokens_under_each_of_its_keys),
+    ("auth.oauth_server_name", auth_oauth_server_name_is_in_challenges_and_tokens),
     ("peers.allow", peers_allow_opens_what_is_closed),
     ("peers.deny", peers_deny_wins),
     ("limits.allocations_per_user", limits_allocations_per_user_is_answered_486),
@@ -315,6 +329,90 @@ fn auth_separator_splits_expiry_and_user() {
     assert_eq!(code("4000000001-bob"), 486, "the same user by another credential");
     assert_eq!(code("4000000000-carol"), 0);
     assert_eq!(code("4000000000:bob"), 401, "the default separator");
+}
+
+/// Seconds since 1970 on the clock of this machine, which is also the server's.
+fn unix() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "time-limited credentials go by the wall clock")]
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[test]
+fn auth_expired_decides_over_running_allocations() {
+    let secrets = ("auth.secrets", r#"[{ name = "a", secret = "north-wind-and-sun" }]"#);
+    let servers = ["grace", "refresh", "cut"]
+        .map(|word| Server::start(&[("auth.expired", &format!("{word:?}")), secrets]));
+    let expiry = unix() + 3;
+    let mut clients =
+        servers.each_ref().map(|server| holder(server, &format!("{expiry}:bob"), "north-wind-and-sun"));
+    let lifetimes = clients.each_mut().map(|client| client.allocate().lifetime());
+    assert!(lifetimes[..2] == [600, 600] && lifetimes[2] <= 3, "{lifetimes:?}");
+    assert!(eventually(|| unix() > expiry));
+    let [grace, refresh, cut] = &mut clients;
+    assert_eq!(grace.refresh(600).lifetime(), 600);
+    assert_eq!(refresh.refresh(600).code(), 401);
+    let (_, there) = peer();
+    assert_eq!(refresh.permit(there), 0, "what runs goes on");
+    assert!(eventually(|| servers[2].log().contains("credential expired")));
+    assert_eq!(cut.allocate().code(), 401, "its 5-tuple is free, its credential is not good");
+}
+
+/// A client with an access token, and the key in base64 that it was sealed with.
+fn bearer(server: &Server, kid: &str, name: &str, algorithm: TokenAlgorithm) -> (Client, String) {
+    let key = vec![kid.as_bytes()[0]; algorithm.key_len()];
+    let text = STANDARD.encode(&key);
+    let key = OauthKey { kid: kid.to_owned(), algorithm, key: key.into(), expires: None };
+    let mac_key = b"ZksjpweoixXmvn67534m".to_vec();
+    let token = AccessToken::new(mac_key.clone(), unix(), 700).seal(&key, name, b"h4j3k2l2n4b5").unwrap();
+    (server.udp().bearer(kid, &mac_key, &token), text)
+}
+
+#[test]
+fn auth_oauth_takes_tokens_under_each_of_its_keys() {
+    let none = Server::start(&[]);
+    let (mut early, north) = bearer(&none, "north", "relais", TokenAlgorithm::A256Gcm);
+    let (_, south) = bearer(&none, "south", "relais", TokenAlgorithm::A128CbcHs256);
+    assert_eq!(early.allocate().code(), 420, "no tokens are taken here");
+    let file = SecretFile::new("oauth", &format!("{north}\n"));
+    let keys = format!(
+        "[{{ kid = \"north\", key_file = {:?} }}, {{ kid = \"south\", key = {south:?}, algorithm = \"A128CBC-HS256\" }}, \
+         {{ kid = \"gone\", key = {:?}, expires = 1000000000 }}]",
+        file.0,
+        bearer(&none, "gone", "", TokenAlgorithm::A256Gcm).1
+    );
+    let server = Server::start(&[("auth.oauth", &keys)]);
+    for (kid, algorithm, code) in [
+        ("north", TokenAlgorithm::A256Gcm, 0),
+        ("south", TokenAlgorithm::A128CbcHs256, 0),
+        ("south", TokenAlgorithm::A256Gcm, 401),
+        ("gone", TokenAlgorithm::A256Gcm, 401),
+        ("east", TokenAlgorithm::A256Gcm, 401),
+    ] {
+        let reply = bearer(&server, kid, "relais", algorithm).0.allocate();
+        assert_eq!(reply.code(), code, "{kid}");
+        if code == 0 {
+            assert_eq!(reply.lifetime(), 600);
+        }
+    }
+    assert_eq!(server.udp().login("alice", "wonderland").allocate().code(), 0, "passwords work beside");
+    let (socket, there) = peer();
+    let mut client = bearer(&server, "north", "relais", TokenAlgorithm::A256Gcm).0;
+    client.relay();
+    assert!(client.refresh(3600).lifetime() <= 700);
+    assert_eq!(client.permit(there), 0);
+    client.say(there, b"by token");
+    assert_eq!(heard(&socket).0, b"by token");
+}
+
+#[test]
+fn auth_oauth_server_name_is_in_challenges_and_tokens() {
+    let key = STANDARD.encode([b'n'; 32]);
+    let keys = format!("[{{ kid = \"north\", key = {key:?} }}]");
+    let server = Server::start(&[("auth.oauth", &keys), ("auth.oauth_server_name", r#""turn.example.org""#)]);
+    let challenge = server.udp().once(method::ALLOCATE, |_| {});
+    assert_eq!(challenge.get(attr::THIRD_PARTY_AUTHORIZATION).as_deref(), Some(&b"turn.example.org"[..]));
+    let code = |name: &str| bearer(&server, "north", name, TokenAlgorithm::A256Gcm).0.allocate().code();
+    assert_eq!((code("turn.example.org"), code("relais")), (0, 401));
 }
 
 #[test]
@@ -619,6 +717,115 @@ fn data_in_front_of_a_refresh_leave_by_the_allocation_that_it_ends() {
     let reply = coming.response_to(&begin);
     assert_ne!(reply.address(attr::XOR_RELAYED_ADDRESS), relayed);
     assert_eq!(heard(&peer), (b"last words".to_vec(), relayed));
+}
+
+fn ticket_of(reply: &Reply) -> Vec<u8> {
+    reply.get(attr::MOBILITY_TICKET).expect("a ticket")
+}
+
+fn allocate_mobile(client: &mut Client) -> Reply {
+    client.call(method::ALLOCATE, |writer| {
+        writer.attribute(attr::REQUESTED_TRANSPORT, &[17, 0, 0, 0]).attribute(attr::MOBILITY_TICKET, &[]);
+    })
+}
+
+/// With several workers the kernel leads each new 5-tuple to any of them.
+#[test]
+fn relay_mobility_lets_clients_move_between_transports_and_workers() {
+    let server = Server::start(&[("listen.workers", "4"), ("relay.mobility", "true")]);
+    for round in 0..24 {
+        let (peer_socket, peer) = peer();
+        let by_stream = |round: u32| round.is_multiple_of(3);
+        let connect = |stream: bool| if stream { server.tcp() } else { server.udp() };
+        let mut home = connect(by_stream(round));
+        let mut ticket = ticket_of(&allocate_mobile(&mut home));
+        assert_eq!(home.bind(0x4000, peer), 0);
+        for step in 0..2 {
+            let mut away = connect(by_stream(round / 3 + step));
+            let reply = away.call(method::REFRESH, |writer| {
+                writer.attribute(attr::MOBILITY_TICKET, &ticket);
+            });
+            assert_eq!(reply.code(), 0, "round {round}");
+            ticket = ticket_of(&reply);
+            home.send(&channel_data(0x4000, b"still at home"));
+            let (bytes, relayed) = heard(&peer_socket);
+            assert_eq!(bytes, b"still at home");
+            away.send(&channel_data(0x4000, b"on the new way"));
+            assert_eq!(heard(&peer_socket), (b"on the new way".to_vec(), relayed));
+            peer_socket.send_to(b"follow me", relayed).unwrap();
+            let frame = away.receive();
+            assert_eq!(frame[..13], channel_data(0x4000, b"follow me")[..13]);
+            // The old way may close; it is no longer the allocation's.
+            home = away;
+        }
+        assert_eq!(home.refresh(0).code(), 0);
+    }
+}
+
+#[test]
+fn relay_mobility_can_be_forbidden() {
+    let server = Server::start(&[("relay.mobility", "false")]);
+    assert_eq!(allocate_mobile(&mut server.udp()).code(), 405);
+}
+
+#[test]
+fn redirect_servers_are_where_clients_are_sent() {
+    let elsewhere: SocketAddr = "192.0.2.7:3478".parse().unwrap();
+    let servers = [("redirect.servers", r#"["192.0.2.7:3478"]"#)];
+    let server = Server::start(&servers);
+    let reply = server.udp().allocate();
+    let alternate = reply.get(attr::ALTERNATE_SERVER).unwrap();
+    assert_eq!((reply.code(), decode_address(&alternate)), (300, Some(elsewhere)));
+    assert_eq!(server.udp().binding().code(), 0);
+}
+
+#[test]
+fn redirect_when_draining_waits_for_the_drain() {
+    let keys = [
+        ("redirect.servers", r#"["192.0.2.7:3478"]"#),
+        ("redirect.when", r#""draining""#),
+        ("limits.drain", r#""20s""#),
+    ];
+    let server = Server::start(&keys);
+    server.udp().relay();
+    let mut late = server.udp();
+    let challenge = late.once(method::ALLOCATE, |_| {});
+    late.take_challenge(&challenge);
+    server.signal("TERM");
+    server.wait_for_log("draining");
+    assert_eq!(late.allocate().code(), 300);
+}
+
+#[test]
+fn nat_discovery_answers_from_the_other_address_and_port() {
+    let start = |addresses: &str, ports: &str| {
+        Server::start(&[("nat_discovery.addresses", addresses), ("nat_discovery.ports", ports)])
+    };
+    let ports = relay_ports(2).replace('-', ", ");
+    let (first, second) =
+        ports.split_once(", ").map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())).unwrap();
+    let server = start(r#"["127.0.0.1", "127.0.0.2"]"#, &format!("[{ports}]"));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(SOON)).unwrap();
+    for (flags, from) in [
+        (0, ("127.0.0.1", first)),
+        (2, ("127.0.0.1", second)),
+        (4, ("127.0.0.2", first)),
+        (6, ("127.0.0.2", second)),
+    ] {
+        let mut buffer = [0; 64];
+        let id = TransactionId([flags; 12]);
+        let mut writer = MessageWriter::to(&mut buffer, method::BINDING, Class::Request, id);
+        writer.attribute(attr::CHANGE_REQUEST, &[0, 0, 0, flags]);
+        let len = writer.finish().unwrap();
+        client.send_to(&buffer[..len], ("127.0.0.1", first)).unwrap();
+        let (bytes, source) = heard(&client);
+        let wanted = SocketAddr::new(from.0.parse().unwrap(), from.1);
+        assert_eq!(source, wanted, "flags {flags}");
+        let origin = Reply(bytes).get(attr::RESPONSE_ORIGIN).unwrap();
+        assert_eq!(decode_address(&origin), Some(wanted));
+    }
+    drop(server);
 }
 
 #[test]

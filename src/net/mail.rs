@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::worker::Worker;
 use crate::time::Now;
-use crate::turn::{ClientRoute, DropReason, FiveTuple, RelaySockets as _, Verdict};
+use crate::turn::{ClientRoute, DropReason, FiveTuple, RelaySockets as _, Transport, Verdict};
 use crate::wire::{Datagram, HEAD_ROOM, TAIL_ROOM};
 
 /// Parcels that wait for a worker.
@@ -189,7 +189,7 @@ impl Worker {
         match server.handle_client(&now, route, &mut datagram, reply, relays) {
             Verdict::Reply => {
                 let answer: Box<[u8]> = self.reply.bytes().into();
-                self.send_to_client(route, &answer, true);
+                self.answer(route, &answer);
             }
             Verdict::ToPeer { relay, peer } => {
                 let sent = relays.send(relay, datagram.bytes(), shared.to_local(peer.0));
@@ -203,12 +203,13 @@ impl Worker {
         }
     }
 
-    /// Sends a frame or datagram to a client, wherever its socket is.
-    fn send_to_client(&mut self, route: ClientRoute, bytes: &[u8], answer: bool) {
-        let sent = if self.post.holds(route.link) || !route.tuple.transport.needs_holder() {
-            self.deliver(route, bytes, answer)
+    /// Sends an answer by the worker that holds the client's socket: it has opened all earlier mail by then, so whatever
+    /// the client sends next finds its way.
+    fn answer(&mut self, route: ClientRoute, bytes: &[u8]) {
+        let sent = if self.post.holds(route.link) {
+            self.deliver(route, bytes, true)
         } else {
-            self.post.to_client(route, bytes, answer)
+            self.post.to_client(route, bytes, true)
         };
         if !sent {
             self.server.count(route.tuple.transport).drop(DropReason::QueueFull);
@@ -217,12 +218,16 @@ impl Worker {
 
     /// Sends to a client by a socket of this worker.
     fn deliver(&mut self, route: ClientRoute, bytes: &[u8], answer: bool) -> bool {
-        if route.tuple.transport.is_stream() {
-            self.streams.push_to(&route, bytes, answer)
-        } else {
-            self.listeners
+        match route.tuple.transport {
+            Transport::Tcp | Transport::Tls => self.streams.push_to(&route, bytes, answer),
+            Transport::Dtls => {
+                let now = self.now();
+                self.dtls.send(&now, &self.listeners, &route, bytes).is_ok()
+            }
+            Transport::Udp => self
+                .listeners
                 .get(index(route.link) as usize)
-                .is_some_and(|listener| listener.send(bytes, &route.tuple).is_ok())
+                .is_some_and(|listener| listener.send(bytes, &route.tuple).is_ok()),
         }
     }
 }
