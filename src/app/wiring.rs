@@ -77,6 +77,10 @@ pub(super) fn options(
     Ok(net::Options {
         udp: settings.listen.udp.clone(),
         tcp: settings.listen.tcp.clone(),
+        tls: settings.listen.tls.clone(),
+        tls_config: None,
+        web: None,
+        proxies: settings.listen.proxy_from.clone(),
         lenient: !settings.listen.explicit,
         workers,
         relay_addresses: relay.to_vec(),

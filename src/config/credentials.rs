@@ -1,11 +1,9 @@
 //! `auth.users` and `auth.secrets`.
 
-use std::path::{Path, PathBuf};
-
 use super::node::{Field, Node, Value};
 use super::place::Place;
 use super::problem::{Problem, did_you_mean};
-use super::reader::Reader;
+use super::reader::{Reader, beside};
 use super::secret::Secret;
 use super::secret_file::{secret_file, secret_name, strong};
 use super::settings::{SharedSecret, User, UserCredential};
@@ -62,13 +60,18 @@ pub(crate) fn secrets(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Shared
 }
 
 /// A table of a list, its fields known to be allowed.
-struct Entry<'n> {
-    node: &'n Node,
+pub(super) struct Entry<'n> {
+    pub(super) node: &'n Node,
     fields: &'n [Field],
 }
 
 impl<'n> Entry<'n> {
-    fn read(reader: &mut Reader<'_>, node: &'n Node, allowed: &[&'static str], form: &str) -> Option<Self> {
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        node: &'n Node,
+        allowed: &[&'static str],
+        form: &str,
+    ) -> Option<Self> {
         let Value::Table(fields) = &node.value else {
             let message = format!("an entry of `{}` is a table, not {}", reader.key.name, node.value.kind());
             reader.error(node, message, form);
@@ -85,7 +88,7 @@ impl<'n> Entry<'n> {
         Some(Self { node, fields })
     }
 
-    fn field(&self, name: &str) -> Option<&'n Field> {
+    pub(super) fn field(&self, name: &str) -> Option<&'n Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 
@@ -160,14 +163,6 @@ impl<'n> Entry<'n> {
     }
 }
 
-/// A relative path in a configuration file starts at that file's directory.
-fn beside(place: &Place, text: &str) -> PathBuf {
-    match place {
-        Place::Span { file, .. } => file.path().parent().unwrap_or_else(|| Path::new("")).join(text),
-        _ => PathBuf::from(text),
-    }
-}
-
 fn key_of_hex(text: &str) -> Result<Vec<u8>, Why> {
     let digits: Option<Vec<u8>> =
         text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
@@ -210,7 +205,8 @@ fn entry(name: &str, kind: &str) -> String {
 
 /// Whether the value of a key named `name` may be shown, anywhere in a file.
 pub(crate) fn is_secret(section: &str, name: &str) -> bool {
-    if name.ends_with("_file") {
+    // In [tls] are names of files only.
+    if name.ends_with("_file") || section == "tls" {
         return false;
     }
     let suspicious = ["secret", "pass", "key", "token"].iter().any(|word| name.to_lowercase().contains(word));

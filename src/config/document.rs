@@ -88,6 +88,7 @@ fn takes(kind: Kind) -> String {
         Kind::External => "a table of local to public IP addresses".to_owned(),
         Kind::Users => "a list of tables: name and one of password, password_file, key".to_owned(),
         Kind::Secrets => "a list of tables: name and one of secret, secret_file".to_owned(),
+        Kind::Certificates => "a list of tables: certificate and key".to_owned(),
         Kind::Text { form } => form.to_owned(),
         Kind::Choice { words } => format!("one of {}", words.join(", ")),
         Kind::Duration { min, max } => {
@@ -130,6 +131,11 @@ fn key_schema(key: &Key) -> Value {
         Kind::External => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Users => entries(&["password", "password_file", "key"]),
         Kind::Secrets => entries(&["secret", "secret_file"]),
+        Kind::Certificates => json!({ "type": "array", "items": {
+            "type": "object",
+            "properties": { "certificate": { "type": "string" }, "key": { "type": "string" } },
+            "required": ["certificate", "key"], "additionalProperties": false,
+        } }),
         Kind::Text { .. } => json!({ "type": "string" }),
         Kind::Choice { words } => json!({ "type": "string", "enum": words }),
         Kind::Duration { .. } => json!({ "type": "string", "pattern": "^([0-9]+ *(ms|s|m|h|d))+$" }),

@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::accept::Door;
 use super::sys;
 use super::udp::UdpListener;
 use super::worker::Sockets;
@@ -64,14 +65,16 @@ impl Error {
     }
 }
 
-/// Opens the listeners of `workers` workers, each with a socket of its own on every address. With `lenient`, an
-/// address whose family this machine does not have is left out. Addresses with port 0 get a free one.
+/// Opens the listeners of `workers` workers, each with a socket of its own on every address; an address in both `tcp`
+/// and `tls` has one for both. With `lenient`, an address whose family this machine does not have is left out.
+/// Addresses with port 0 get a free one.
 ///
 /// # Errors
 /// The first listener that cannot be opened; what was opened before is closed again.
 pub(super) fn listeners(
     udp: &[SocketAddr],
     tcp: &[SocketAddr],
+    tls: &[SocketAddr],
     workers: usize,
     lenient: bool,
 ) -> Result<Vec<Sockets>, Error> {
@@ -80,10 +83,15 @@ pub(super) fn listeners(
     let wanted = udp
         .iter()
         .map(|address| (Transport::Udp, *address))
-        .chain(tcp.iter().map(|address| (Transport::Tcp, *address)));
+        .chain(tcp.iter().map(|address| (Transport::Tcp, *address)))
+        .chain(tls.iter().filter(|address| !tcp.contains(address)).map(|address| (Transport::Tls, *address)));
     for (transport, address) in wanted {
-        let opened =
-            open_group(transport, address, &mut groups).map_err(|cause| Error { transport, address, cause });
+        let shared = transport == Transport::Tcp && tls.contains(&address);
+        let opened = open_group(transport, address, shared, &mut groups).map_err(|cause| Error {
+            transport,
+            address,
+            cause,
+        });
         match opened {
             Err(error) if lenient && error.is_missing_family() => {
                 tracing::warn!(target: "relais::net", %address, "this machine has no such address family; left out");
@@ -94,7 +102,13 @@ pub(super) fn listeners(
     Ok(groups)
 }
 
-fn open_group(transport: Transport, address: SocketAddr, groups: &mut [Sockets]) -> io::Result<()> {
+/// With `shared`, a TCP listener takes TLS as well.
+fn open_group(
+    transport: Transport,
+    address: SocketAddr,
+    shared: bool,
+    groups: &mut [Sockets],
+) -> io::Result<()> {
     // Members of a reuse-port group do not see each other as a conflict, another instance of this program included.
     // A socket outside the group does, so one is bound first, for a moment.
     let probe = new_socket(transport, address, false)?;
@@ -104,9 +118,13 @@ fn open_group(transport: Transport, address: SocketAddr, groups: &mut [Sockets])
         let socket = new_socket(transport, address, true)?;
         match transport {
             Transport::Udp | Transport::Dtls => {
-                group.udp.push(UdpListener { socket: UdpSocket::from(socket), address })
+                group.udp.push(UdpListener { socket: UdpSocket::from(socket), address });
             }
-            Transport::Tcp | Transport::Tls => group.tcp.push(TcpListener::from(socket)),
+            Transport::Tcp | Transport::Tls => group.tcp.push(Door {
+                listener: TcpListener::from(socket),
+                plain: transport == Transport::Tcp,
+                tls: transport == Transport::Tls || shared,
+            }),
         }
     }
     Ok(())

@@ -142,6 +142,14 @@ impl Server {
         }
     }
 
+    /// A client's stream begins. Whatever its 5-tuple had belongs to an earlier stream, which the client has given up:
+    /// behind a load balancer nothing else keeps two from having the same addresses.
+    pub fn handle_opened(&mut self, now: &Now, route: &ClientRoute, sockets: &mut impl RelaySockets) {
+        if let Some(id) = self.allocations.find(&route.tuple) {
+            self.end(now, id, EndReason::ConnectionClosed, sockets);
+        }
+    }
+
     /// Ends the allocation of a client whose stream has ended.
     /// A later stream may have the same 5-tuple, but not the same link.
     pub fn handle_closed(&mut self, now: &Now, route: &ClientRoute, sockets: &mut impl RelaySockets) {
