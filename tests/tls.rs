@@ -10,19 +10,11 @@ mod live;
 #[path = "support/secure.rs"]
 mod secure;
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::thread::sleep;
-use std::time::Duration;
-
-use live::{Client, Link, SOON, Server, TlsLink, channel_data, eventually, heard, peer};
-use relais::wire::{attr, method};
-use secure::{NAME, Secure};
-use tokio::time::Instant;
+use live::{channel_data, eventually, heard, peer};
+use relais::wire::attr;
+use secure::Secure;
 
 const CHANNEL: u16 = 0x4001;
-const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_client_over_tls_is_served_like_any_other() {

@@ -14,6 +14,7 @@ mod keys;
 mod layers;
 mod load;
 mod node;
+pub(crate) mod oauth;
 mod peer_rule;
 mod place;
 mod problem;

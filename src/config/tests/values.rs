@@ -152,7 +152,7 @@ fn every_key_refuses_what_it_cannot_mean() {
         ("[tls]\nkey = \"a.key\"", "of no use without `certificate`"),
         ("[tls]\nkey = \"\"\"-----BEGIN\nPRIVATE KEY-----\"\"\"", "the name of a file, not what it holds"),
         ("[tls]\ncertificates = [{ certificate = \"a\" }]", "has no `key`"),
-        ("[tls]\ncertificates = [{ certificate = \"a\", cert = \"b\" }]", "unknown key `cert`"),
+        ("[tls]\ncertificates = [{ certificate = \"a\", key = \"b\", cert = \"c\" }]", "unknown key `cert`"),
         ("[listen]\nworkers = -1", "from 0 to 1024"),
         ("[listen]\nworkers = \"two\"", "takes an integer, not a string"),
         ("[relay]\naddresses = []", "nothing to relay from"),
@@ -210,7 +210,6 @@ fn what_later_versions_have_is_named_as_such() {
         "[listen]\ndtls = []",
         "[relay]\ntcp = false",
         "[relay]\nmobility = true",
-        "[auth]\nsecrets = [{ name = \"a\", secret = \"north-wind-and-sun\" }]\noauth = []",
         "[http]\nkeys = []",
     ];
     for text in later {
