@@ -85,6 +85,10 @@ pub(super) fn options(
     Ok(net::Options {
         udp: udp_listeners(settings),
         tcp: settings.listen.tcp.clone(),
+        tls: settings.listen.tls.clone(),
+        tls_config: None,
+        web: None,
+        proxies: settings.listen.proxy_from.clone(),
         dtls: Vec::new(),
         dtls_identity: None,
         lenient: !settings.listen.explicit,
