@@ -795,8 +795,7 @@ fn redirect_servers_are_where_clients_are_sent() {
 
 #[test]
 fn redirect_domain_is_told_over_tls_to_those_who_can_trust_it() {
-    let keys =
-        [("redirect.servers", r#"["192.0.2.7:3478"]"#), ("redirect.domain", r#""turn2.example.org""#)];
+    let keys = [("redirect.servers", r#"["192.0.2.7:3478"]"#), ("redirect.domain", r#""turn2.example.org""#)];
     let secure = secure::Secure::start(&keys);
     let client = || Client::tls(secure.address(), secure::NAME, secure.config());
     let domain = client().sha256().allocate().get(attr::ALTERNATE_DOMAIN);
@@ -808,7 +807,7 @@ fn redirect_domain_is_told_over_tls_to_those_who_can_trust_it() {
 fn redirect_when_draining_waits_for_the_drain() {
     let keys = [
         ("redirect.servers", r#"["192.0.2.7:3478"]"#),
-    ("redirect.when", r#""draining""#),
+        ("redirect.when", r#""draining""#),
         ("limits.drain", r#""20s""#),
     ];
     let server = Server::start(&keys);
