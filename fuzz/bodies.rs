@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relais::auth::{self, Authenticator, Credential, User};
+use relais::auth::{
+    self, AccessToken, Authenticator, Credential, Expired, MAX_TOKEN, OauthKey, TokenAlgorithm, User,
+};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, FamilyDefault, FiveTuple, Limits, Parity,
-    PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, Server, Settings, Transport,
-    Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Limits, Parity, PeerAddress,
+    PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings,
+    Transport, Verdict,
 };
 use relais::wire::{
     AddressFamily, Attributes, ChannelData, Class, Datagram, HEAD_ROOM, IntegrityKey, MAX_REPLY, Message,
@@ -37,6 +39,33 @@ pub fn message(data: &[u8]) {
     assert!(again.verify(&key) && again.fingerprint_holds() && again.has_fingerprint());
     assert!(again.attributes().eq(message.attributes()));
     let _: Attributes<'_> = again.attributes();
+}
+
+const SERVER_NAME: &str = "turn.relay.io";
+
+fn oauth_key(algorithm: TokenAlgorithm) -> OauthKey {
+    OauthKey { kid: "north".into(), algorithm, key: vec![9; algorithm.key_len()].into(), expires: None }
+}
+
+/// Opens the bytes as tokens of each algorithm, and reads them as what a token holds; what can be read must survive
+/// being sealed and opened again.
+pub fn token(data: &[u8]) -> bool {
+    let block = AccessToken::decode(data);
+    for (_, algorithm) in TokenAlgorithm::NAMES {
+        let key = oauth_key(algorithm);
+        let opened = AccessToken::open(data, &key, SERVER_NAME);
+        for token in block.iter().chain(&opened) {
+            token.remaining(1_800_000_000);
+            let sealed = token.seal(&key, SERVER_NAME, &[3; 12]).expect("the key is as long as it has to be");
+            assert!(sealed.len() <= MAX_TOKEN);
+            assert_eq!(AccessToken::open(&sealed, &key, SERVER_NAME).as_ref(), Some(token));
+            assert_eq!(AccessToken::open(&sealed, &key, "another"), None);
+        }
+        if opened.is_some() {
+            return true;
+        }
+    }
+    block.is_some()
 }
 
 #[derive(Default)]
@@ -68,6 +97,30 @@ impl RelaySockets for Sockets {
         Ok((RelayToken(token), RelayedTransportAddress(address)))
     }
 
+    fn bind_pair(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+        _: Hold,
+    ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
+        let (relay, relayed) = self.bind(id, family, Parity::Even, owner)?;
+        Ok((relay, relayed, ReservationToken([7; 8])))
+    }
+
+    fn redeem(
+        &mut self,
+        id: AllocationId,
+        token: ReservationToken,
+        owner: &str,
+        _: Timestamp,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        if token != ReservationToken([7; 8]) {
+            return Err(BindError::Exhausted);
+        }
+        self.bind(id, AddressFamily::Ipv4, Parity::Any, owner)
+    }
+
     fn close(&mut self, relay: RelayToken, _: &str) {
         let before = self.open.len();
         self.open.retain(|socket| socket.0 != relay.0);
@@ -89,15 +142,14 @@ fn settings() -> Settings {
         users: users.into(),
         secrets: Vec::new(),
         separator: ':',
+        expired: Expired::Cut,
+        oauth: vec![oauth_key(TokenAlgorithm::A256Gcm)],
+        server_name: SERVER_NAME.into(),
     };
-    Settings {
-        authenticator: Arc::new(Authenticator::new(login, &[7; 32]).expect("the names are allowed")),
-        policy: Arc::new(PeerPolicy { relayed: vec![[8, 34, 2, 1].into()], ..PeerPolicy::default() }),
-        limits: Limits { permissions: 6, channels: 4, ..Limits::default() },
-        ipv4: true,
-        ipv6: true,
-        family_default: FamilyDefault::Ipv4,
-    }
+    let authenticator = Authenticator::new(login, &[7; 32]).expect("the names are allowed");
+    let policy = PeerPolicy { relayed: vec![[8, 34, 2, 1].into()], ..PeerPolicy::default() };
+    let limits = Limits { permissions: 6, channels: 4, ..Limits::default() };
+    Settings { limits, ..Settings::new(Arc::new(authenticator), Arc::new(policy)) }
 }
 
 /// What a run of [`server`] has come to: tells whether a corpus still reaches what it was made for.

@@ -61,6 +61,7 @@ pub(super) fn turn_settings(
             config::FamilyDefault::Ipv4 => turn::FamilyDefault::Ipv4,
             config::FamilyDefault::Follow => turn::FamilyDefault::Follow,
         },
+        alternates: turn::Alternates::default(),
     })
 }
 
@@ -119,6 +120,9 @@ fn authenticator(settings: &Settings, keys: &Keys) -> Result<Authenticator, Erro
         users: users.collect::<Result<_, _>>()?,
         secrets: secrets.collect(),
         separator: settings.auth.separator,
+        expired: settings.auth.expired,
+        oauth: settings.auth.oauth.clone(),
+        server_name: settings.auth.server_name().to_owned(),
     };
     Authenticator::new(settings, &keys.nonce).map_err(|error| Error(format!("auth: {error}")))
 }

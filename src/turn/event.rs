@@ -17,6 +17,8 @@ pub enum EndReason {
     Deleted,
     /// Its lifetime ran out.
     Expired,
+    /// The credential or token that bounds its lifetime has ended.
+    CredentialExpired,
     /// The client's stream closed.
     ConnectionClosed,
     /// The server stops.
@@ -29,6 +31,7 @@ impl EndReason {
         match self {
             Self::Deleted => "deleted by the client",
             Self::Expired => "expired",
+            Self::CredentialExpired => "credential expired",
             Self::ConnectionClosed => "connection closed",
             Self::ServerStopped => "server stopped",
         }
@@ -46,6 +49,8 @@ pub enum Event {
         tuple: FiveTuple,
         /// Its relayed transport address.
         relayed: RelayedTransportAddress,
+        /// The one of the other family, in a dual allocation (RFC 8656 §5).
+        additional: Option<RelayedTransportAddress>,
     },
     /// An allocation ended.
     AllocationEnded {
@@ -53,8 +58,10 @@ pub enum Event {
         user: Arc<str>,
         /// Its 5-tuple.
         tuple: FiveTuple,
-        /// Its relayed transport address.
+        /// The relayed transport address that it had last.
         relayed: RelayedTransportAddress,
+        /// The one of the other family, if it had both.
+        additional: Option<RelayedTransportAddress>,
         /// How long it lived.
         duration: Duration,
         /// Relayed from the client to peers.

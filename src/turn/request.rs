@@ -3,8 +3,12 @@
 use core::net::SocketAddr;
 
 use super::budget::Origin;
-use super::{ClientRoute, CountedMethod, DropReason, Event, RelaySockets, Server, Verdict};
-use crate::auth::{Expiry, Login};
+use super::redirect::Redirect;
+use super::{
+    AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
+    Verdict,
+};
+use crate::auth::{Login, Stage};
 use crate::time::Now;
 use crate::wire::{
     AttributeType, Class, Datagram, Message, MessageWriter, Protocol, ReplyBuffer, attr, method,
@@ -18,7 +22,7 @@ const MAX_FROM_STRANGERS: usize = 2048;
 
 /// The comprehension-required attributes that are understood. In a method that has no use for one of them it is
 /// ignored (RFC 8489 §6.3).
-const UNDERSTOOD: [AttributeType; 19] = [
+const UNDERSTOOD: [AttributeType; 20] = [
     attr::MAPPED_ADDRESS,
     attr::USERNAME,
     attr::MESSAGE_INTEGRITY,
@@ -38,6 +42,7 @@ const UNDERSTOOD: [AttributeType; 19] = [
     attr::PASSWORD_ALGORITHM,
     attr::USERHASH,
     attr::XOR_MAPPED_ADDRESS,
+    attr::RESERVATION_TOKEN,
 ];
 
 /// Whether an attribute must not be ignored and is not understood.
@@ -59,9 +64,11 @@ pub(super) type Answer = Result<Success, Refused>;
 /// The attributes of a success response, all optional.
 #[derive(Default)]
 pub(super) struct Success {
-    pub(super) relayed: Option<SocketAddr>,
+    pub(super) relayed: [Option<SocketAddr>; 2],
     pub(super) lifetime: Option<u32>,
     pub(super) mapped: Option<SocketAddr>,
+    pub(super) reservation: Option<ReservationToken>,
+    pub(super) half_refused: Option<AddressError>,
 }
 
 /// An error response to an authenticated request.
@@ -69,11 +76,17 @@ pub(super) struct Refused {
     pub(super) code: u16,
     /// The peer it is about, for the log.
     pub(super) peer: Option<SocketAddr>,
+    /// The server to go to, with 300.
+    pub(super) redirect: Option<Redirect>,
 }
 
 impl Refused {
     pub(super) const fn because(code: u16) -> Self {
-        Self { code, peer: None }
+        Self { code, peer: None, redirect: None }
+    }
+
+    pub(super) const fn about(code: u16, peer: SocketAddr) -> Self {
+        Self { code, peer: Some(peer), redirect: None }
     }
 }
 
@@ -133,7 +146,9 @@ impl Server {
             Ok(login) => login,
             Err(verdict) => return verdict,
         };
-        if let Some(unknown) = UnknownAttributes::of(message) {
+        let takes_tokens = self.settings.authenticator.takes_tokens();
+        let unknown = UnknownAttributes::beyond(message, |kind| kind == attr::ACCESS_TOKEN && takes_tokens);
+        if let Some(unknown) = unknown {
             return self.refuse_unknown(now, from, message, reply, &unknown, Some(&login));
         }
         let request = Request { now, from, message, login };
@@ -141,7 +156,9 @@ impl Server {
         if counted != CountedMethod::Allocate {
             match self.allocations.live(now.mono, &from.tuple) {
                 None => return self.answer(&request, counted, Err(Refused::because(437)), reply),
-                Some(allocation) if !allocation.login.is_same_user(&request.login) => {
+                Some(allocation)
+                    if !request.login.may_use(&allocation.login, counted == CountedMethod::Refresh) =>
+                {
                     return self.answer(&request, counted, Err(Refused::because(441)), reply);
                 }
                 Some(_) => {}
@@ -167,7 +184,7 @@ impl Server {
     ) -> Result<Login, Verdict> {
         let client = from.tuple.client.0;
         let server_port = from.tuple.server.port();
-        let mut known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
+        let known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
         let authenticator = std::sync::Arc::clone(&self.settings.authenticator);
         let tries = message.integrity().is_some();
         let proven = tries && authenticator.knows_nonce(now, client, server_port, message);
@@ -181,23 +198,25 @@ impl Server {
         if known.is_none() && message.bytes().len() > MAX_FROM_STRANGERS {
             return Err(self.drop(from.tuple.transport, DropReason::TooLong));
         }
-        // The expiry of a credential counts when an allocation begins, not while it goes on (draft-uberti §4.2).
-        let begins = message.method() == method::ALLOCATE || known.is_none();
-        let expiry = if begins { Expiry::Enforce } else { Expiry::Ignore };
-        // But a user or secret that has been withdrawn ends here: to go on, an allocation needs a key that is still
-        // among the credentials. To end, it needs none but its own.
-        let goes_on = message.method() == method::REFRESH && message.get(attr::LIFETIME) != Some(&[0; 4]);
-        if goes_on {
-            known = None;
-        }
-        let refusal = match authenticator.check(now, message, proven, known, expiry) {
+        let stage = match message.method() {
+            _ if known.is_none() => Stage::Begin,
+            method::ALLOCATE => Stage::Begin,
+            method::REFRESH if message.get(attr::LIFETIME) != Some(&[0; 4]) => Stage::GoOn,
+            _ => Stage::Within,
+        };
+        let refusal = match authenticator.check(now, message, proven, known, stage) {
             Ok(login) => return Ok(login),
             Err(refusal) => refusal,
         };
-        if tries && refusal.code == 401 {
+        if tries && matches!(refusal.code, 401 | 420) {
             self.budget.login_failed(now.mono, client.ip(), origin);
         }
         self.login_refused(from.tuple, refusal.code, refusal.cause);
+        if refusal.code == 420
+            && let Some(unknown) = UnknownAttributes::of(message)
+        {
+            return Err(self.refuse_unknown(now, from, message, reply, &unknown, None));
+        }
         Err(self.answer_stranger(now, from, message, reply, refusal.code, |writer| {
             if refusal.is_challenge() {
                 authenticator.challenge(writer, now, client, server_port);
@@ -225,6 +244,9 @@ impl Server {
             Err(refused) => {
                 self.counters.of(transport).error(refused.code);
                 writer.error_code(refused.code);
+                if let Some(redirect) = &refused.redirect {
+                    redirect.write(&mut writer);
+                }
                 self.events.push(Event::RequestRefused {
                     user: request.login.user_shared(),
                     tuple: request.from.tuple,
@@ -315,7 +337,7 @@ impl Server {
 
 impl Success {
     fn write(&self, writer: &mut MessageWriter<'_>) {
-        if let Some(relayed) = self.relayed {
+        for relayed in self.relayed.into_iter().flatten() {
             writer.xor_address(attr::XOR_RELAYED_ADDRESS, relayed);
         }
         if let Some(lifetime) = self.lifetime {
@@ -323,6 +345,12 @@ impl Success {
         }
         if let Some(mapped) = self.mapped {
             writer.xor_address(attr::XOR_MAPPED_ADDRESS, mapped);
+        }
+        if let Some(ReservationToken(token)) = self.reservation {
+            writer.attribute(attr::RESERVATION_TOKEN, &token);
+        }
+        if let Some(AddressError { family, code }) = self.half_refused {
+            writer.address_error_code(family, code);
         }
     }
 }
@@ -336,7 +364,13 @@ pub(super) struct UnknownAttributes {
 impl UnknownAttributes {
     /// `None` when there are none.
     pub(super) fn of(message: &Message<'_>) -> Option<Self> {
+        Self::beyond(message, |_| false)
+    }
+
+    /// The same without those that are `understood` for this once.
+    pub(super) fn beyond(message: &Message<'_>, understood: impl Fn(AttributeType) -> bool) -> Option<Self> {
         let mut unknown = Self { types: [0; 2 * MAX_UNKNOWN], count: 0 };
+        let is_unknown = |kind| is_unknown(kind) && !understood(kind);
         for attribute in message.attributes().filter(|attribute| is_unknown(attribute.kind)) {
             let kind = attribute.kind.0.to_be_bytes();
             let listed = unknown.types.chunks_exact(2).take(unknown.count).any(|known| known == kind);
