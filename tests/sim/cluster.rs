@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientRoute, DropReason, FiveTuple, Parity, PeerAddress, RelaySockets,
-    RelayToken, RelayedTransportAddress, Server, Verdict,
+    AllocationId, BindError, ClientRoute, DropReason, FiveTuple, Hold, Parity, PeerAddress, RelaySockets,
+    RelayToken, RelayedTransportAddress, ReservationToken, Server, Verdict,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
 
@@ -87,6 +87,8 @@ pub struct Pool {
     tokens: BTreeMap<u32, SocketAddr>,
     owners: BTreeMap<String, u32>,
     next_token: u32,
+    /// Held ports, with the time until when.
+    reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
     pub ports: (u16, u16),
     pub quota: u32,
     /// The operating system gives no sockets at present.
@@ -104,17 +106,17 @@ impl Pool {
         self.open.iter().map(|(address, relay)| (*address, relay.worker))
     }
 
-    /// Free ports of a family.
-    pub fn free(&self, v6: bool) -> usize {
-        let taken = self.open.keys().filter(|address| address.is_ipv6() == v6).count();
-        usize::from(self.ports.1 - self.ports.0) + 1 - taken
+    fn is_free(&self, address: &SocketAddr) -> bool {
+        !self.open.contains_key(address) && !self.reserved.values().any(|(held, _)| held == address)
     }
 
-    /// The even ones of them.
-    pub fn free_even(&self, v6: bool) -> usize {
-        let even = |port: u16| port % 2 == 0;
-        let taken = self.open.keys().filter(|at| at.is_ipv6() == v6 && even(at.port())).count();
-        (self.ports.0..=self.ports.1).filter(|port| even(*port)).count() - taken
+    /// Free ports of a family: all, even ones, or even ones whose successor is free too.
+    pub fn free(&self, v6: bool, even: bool, pair: bool) -> usize {
+        let ip = addr(if v6 { LISTEN6 } else { LISTEN4 }).ip();
+        let (low, high) = self.ports;
+        let is_free = |port: u16| (low..=high).contains(&port) && self.is_free(&SocketAddr::new(ip, port));
+        let fits = |port: &u16| is_free(*port) && (!even || port % 2 == 0) && (!pair || is_free(port + 1));
+        (low..=high).filter(fits).count()
     }
 
     pub fn held_by(&self, owner: &str) -> u32 {
@@ -129,7 +131,7 @@ impl Pool {
         }
     }
 
-    fn take(&mut self, v6: bool, parity: Parity) -> Option<SocketAddr> {
+    fn take(&mut self, v6: bool, even: bool, pair: bool) -> Option<SocketAddr> {
         let ip = addr(if v6 { LISTEN6 } else { LISTEN4 }).ip();
         if self.sabotage == Sabotage::PortTwice
             && let Some(taken) = self.open.keys().find(|address| address.is_ipv6() == v6)
@@ -139,11 +141,39 @@ impl Pool {
         let (low, high) = self.ports;
         let count = usize::from(high - low) + 1;
         let start = self.dice.below(count);
-        let ports = (0..count).map(|i| low + ((start + i) % count) as u16);
-        ports
-            .filter(|port| parity == Parity::Any || port % 2 == 0)
-            .map(|port| SocketAddr::new(ip, port))
-            .find(|address| !self.open.contains_key(address))
+        let is_free = |port: u16| (low..=high).contains(&port) && self.is_free(&SocketAddr::new(ip, port));
+        let mut ports = (0..count).map(|i| low + ((start + i) % count) as u16);
+        let fits = |port: &u16| is_free(*port) && (!even || port % 2 == 0) && (!pair || is_free(port + 1));
+        ports.find(fits).map(|port| SocketAddr::new(ip, port))
+    }
+
+    fn forget_expired(&mut self, now: Timestamp) {
+        self.reserved.retain(|_, (_, until)| *until > now);
+    }
+
+    fn may_open(&self, owner: &str) -> Result<(), BindError> {
+        if self.held_by(owner) >= self.quota {
+            Err(BindError::Quota)
+        } else if self.failing {
+            Err(BindError::Exhausted)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn enter(
+        &mut self,
+        worker: usize,
+        id: AllocationId,
+        address: SocketAddr,
+        owner: &str,
+    ) -> (RelayToken, RelayedTransportAddress) {
+        let token = self.next_token;
+        self.next_token += 1;
+        *self.owners.entry(owner.to_owned()).or_default() += 1;
+        self.tokens.insert(token, address);
+        self.open.insert(address, Relay { worker, id, owner: owner.to_owned(), token });
+        (RelayToken(token), RelayedTransportAddress(address))
     }
 }
 
@@ -161,20 +191,40 @@ impl RelaySockets for Relays<'_> {
         parity: Parity,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        let pool = &mut *self.pool;
-        if pool.held_by(owner) >= pool.quota {
-            return Err(BindError::Quota);
-        }
-        if pool.failing {
-            return Err(BindError::Exhausted);
-        }
-        let address = pool.take(family == AddressFamily::Ipv6, parity).ok_or(BindError::Exhausted)?;
-        let token = pool.next_token;
-        pool.next_token += 1;
-        *pool.owners.entry(owner.to_owned()).or_default() += 1;
-        pool.tokens.insert(token, address);
-        pool.open.insert(address, Relay { worker: self.worker, id, owner: owner.to_owned(), token });
-        Ok((RelayToken(token), RelayedTransportAddress(address)))
+        self.pool.may_open(owner)?;
+        let address = self.pool.take(family == AddressFamily::Ipv6, parity == Parity::Even, false);
+        Ok(self.pool.enter(self.worker, id, address.ok_or(BindError::Exhausted)?, owner))
+    }
+
+    fn bind_pair(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+        hold: Hold,
+    ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
+        self.pool.forget_expired(hold.from);
+        self.pool.may_open(owner)?;
+        let address = self.pool.take(family == AddressFamily::Ipv6, true, true);
+        let address = address.ok_or(BindError::Exhausted)?;
+        let token = self.pool.dice.next().to_be_bytes();
+        let next = SocketAddr::new(address.ip(), address.port() + 1);
+        self.pool.reserved.insert(token, (next, hold.until));
+        let (relay, relayed) = self.pool.enter(self.worker, id, address, owner);
+        Ok((relay, relayed, ReservationToken(token)))
+    }
+
+    fn redeem(
+        &mut self,
+        id: AllocationId,
+        token: ReservationToken,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        self.pool.forget_expired(now);
+        self.pool.may_open(owner)?;
+        let (address, _) = self.pool.reserved.remove(&token.0).ok_or(BindError::Exhausted)?;
+        Ok(self.pool.enter(self.worker, id, address, owner))
     }
 
     fn close(&mut self, relay: RelayToken, owner: &str) {
@@ -230,6 +280,7 @@ impl Cluster {
             tokens: BTreeMap::new(),
             owners: BTreeMap::new(),
             next_token: 0,
+            reserved: BTreeMap::new(),
             ports: config.ports,
             quota: config.quota,
             failing: false,
@@ -396,6 +447,7 @@ impl Cluster {
     /// Runs the timers of all workers.
     pub fn timers(&mut self, at: Micros) {
         let now = self.now(at);
+        self.pool.forget_expired(now.mono);
         for worker in 0..self.workers.len() {
             let mut rounds = 0;
             while self.workers[worker].next_timeout().is_some_and(|due| due <= now.mono) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, SharedSecret, User};
 use relais::turn::{Limits, PeerPolicy, PolicyRule, Settings};
 
-use super::world::{Choice, REALM_TEXT, addr};
+use super::world::{REALM_TEXT, addr};
 
 /// Where clients of either family send to. Relayed addresses have the same two IP addresses.
 pub const LISTEN4: &str = "8.34.2.1:3478";
@@ -64,6 +64,9 @@ impl Config {
             users: users.collect(),
             secrets: secrets.collect(),
             separator: ':',
+            expired: auth::Expired::default(),
+            oauth: Vec::new(),
+            server_name: String::new(),
         };
         let deny =
             |(network, prefix): &(IpAddr, u8)| PolicyRule { network: *network, prefix: *prefix, ports: None };
@@ -75,14 +78,12 @@ impl Config {
             ..PeerPolicy::default()
         };
         Settings {
-            authenticator: Arc::new(Authenticator::new(login, &[42; 32]).unwrap()),
-            policy: Arc::new(policy),
             limits: Limits {
                 permissions: self.permissions,
                 channels: self.channels,
                 max_lifetime: Duration::from_secs(self.max_lifetime),
             },
-            ..Choice::default().settings()
+            ..Settings::new(Arc::new(Authenticator::new(login, &[42; 32]).unwrap()), Arc::new(policy))
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum Act {
     Reconnect,
     /// Tell peers the relayed transport address, out of band.
     Tell(SocketAddr),
+    /// Give a reservation token to somebody.
+    Pass(Vec<u8>),
     /// Ask whoever hands them out for credentials that are good now.
     Renew,
 }
@@ -57,8 +59,14 @@ impl Goal {
 pub struct Honest {
     pub kit: Client,
     stream: bool,
-    v6: bool,
-    /// Whom it talks to; the first one echoes.
+    pub v6: bool,
+    /// Asks for relayed addresses of both families.
+    pub dual: bool,
+    /// Asks for an even port and the next one in reserve.
+    reserves: bool,
+    /// What somebody else has reserved for it.
+    pub token: Option<Vec<u8>>,
+    /// Whom it talks to; the first one of each family echoes.
     pub peers: Vec<SocketAddr>,
     /// Time between two datagrams.
     period: Micros,
@@ -66,7 +74,7 @@ pub struct Honest {
     use_for: Micros,
     ask_lifetime: Option<u32>,
     dice: Dice,
-    relayed: Option<SocketAddr>,
+    relayed: Vec<SocketAddr>,
     began: Micros,
     expires: Micros,
     refresh_at: Micros,
@@ -93,11 +101,14 @@ impl Honest {
             kit,
             stream,
             v6,
+            dual: !v6 && dice.one_in(4),
+            reserves: dice.one_in(5),
+            token: None,
             peers: Vec::new(),
             period,
             use_for: dice.between(20, 60) * period,
             ask_lifetime,
-            relayed: None,
+            relayed: Vec::new(),
             began: 0,
             expires: 0,
             refresh_at: 0,
@@ -119,6 +130,7 @@ impl Honest {
     /// The network is whole from now on: what is due shows within some minutes.
     pub fn heal(&mut self) {
         self.goal = Some(Goal::default());
+        self.peers.truncate(if self.dual { 2 } else { 1 });
         self.period = self.period.min(2 * SECOND);
         self.use_for = self.use_for.min(120 * SECOND);
     }
@@ -134,8 +146,14 @@ impl Honest {
         acts.push(Act::Reconnect);
     }
 
+    /// The peers that its relayed addresses can reach.
+    fn reachable(&self) -> Vec<SocketAddr> {
+        let fits = |peer: &&SocketAddr| self.relayed.iter().any(|own| own.is_ipv6() == peer.is_ipv6());
+        self.peers.iter().filter(fits).copied().collect()
+    }
+
     fn forget(&mut self, now: Micros, pause: Micros) {
-        self.relayed = None;
+        self.relayed.clear();
         self.permissions.clear();
         self.channels.clear();
         self.no_channel = false;
@@ -185,13 +203,13 @@ impl Honest {
     pub fn act(&mut self, now: Micros) -> Vec<Act> {
         let mut acts = Vec::new();
         self.retransmit(now, &mut acts);
-        if self.relayed.is_some() && self.expires <= now {
+        if !self.relayed.is_empty() && self.expires <= now {
             self.begin_anew(now, 0, &mut acts);
         }
         if self.pending.is_none() && !self.is_done() {
             self.next_request(now, &mut acts);
         }
-        if self.relayed.is_some() && now >= self.data_at {
+        if !self.relayed.is_empty() && now >= self.data_at {
             self.data_at = now + self.dice.between(self.period / 2, self.period * 3 / 2);
             self.talk(&mut acts);
         }
@@ -199,10 +217,10 @@ impl Honest {
         match &self.pending {
             Some(pending) => wake = wake.min(pending.next),
             None if self.is_done() => {}
-            None if self.relayed.is_none() => wake = wake.min(self.not_before),
+            None if self.relayed.is_empty() => wake = wake.min(self.not_before),
             None => wake = wake.min(self.next_due().max(self.ask_again)),
         }
-        if self.relayed.is_some() {
+        if !self.relayed.is_empty() {
             wake = wake.min(self.data_at).min(self.expires);
         }
         self.wake = wake.max(now + 1000);
@@ -221,8 +239,9 @@ impl Honest {
     }
 
     fn permissions_due(&self) -> Micros {
+        let reachable = self.reachable();
         let wanted =
-            self.peers.iter().map(|peer| self.permissions.get(&peer.ip()).map_or(0, |at| at + 240 * SECOND));
+            reachable.iter().map(|peer| self.permissions.get(&peer.ip()).map_or(0, |at| at + 240 * SECOND));
         wanted.min().unwrap_or(Micros::MAX)
     }
 
@@ -237,17 +256,26 @@ impl Honest {
     }
 
     fn next_request(&mut self, now: Micros, acts: &mut Vec<Act>) {
-        if self.relayed.is_none() {
+        if self.relayed.is_empty() {
             if now < self.not_before || self.peers.is_empty() {
                 self.not_before = self.not_before.max(now);
                 return;
             }
             let mut attributes = vec![udp()];
-            if self.v6 {
-                attributes.push(family(2));
-            }
             attributes.extend(self.ask_lifetime.map(lifetime));
-            if self.dice.one_in(8) {
+            match self.token.take() {
+                Some(token) => attributes.push(A::Raw(RESERVATION, token)),
+                None if self.dual => {
+                    let kind = self.dice.pick(&[ADDITIONAL_FAMILY, DRAFT_ADDITIONAL_FAMILY]);
+                    attributes.push(A::Raw(kind, vec![2, 0, 0, 0]));
+                }
+                None if self.v6 => attributes.push(family(2)),
+                None => {}
+            }
+            let plain = attributes.iter().all(|attribute| !matches!(attribute, A::Raw(RESERVATION, _)));
+            if plain && self.reserves && !self.dual && self.goal.is_none() {
+                attributes.push(A::Raw(EVEN_PORT, vec![0x80]));
+            } else if plain && self.dice.one_in(8) {
                 attributes.push(A::Raw(EVEN_PORT, vec![0]));
             }
             return self.ask(now, ALLOCATE, attributes, 0, acts);
@@ -265,12 +293,12 @@ impl Honest {
             let attributes = self.ask_lifetime.filter(|asked| *asked > 0).map(lifetime);
             self.ask(now, REFRESH, attributes.into_iter().collect(), 0, acts);
         } else if now >= self.permissions_due() {
-            let attributes = self.peers.iter().map(|peer| to(*peer)).collect();
+            let attributes = self.reachable().into_iter().map(to).collect();
             self.ask(now, CREATE_PERMISSION, attributes, 0, acts);
         } else if now >= self.channels_due() {
             let due = self.channels.iter().find(|(_, channel)| channel.1 + 500 * SECOND <= now);
-            let (number, peer) =
-                due.map_or((0x4000 + self.dice.below(0x1000) as u16, self.peers[0]), |(n, c)| (*n, c.0));
+            let (number, peer) = due
+                .map_or((0x4000 + self.dice.below(0x1000) as u16, self.reachable()[0]), |(n, c)| (*n, c.0));
             self.ask(now, CHANNEL_BIND, vec![channel(number), to(peer)], 0, acts);
         }
     }
@@ -288,8 +316,9 @@ impl Honest {
             return;
         }
         let healed = self.goal.is_some();
-        let at = if healed { 0 } else { self.dice.below(self.peers.len()) };
-        acts.push(Act::Send(self.indication(self.peers[at], &payload)));
+        let peers = self.reachable();
+        let at = if healed { 0 } else { self.dice.below(peers.len()) };
+        acts.push(Act::Send(self.indication(peers[at], &payload)));
     }
 
     fn frame(&self, number: u16, payload: &[u8]) -> Vec<u8> {
@@ -388,7 +417,12 @@ impl Honest {
                 self.lives_for(now, seen);
             }
             (CREATE_PERMISSION, 0) => {
-                self.permissions.extend(self.peers.iter().map(|peer| (peer.ip(), now)));
+                // Those that the request named: others may have been added since.
+                let named = pending.attributes.iter().filter_map(|attribute| match attribute {
+                    A::Xor(PEER, peer) => Some((peer.ip(), now)),
+                    _ => None,
+                });
+                self.permissions.extend(named);
             }
             (CHANNEL_BIND, 0) => {
                 let number = pending.attributes.iter().find_map(|attribute| match attribute {
@@ -437,14 +471,15 @@ impl Honest {
     }
 
     fn allocated(&mut self, now: Micros, seen: &Seen<'_>, acts: &mut Vec<Act>) {
-        let Some(relayed) = seen.get(RELAYED).and_then(|value| seen.address(value)) else { return };
+        let relayed: Vec<SocketAddr> = seen.all(RELAYED).filter_map(|value| seen.address(value)).collect();
         self.forget(now, 0);
-        self.relayed = Some(relayed);
+        acts.extend(relayed.iter().map(|relayed| Act::Tell(*relayed)));
+        acts.extend(seen.get(RESERVATION).map(|token| Act::Pass(token.to_vec())));
+        self.relayed = relayed;
         self.began = now;
         self.ask_again = now;
         self.data_at = now + self.dice.between(0, self.period);
         self.lives_for(now, seen);
-        acts.push(Act::Tell(relayed));
     }
 
     fn lives_for(&mut self, now: Micros, seen: &Seen<'_>) {

@@ -64,6 +64,11 @@ pub fn login(
     {
         return refused(400);
     }
+    // A token that nobody has asked for, from somebody who has no password: 420 says what is missing (RFC 7635).
+    let refused = |code| match seen.get(ACCESS_TOKEN) {
+        Some(_) if code == 401 => refused(420),
+        _ => refused(code),
+    };
     let sha256_key = known == Some(true);
     let signs_with = if chosen.is_none() && offered.is_none() { MI } else { MI256 };
     if realm != REALM_TEXT.as_bytes() {
@@ -128,7 +133,8 @@ fn features(nonce: &[u8]) -> Option<u8> {
 }
 
 /// The comprehension-required attributes of RFC 8489 and RFC 8656 (§18), which a server of both knows.
-const KNOWN: [u16; 19] = [
+const KNOWN: [u16; 20] = [
+    RESERVATION,
     0x0001,
     USERNAME,
     MI,
@@ -151,7 +157,7 @@ const KNOWN: [u16; 19] = [
 ];
 
 /// Those of extensions that may be built in or not, here or only for some methods.
-const EXTENSIONS: [u16; 7] = [0x0003, 0x0026, 0x0027, DONT_FRAGMENT, RESERVATION, 0x002A, 0x001B];
+const EXTENSIONS: [u16; 6] = [0x0003, 0x0026, 0x0027, DONT_FRAGMENT, 0x002A, 0x001B];
 
 /// Whether 420 has to come (`Some(true)`), must not come, or may (`None`).
 pub fn unknown(seen: &Seen<'_>) -> Option<bool> {

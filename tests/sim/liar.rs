@@ -32,6 +32,8 @@ pub struct Liar {
     pub stream: bool,
     /// How many datagrams a burst has.
     pub burst: usize,
+    /// A reservation token that it has got hold of.
+    pub token: Vec<u8>,
     kit: Client,
     dice: Dice,
 }
@@ -73,7 +75,7 @@ impl Liar {
         let mut dice = dice.fork();
         kit.scheme = dice.pick(&[Scheme::Old, Scheme::Md5, Scheme::Sha256]);
         kit.by_hash = dice.one_in(4);
-        Self { socket, server, stream, burst, kit, dice }
+        Self { socket, server, stream, burst, token: Vec::new(), kit, dice }
     }
 
     /// Keeps the nonce of a challenge.
@@ -175,6 +177,12 @@ impl Liar {
                 all.push(A::Raw(TRANSPORT, vec![self.dice.pick(&[17, 17, 17, 17, 6, 0]), 0, 0, 0]));
                 if self.dice.one_in(3) {
                     all.push(family(self.dice.pick(&[1, 2, 2, 3])));
+                } else if self.dice.one_in(3) {
+                    let kind = self.dice.pick(&[ADDITIONAL_FAMILY, DRAFT_ADDITIONAL_FAMILY]);
+                    all.push(A::Raw(kind, vec![self.dice.pick(&[2, 2, 2, 1]), 0, 0, 0]));
+                }
+                if self.dice.one_in(6) {
+                    all.push(A::Raw(RESERVATION, self.token.clone()));
                 }
                 if self.dice.one_in(4) {
                     all.push(A::Raw(EVEN_PORT, vec![self.dice.pick(&[0, 0x80, 0xFF])]));
@@ -183,7 +191,12 @@ impl Liar {
                     all.push(lifetime(self.dice.pick(&[0, 1, 777, 3600, u32::MAX])));
                 }
             }
-            REFRESH => all.push(lifetime(self.dice.pick(&[0, 1, 600, 3600, u32::MAX]))),
+            REFRESH => {
+                all.push(lifetime(self.dice.pick(&[0, 1, 600, 3600, u32::MAX])));
+                if self.dice.one_in(2) {
+                    all.push(family(self.dice.pick(&[1, 2, 2, 3])));
+                }
+            }
             CREATE_PERMISSION => {
                 for _ in 0..=self.dice.below(5) {
                     all.push(to(self.some_peer(view)));

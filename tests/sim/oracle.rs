@@ -17,6 +17,8 @@ const SECOND: Micros = 1_000_000;
 /// RFC 8656 §9 and §12.
 const PERMISSION: Micros = 300 * SECOND;
 const CHANNEL: Micros = 600 * SECOND;
+/// RFC 8656 §7.2.
+const RESERVED: Micros = 30 * SECOND;
 /// What a prefix gets beyond what it pays for, and back in five minutes (docs/architecture.md).
 const BURST: f64 = 28_672.0;
 const LOGINS: f64 = 100.0;
@@ -49,13 +51,30 @@ struct Allocation {
     user: String,
     key: Vec<u8>,
     tid: [u8; 12],
-    relayed: SocketAddr,
-    expires: Micros,
+    /// Relayed transport addresses, at most one of a family, and until when they live.
+    relays: Vec<(SocketAddr, Micros)>,
+    reservation: Option<Vec<u8>>,
     permissions: BTreeMap<IpAddr, Micros>,
     channels: BTreeMap<u16, (SocketAddr, Micros)>,
 }
 
 impl Allocation {
+    fn is_live(&self, at: Micros) -> bool {
+        self.relays.iter().any(|relay| relay.1 > at)
+    }
+
+    /// The live relayed address of a family.
+    fn relay(&self, at: Micros, v6: bool) -> Option<SocketAddr> {
+        self.relays.iter().find(|relay| relay.0.is_ipv6() == v6 && relay.1 > at).map(|relay| relay.0)
+    }
+
+    /// What belongs to one of two families goes with it (RFC 8656 §8.1).
+    fn remove_family(&mut self, v6: bool) {
+        self.relays.retain(|relay| relay.0.is_ipv6() != v6);
+        self.permissions.retain(|ip, _| ip.is_ipv6() != v6);
+        self.channels.retain(|_, channel| channel.0.is_ipv6() != v6);
+    }
+
     fn permits(&self, at: Micros, ip: IpAddr) -> bool {
         self.permissions.get(&ip).is_some_and(|expires| *expires > at)
     }
@@ -65,14 +84,23 @@ impl Allocation {
         live.find(|(_, channel)| channel.0 == peer).map(|(number, _)| *number)
     }
 
-    fn live_permissions(&self, at: Micros) -> usize {
-        self.permissions.values().filter(|expires| **expires > at).count()
+    /// Live permissions: those that count, and with those of a family that has ended but may not be forgotten.
+    fn live_permissions(&self, at: Micros) -> (usize, usize) {
+        let live = || self.permissions.iter().filter(|(_, expires)| **expires > at);
+        (live().filter(|(ip, _)| self.relay(at, ip.is_ipv6()).is_some()).count(), live().count())
     }
 
-    fn live_channels(&self, at: Micros) -> usize {
-        self.channels.values().filter(|channel| channel.1 > at).count()
+    fn live_channels(&self, at: Micros) -> (usize, usize) {
+        let live = || self.channels.values().filter(|channel| channel.1 > at);
+        (live().filter(|(peer, _)| self.relay(at, peer.is_ipv6()).is_some()).count(), live().count())
     }
 }
+
+/// What could be wrong with a request, as error codes: `true` for what must be refused, `false` for what may.
+type Problems = BTreeMap<u16, bool>;
+
+/// Stands for what the oracle cannot say.
+const UNSURE: u16 = 0;
 
 /// What a source prefix may still cost a worker.
 struct Purse {
@@ -99,6 +127,8 @@ pub struct Oracle {
     config: Config,
     allocations: BTreeMap<Key, Allocation>,
     nonces: BTreeMap<Vec<u8>, (SocketAddr, u16, Micros)>,
+    /// Addresses that are held for a token, and until when.
+    reservations: BTreeMap<Vec<u8>, (SocketAddr, Micros)>,
     purses: BTreeMap<(usize, IpAddr), Purse>,
     tallies: Vec<Tally>,
     /// The first rule that was broken.
@@ -124,6 +154,7 @@ impl Oracle {
             config,
             allocations: BTreeMap::new(),
             nonces: BTreeMap::new(),
+            reservations: BTreeMap::new(),
             purses: BTreeMap::new(),
             tallies: (0..workers).map(|_| Tally::default()).collect(),
             violation: None,
@@ -144,11 +175,11 @@ impl Oracle {
     }
 
     fn live(&self, at: Micros, route: &ClientRoute) -> Option<&Allocation> {
-        self.allocations.get(&key(route)).filter(|allocation| allocation.expires > at)
+        self.allocations.get(&key(route)).filter(|allocation| allocation.is_live(at))
     }
 
     pub fn live_count(&self, at: Micros) -> usize {
-        self.allocations.values().filter(|allocation| allocation.expires > at).count()
+        self.allocations.values().filter(|allocation| allocation.is_live(at)).count()
     }
 
     fn purse(&mut self, at: Micros, worker: usize, ip: IpAddr) -> &mut Purse {
@@ -373,7 +404,7 @@ impl Oracle {
                 if code != due {
                     self.fail("order", format!("{due} was due, not {code}: {:02x?}", seen.bytes));
                 }
-                if answer.is_challenge() != (due != 400) {
+                if answer.is_challenge() != [401, 438].contains(&due) {
                     self.fail("order", format!("{due} with or without a challenge: {answer:?}"));
                 }
                 self.failed(at, worker, &route, &login, proven);
@@ -390,7 +421,7 @@ impl Oracle {
     }
 
     fn failed(&mut self, at: Micros, worker: usize, route: &ClientRoute, login: &Login, proven: usize) {
-        if *login == (Login::Refused { code: 401, tried: true }) {
+        if matches!(login, Login::Refused { code: 401 | 420, tried: true }) {
             let purse = self.purse(at, worker, route.tuple.client.0.ip());
             purse.logins[proven] = (purse.logins[proven] - 1.0).max(0.0);
         }
@@ -434,18 +465,17 @@ impl Oracle {
             return;
         }
         match seen.method {
-            4 => self.refresh(at, route, seen, answer, pool),
+            4 => self.refresh(at, route, seen, answer, who.1, pool),
             8 => self.create_permission(at, route, seen, code),
             _ => self.channel_bind(at, route, seen, code, pool),
         }
     }
 
-    /// Compares an answer with what could be wrong with a request: nothing, or one of the codes. `None` stands for
-    /// what the oracle cannot say.
-    fn compare(&mut self, seen: &Seen<'_>, code: u16, problems: &BTreeSet<Option<u16>>) {
+    /// Compares an answer with what could be wrong with its request.
+    fn compare(&mut self, seen: &Seen<'_>, code: u16, problems: &Problems) {
         let fits = match code {
-            0 => problems.iter().all(Option::is_none),
-            _ => problems.contains(&Some(code)) || problems.contains(&None),
+            0 => !problems.values().any(|must| *must),
+            _ => problems.contains_key(&code) || problems.contains_key(&UNSURE),
         };
         if !fits {
             let name = method_name(seen.method);
@@ -466,82 +496,121 @@ impl Oracle {
     ) {
         let code = answer.code();
         if let Some(held) = self.live(at, &route) {
-            if held.tid != seen.tid || held.user != user {
-                if code != 437 {
-                    self.fail("method", format!("437 was due, not {code}"));
-                }
-            } else if code != 0 || answer.address(RELAYED) != held.relayed {
+            let again = held.tid == seen.tid && held.user == user;
+            let due: Vec<SocketAddr> =
+                held.relays.iter().filter(|relay| relay.1 > at).map(|relay| relay.0).collect();
+            let mut given = if code == 0 { answer.addresses(RELAYED) } else { Vec::new() };
+            given.sort_by_key(SocketAddr::is_ipv6);
+            if !again && code != 437 {
+                self.fail("method", format!("437 was due, not {code}"));
+            } else if again && (given != due || held.reservation.as_deref() != answer.get(RESERVATION)) {
                 self.fail("method", format!("a retransmitted Allocate got {answer:?}"));
             }
             return;
-        }
-        let mut problems = BTreeSet::new();
-        match seen.get(TRANSPORT) {
-            Some([17, _, _, _]) => {}
-            Some([_, _, _, _]) => _ = problems.insert(Some(442)),
-            _ => _ = problems.insert(Some(400)),
-        }
-        let v6 = match seen.get(FAMILY) {
-            None | Some([1, _, _, _]) => false,
-            Some([2, _, _, _]) => true,
-            Some([_, _, _, _]) => !problems.insert(Some(440)),
-            Some(_) => !problems.insert(Some(400)),
-        };
-        let even = seen.get(EVEN_PORT);
-        match even {
-            Some([flags]) if flags & 0x80 != 0 => _ = problems.insert(Some(508)),
-            None | Some([_]) => {}
-            Some(_) => _ = problems.insert(Some(400)),
-        }
-        if seen.get(LIFETIME).is_some_and(|value| value.len() != 4) {
-            problems.insert(Some(400));
-        }
-        let client = route.tuple.client.0.ip();
-        if self.config.draining || judge::reach(&self.config, client) == Reach::No && is_tunnel(client) {
-            problems.insert(Some(403));
         }
         let owner = match user.split_once(':') {
             Some((_, owner)) if !self.config.users.contains_key(&user) && !owner.is_empty() => owner,
             _ => &user,
         };
-        if code != 0 && pool.held_by(owner) >= pool.quota {
-            problems.insert(Some(486));
+        let asked = Asked::read(seen);
+        let mut problems = asked.problems.clone();
+        let client = route.tuple.client.0.ip();
+        if self.config.draining || is_tunnel(client) {
+            problems.insert(403, true);
         }
-        if code != 0 && (pool.failing || pool.free(v6) == 0 || even.is_some() && pool.free_even(v6) == 0) {
-            problems.insert(Some(508));
+        let held = asked.token.and_then(|token| self.reservations.get(token)).copied();
+        let held = held.filter(|held| held.1 > at);
+        if asked.token.is_some() && held.is_none() {
+            problems.insert(508, true);
+        }
+        if code != 0 {
+            if pool.held_by(owner) >= pool.quota {
+                problems.insert(486, true);
+            }
+            let none_free = asked.families.iter().all(|v6| pool.free(*v6, asked.even, asked.reserve) == 0);
+            if pool.failing || none_free && asked.token.is_none() {
+                problems.insert(508, true);
+            }
         }
         self.compare(seen, code, &problems);
         if code != 0 {
             return;
         }
-        let relayed = answer.address(RELAYED);
-        let held = pool.held_by(owner);
-        if held > pool.quota {
-            self.fail("quota", format!("{owner} has {held} of {}", pool.quota));
-        }
-        let taken = self.allocations.values().any(|other| other.relayed == relayed && other.expires > at);
-        if taken || !pool.is_open(&relayed) {
-            self.fail("ports", format!("{relayed} is given again, or not open"));
-        }
-        if relayed.is_ipv6() != v6 || even.is_some() && relayed.port() % 2 != 0 {
-            self.fail("ports", format!("{relayed} is not what was asked for"));
-        }
-        if !answer.has(MAPPED) {
-            self.fail("method", "an Allocate success has no XOR-MAPPED-ADDRESS".into());
-        }
+        let mut relayed = answer.addresses(RELAYED);
+        relayed.sort_by_key(SocketAddr::is_ipv6);
+        self.check_relayed(at, &asked, held, &relayed, answer, owner, pool);
         let expires = at + self.lifetime(seen, answer, None) * SECOND;
+        if let Some(token) = asked.token {
+            self.reservations.remove(token);
+        }
+        let reservation = answer.get(RESERVATION).map(<[u8]>::to_vec);
+        if let (Some(token), Some(first)) = (&reservation, relayed.first()) {
+            let next = SocketAddr::new(first.ip(), first.port() + 1);
+            self.reservations.insert(token.clone(), (next, at + RESERVED));
+        }
         let allocation = Allocation {
             route,
             worker,
             user,
             key: secret,
             tid: seen.tid,
-            relayed,
-            expires,
+            relays: relayed.into_iter().map(|address| (address, expires)).collect(),
+            reservation,
             permissions: BTreeMap::new(),
             channels: BTreeMap::new(),
         };
         self.allocations.insert(key(&route), allocation);
+    }
+
+    /// The relayed addresses of a success: those that were asked for, and nobody else's.
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn check_relayed(
+        &mut self,
+        at: Micros,
+        asked: &Asked<'_>,
+        held: Option<(SocketAddr, Micros)>,
+        relayed: &[SocketAddr],
+        answer: &Answer,
+        owner: &str,
+        pool: &Pool,
+    ) {
+        let charged = pool.held_by(owner);
+        if charged > pool.quota {
+            self.fail("quota", format!("{owner} has {charged} of {}", pool.quota));
+        }
+        for address in relayed {
+            let mut others = self.allocations.values().flat_map(|other| &other.relays);
+            let reserved = self.reservations.iter().any(|(token, (reserved, until))| {
+                reserved == address && *until > at && asked.token != Some(token)
+            });
+            if others.any(|other| other.0 == *address && other.1 > at) || reserved || !pool.is_open(address) {
+                self.fail("ports", format!("{address} is given again, or not open"));
+            }
+            if asked.even && address.port() % 2 != 0 {
+                self.fail("ports", format!("{address} is not even"));
+            }
+        }
+        let families: Vec<bool> = relayed.iter().map(SocketAddr::is_ipv6).collect();
+        let right = match held {
+            Some((address, _)) => relayed == [address],
+            None if families == asked.families => !answer.has(ADDRESS_ERROR),
+            // One of two, and the reason why (RFC 8656 §7.2).
+            None => {
+                asked.families.len() == 2
+                    && families.len() == 1
+                    && matches!(answer.get(ADDRESS_ERROR), Some([family, 0, 5, 8]) if (*family == 2) != families[0])
+                    && (charged >= pool.quota || pool.free(!families[0], asked.even, false) == 0)
+            }
+        };
+        if !right {
+            self.fail("ports", format!("{relayed:?} for {asked:?}: {answer:?}"));
+        }
+        if asked.reserve != answer.get(RESERVATION).is_some_and(|token| token.len() == 8) {
+            self.fail("method", format!("a reservation was asked for: {}; {answer:?}", asked.reserve));
+        }
+        if !answer.has(MAPPED) {
+            self.fail("method", "an Allocate success has no XOR-MAPPED-ADDRESS".into());
+        }
     }
 
     /// The lifetime that was given, after comparing it with what was asked for.
@@ -557,58 +626,88 @@ impl Oracle {
         given
     }
 
-    fn refresh(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, answer: &Answer, pool: &Pool) {
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn refresh(
+        &mut self,
+        at: Micros,
+        route: ClientRoute,
+        seen: &Seen<'_>,
+        answer: &Answer,
+        secret: Vec<u8>,
+        pool: &Pool,
+    ) {
         let code = answer.code();
         let held = &self.allocations[&key(&route)];
-        let relayed = held.relayed;
-        let own = if relayed.is_ipv6() { 2 } else { 1 };
-        let mut problems = BTreeSet::new();
+        let mut problems = Problems::new();
+        let mut family = None;
         match seen.get(FAMILY) {
-            Some([number, _, _, _]) if *number != own => _ = problems.insert(Some(443)),
-            None | Some([_, _, _, _]) => {}
-            Some(_) => _ = problems.insert(Some(400)),
+            None => {}
+            Some([number @ (1 | 2), _, _, _]) if held.relay(at, *number == 2).is_some() => {
+                family = Some(*number == 2);
+            }
+            Some([_, _, _, _]) => _ = problems.insert(443, true),
+            Some(_) => _ = problems.insert(400, true),
         }
         if seen.get(LIFETIME).is_some_and(|value| value.len() != 4) {
-            problems.insert(Some(400));
+            problems.insert(400, true);
         }
         self.compare(seen, code, &problems);
         if code != 0 {
             return;
         }
         let lifetime = self.lifetime(seen, answer, Some(0));
-        if lifetime == 0 {
-            self.allocations.remove(&key(&route));
-            // RFC 8656 §8.2: at once.
-            if pool.is_open(&relayed) {
-                self.fail("ports", format!("{relayed} is open after a Refresh of 0"));
+        let Some(held) = self.allocations.get_mut(&key(&route)) else { return };
+        if lifetime > 0 {
+            held.key = secret;
+            for relay in &mut held.relays {
+                if family.is_none_or(|v6| v6 == relay.0.is_ipv6()) {
+                    relay.1 = at + lifetime * SECOND;
+                }
             }
-            self.count("deleted");
-        } else if let Some(held) = self.allocations.get_mut(&key(&route)) {
-            held.expires = at + lifetime * SECOND;
+            return;
+        }
+        // RFC 8656 §8.2: at once.
+        let ended = |relay: &&(SocketAddr, Micros)| family.is_none_or(|v6| v6 == relay.0.is_ipv6());
+        let open: Vec<SocketAddr> = held.relays.iter().filter(ended).map(|relay| relay.0).collect();
+        match family {
+            Some(v6) => held.remove_family(v6),
+            None => held.relays.clear(),
+        }
+        if held.relays.is_empty() {
+            self.allocations.remove(&key(&route));
+        }
+        self.count("deleted");
+        self.check_closed("after a Refresh of 0", open, pool);
+    }
+
+    fn check_closed(&mut self, when: &str, addresses: Vec<SocketAddr>, pool: &Pool) {
+        for address in addresses.into_iter().filter(|address| pool.is_open(address)) {
+            self.fail("ports", format!("{address} is open {when}"));
         }
     }
 
     fn create_permission(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, code: u16) {
         let held = &self.allocations[&key(&route)];
         let peers: Vec<Option<SocketAddr>> = seen.all(PEER).map(|value| seen.address(value)).collect();
-        let mut problems = BTreeSet::new();
+        let mut problems = Problems::new();
         if peers.is_empty() || peers.contains(&None) {
-            problems.insert(Some(400));
+            problems.insert(400, true);
         }
         let ips: BTreeSet<IpAddr> = peers.iter().flatten().map(SocketAddr::ip).collect();
         for ip in &ips {
-            if ip.is_ipv6() != held.relayed.is_ipv6() {
-                problems.insert(Some(443));
+            if held.relay(at, ip.is_ipv6()).is_none() {
+                problems.insert(443, true);
             }
             match judge::reach(&self.config, *ip) {
-                Reach::No => _ = problems.insert(Some(403)),
-                Reach::Unsure => _ = problems.insert(None),
+                Reach::No => _ = problems.insert(403, true),
+                Reach::Unsure => _ = problems.insert(UNSURE, false),
                 Reach::Yes | Reach::ByPort => {}
             }
         }
         let new = ips.iter().filter(|ip| !held.permits(at, **ip)).count();
-        if held.live_permissions(at) + new > self.config.permissions {
-            problems.insert(Some(508));
+        let (least, most) = held.live_permissions(at);
+        if most + new > self.config.permissions {
+            problems.insert(508, least + new > self.config.permissions);
         }
         self.compare(seen, code, &problems);
         if code == 0
@@ -620,7 +719,7 @@ impl Oracle {
 
     fn channel_bind(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, code: u16, pool: &Pool) {
         let held = &self.allocations[&key(&route)];
-        let mut problems = BTreeSet::new();
+        let mut problems = Problems::new();
         let number = match seen.get(CHANNEL_NUMBER) {
             Some([a, b, _, _]) => {
                 Some(u16::from_be_bytes([*a, *b])).filter(|n| (0x4000..=0x4FFF).contains(n))
@@ -633,24 +732,31 @@ impl Oracle {
             if bound.is_some_and(|channel| channel.0 != peer)
                 || held.channel_of(at, peer).is_some_and(|other| other != number)
             {
-                problems.insert(Some(400));
+                // A channel of a family that has ended may have been forgotten or not.
+                let of_old = bound.is_some_and(|channel| held.relay(at, channel.0.is_ipv6()).is_none());
+                problems.insert(400, !of_old);
             }
-            if peer.is_ipv6() != held.relayed.is_ipv6() {
-                problems.insert(Some(443));
+            if held.relay(at, peer.is_ipv6()).is_none() {
+                problems.insert(443, true);
             }
             match judge::reach(&self.config, peer.ip()) {
-                Reach::No => _ = problems.insert(Some(403)),
-                Reach::ByPort if !pool.is_open(&peer) => _ = problems.insert(Some(403)),
-                Reach::Unsure => _ = problems.insert(None),
+                Reach::No => _ = problems.insert(403, true),
+                Reach::ByPort if !pool.is_open(&peer) => _ = problems.insert(403, true),
+                Reach::Unsure => _ = problems.insert(UNSURE, false),
                 Reach::Yes | Reach::ByPort => {}
             }
-            if bound.is_none() && held.live_channels(at) >= self.config.channels
-                || !held.permits(at, peer.ip()) && held.live_permissions(at) >= self.config.permissions
-            {
-                problems.insert(Some(508));
+            let new_channel = usize::from(bound.is_none());
+            let new_permission = usize::from(!held.permits(at, peer.ip()));
+            let (channels, permissions) = (held.live_channels(at), held.live_permissions(at));
+            let exceed = |channels: usize, permissions: usize| {
+                new_channel > 0 && channels >= self.config.channels
+                    || new_permission > 0 && permissions >= self.config.permissions
+            };
+            if exceed(channels.1, permissions.1) {
+                problems.insert(508, exceed(channels.0, permissions.0));
             }
         } else {
-            problems.insert(Some(400));
+            problems.insert(400, true);
         }
         self.compare(seen, code, &problems);
         if code == 0
@@ -699,15 +805,15 @@ impl Oracle {
         pool: &Pool,
     ) {
         let Some(held) = self.live(at, &route) else { return self.silence("no allocation", said) };
-        let due = held.permits(at, peer.ip()) && peer.is_ipv6() == held.relayed.is_ipv6();
+        let relayed = held.relay(at, peer.is_ipv6());
+        let due = held.permits(at, peer.ip()) && relayed.is_some();
         let passes = judge::passes(&self.config, peer, pool.is_open(&peer));
-        let relayed = held.relayed;
         match said {
             Said::ToPeer { relayed: from, peer: there, bytes } => {
                 if !due || passes == Some(false) {
                     self.fail("permission", format!("{route:?} reached {there}"));
-                } else if *from != Some(relayed) || *there != peer || bytes != data {
-                    self.fail("data", format!("{said:?} for {data:02x?} from {relayed} to {peer}"));
+                } else if *from != relayed || *there != peer || bytes != data {
+                    self.fail("data", format!("{said:?} for {data:02x?} from {relayed:?} to {peer}"));
                 }
                 self.count("to peer");
             }
@@ -731,7 +837,7 @@ impl Oracle {
         pool: &Pool,
     ) {
         let mut live = self.allocations.values();
-        let held = live.find(|held| held.relayed == relayed && held.expires > at);
+        let held = live.find(|held| held.relay(at, relayed.is_ipv6()) == Some(relayed));
         let due = held.filter(|held| {
             held.worker == worker && held.permits(at, peer.ip()) && peer.is_ipv6() == relayed.is_ipv6()
         });
@@ -782,11 +888,10 @@ impl Oracle {
 
     pub fn closed(&mut self, route: ClientRoute, pool: &Pool) {
         let held = self.allocations.get(&key(&route)).filter(|held| held.route.link == route.link);
-        let Some(relayed) = held.map(|held| held.relayed) else { return };
+        let Some(held) = held else { return };
+        let open = held.relays.iter().map(|relay| relay.0).collect();
         self.allocations.remove(&key(&route));
-        if pool.is_open(&relayed) {
-            self.fail("ports", format!("{relayed} is open after its client's stream has closed"));
-        }
+        self.check_closed("after its client's stream has closed", open, pool);
     }
 
     pub fn reloaded(&mut self, config: Config) {
@@ -815,19 +920,28 @@ impl Oracle {
         counters: &Counters,
         pool: &Pool,
     ) {
-        self.allocations.retain(|_, held| held.expires > at);
-        let mine = self.allocations.values().filter(|held| held.worker == worker);
-        let live: BTreeSet<SocketAddr> = mine.map(|held| held.relayed).collect();
+        self.reservations.retain(|_, (_, until)| *until > at);
+        self.allocations.retain(|_, held| held.is_live(at));
+        for held in self.allocations.values_mut() {
+            for v6 in [false, true] {
+                if held.relay(at, v6).is_none() {
+                    held.remove_family(v6);
+                }
+            }
+        }
+        let mine = || self.allocations.values().filter(|held| held.worker == worker);
+        let count = mine().count();
+        let live: BTreeSet<SocketAddr> = mine().flat_map(|held| &held.relays).map(|relay| relay.0).collect();
         let mut open: BTreeSet<SocketAddr> = BTreeSet::new();
         open.extend(pool.open_addresses().filter(|(_, of)| *of == worker).map(|(address, _)| address));
         if !consistent {
             self.fail("tables", format!("worker {worker}: the tables do not agree with each other"));
         }
-        if live != open || allocations != live.len() {
+        if live != open || allocations != count {
             let text = format!("worker {worker}: live are {live:?}, open {open:?}, counted {allocations}");
             self.fail("ports", text);
         }
-        let caps = (self.config.permissions * live.len(), self.config.channels * live.len());
+        let caps = (self.config.permissions * count, self.config.channels * count);
         if counters.permissions > caps.0 as u64 || counters.channels > caps.1 as u64 {
             self.fail(
                 "memory",
@@ -863,6 +977,53 @@ impl Oracle {
         if let Some(text) = wrong {
             self.fail("counters", format!("worker {worker}: {text}"));
         }
+    }
+}
+
+/// What an Allocate asks for, and what of it cannot be given anyhow (RFC 8656 §7.2).
+#[derive(Debug)]
+struct Asked<'a> {
+    /// For each relayed address whether it is one of IPv6.
+    families: Vec<bool>,
+    even: bool,
+    /// The next port, too.
+    reserve: bool,
+    token: Option<&'a [u8]>,
+    problems: Problems,
+}
+
+impl<'a> Asked<'a> {
+    fn read(seen: &Seen<'a>) -> Self {
+        let mut problems = Problems::new();
+        match seen.get(TRANSPORT) {
+            Some([17, _, _, _]) => {}
+            Some([_, _, _, _]) => _ = problems.insert(442, true),
+            _ => _ = problems.insert(400, true),
+        }
+        let mut families = vec![false];
+        match seen.get(FAMILY) {
+            None | Some([1, _, _, _]) => {}
+            Some([2, _, _, _]) => families = vec![true],
+            Some([_, _, _, _]) => _ = problems.insert(440, true),
+            Some(_) => _ = problems.insert(400, true),
+        }
+        let even = seen.get(EVEN_PORT);
+        let reserve = matches!(even, Some([flags]) if flags & 0x80 != 0);
+        let token = seen.get(RESERVATION);
+        let additional = seen.get(ADDITIONAL_FAMILY).or_else(|| seen.get(DRAFT_ADDITIONAL_FAMILY));
+        if additional.is_some() {
+            families = vec![false, true];
+        }
+        let malformed = even.is_some_and(|value| value.len() != 1)
+            || seen.get(LIFETIME).is_some_and(|value| value.len() != 4)
+            || token.is_some_and(|value| value.len() != 8)
+            || token.is_some() && (even.is_some() || seen.get(FAMILY).is_some() || additional.is_some())
+            || additional.is_some() && (reserve || seen.get(FAMILY).is_some())
+            || additional.is_some_and(|value| !matches!(value, [2, _, _, _]));
+        if malformed {
+            problems.insert(400, true);
+        }
+        Self { families, even: even.is_some(), reserve, token, problems }
     }
 }
 

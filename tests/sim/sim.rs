@@ -269,6 +269,9 @@ impl Sim {
         let mut client = Honest::new(kit, stream, v6_relay, period, &mut self.dice);
         let offset = usize::from(v6_relay);
         client.peers.push(self.peers[offset].socket);
+        if client.dual {
+            client.peers.push(self.peers[1].socket);
+        }
         for _ in 0..self.dice.below(3) {
             let at = 2 * self.dice.below(MANNERS.len()) + offset;
             let socket = self.peers[at].socket;
@@ -432,6 +435,7 @@ impl Sim {
                 },
                 Act::Reconnect => self.reconnect(i, server),
                 Act::Tell(relayed) => self.tell(i, relayed),
+                Act::Pass(token) => self.pass(i, token),
                 Act::Renew => self.renew(i),
             }
         }
@@ -489,9 +493,23 @@ impl Sim {
             && !self.healed
         {
             partner.peers.retain(|peer| ![addr(LISTEN4).ip(), addr(LISTEN6).ip()].contains(&peer.ip()));
-            if partner.peers.len() < 3 {
+            if partner.peers.len() < 4 {
                 partner.peers.push(relayed);
             }
+        }
+    }
+
+    /// A reservation is for whoever has its token: on another 5-tuple, and perhaps another worker.
+    fn pass(&mut self, i: usize, token: Vec<u8>) {
+        let own = self.clients[i].v6;
+        if let Some(partner) = self.clients.get_mut(i ^ 1)
+            && partner.v6 == own
+            && !partner.dual
+        {
+            partner.token = Some(token.clone());
+        }
+        if let (Some(liar), true) = (self.liars.first_mut(), self.dice.one_in(2)) {
+            liar.token = token;
         }
     }
 
@@ -607,7 +625,6 @@ impl Sim {
         }
         for client in &mut self.clients {
             client.heal();
-            client.peers.retain(|peer| ![addr(LISTEN4).ip(), addr(LISTEN6).ip()].contains(&peer.ip()));
         }
         self.at(1200 * SECOND, Event::Deadline);
     }
