@@ -357,6 +357,7 @@ impl Cluster {
                 peer: peer.0,
                 bytes: datagram.bytes().to_vec(),
             },
+            Verdict::Forward { .. } => panic!("nobody can move"),
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         };
         self.spoil_said(route, bytes, &mut said);

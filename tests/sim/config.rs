@@ -83,6 +83,7 @@ impl Config {
                 channels: self.channels,
                 max_lifetime: Duration::from_secs(self.max_lifetime),
             },
+            mobility: false,
             ..Settings::new(Arc::new(Authenticator::new(login, &[42; 32]).unwrap()), Arc::new(policy))
         }
     }

@@ -452,6 +452,11 @@ impl Oracle {
         if seen.method == 3 {
             return self.allocate(at, worker, route, seen, answer, who, pool);
         }
+        if seen.method == 4 && seen.get(TICKET).is_some() {
+            return if code != 405 {
+                self.fail("method", format!("405 was due, not {code}"))
+            };
+        }
         let Some(held) = self.live(at, &route) else {
             if code != 437 {
                 self.fail("order", format!("437 was due, not {code}: {:02x?}", seen.bytes));
@@ -1022,6 +1027,9 @@ impl<'a> Asked<'a> {
             || additional.is_some_and(|value| !matches!(value, [2, _, _, _]));
         if malformed {
             problems.insert(400, true);
+        }
+        if let Some(ticket) = seen.get(TICKET) {
+            problems.insert(if ticket.is_empty() { 405 } else { 400 }, true);
         }
         Self { families, even: even.is_some(), reserve, token, problems }
     }
