@@ -221,6 +221,14 @@ pub(crate) fn http(address: SocketAddr, path: &str, headers: &[(&str, &str)]) ->
 pub(crate) enum Link {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    Other(Box<dyn Wire>),
+}
+
+/// Another way to carry messages.
+pub(crate) trait Wire: Send + Sync {
+    fn send(&self, message: &[u8]);
+    fn receive(&self) -> Option<Vec<u8>>;
+    fn set_patience(&self, patience: Duration);
 }
 
 /// A TURN client that logs in as alice unless told otherwise.
@@ -253,7 +261,7 @@ impl Client {
         Self::with(Link::Tcp(stream))
     }
 
-    fn with(link: Link) -> Self {
+    pub(crate) fn with(link: Link) -> Self {
         let (name, password) = ("alice".to_owned(), "wonderland".to_owned());
         let (realm, nonce) = (Vec::new(), Vec::new());
         Self { link, name, password, sha256: false, token: None, realm, nonce, algorithms: None, next: 0 }
@@ -279,7 +287,7 @@ impl Client {
     pub(crate) fn stream(&self) -> &TcpStream {
         match &self.link {
             Link::Tcp(stream) => stream,
-            Link::Udp(_) => panic!("not a stream"),
+            Link::Udp(_) | Link::Other(_) => panic!("not a stream"),
         }
     }
 
@@ -287,6 +295,7 @@ impl Client {
         match &self.link {
             Link::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
             Link::Tcp(stream) => (&*stream).write_all(bytes).unwrap(),
+            Link::Other(wire) => wire.send(bytes),
         }
     }
 
@@ -304,6 +313,7 @@ impl Client {
                 bytes.truncate(len);
                 Some(bytes)
             }
+            Link::Other(wire) => wire.receive(),
             Link::Tcp(stream) => {
                 let mut bytes = vec![0; 4];
                 (&*stream).read_exact(&mut bytes).ok()?;
@@ -320,6 +330,7 @@ impl Client {
         match &self.link {
             Link::Udp(socket) => socket.set_read_timeout(Some(patience)).unwrap(),
             Link::Tcp(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
+            Link::Other(wire) => wire.set_patience(patience),
         }
     }
 

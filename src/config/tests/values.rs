@@ -11,7 +11,7 @@ fn nothing_configured_is_the_trial_on_loopback() {
     assert!(warnings.is_empty());
     assert!(settings.source.zero && !settings.listen.explicit);
     assert_eq!(settings.http.rooms, Rooms::Open);
-    assert_eq!(settings.http.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(settings.http.listen, addresses(["127.0.0.1:8080"]));
     assert_eq!(format!("{settings:?}"), format!("{:?}", Settings::defaults()));
     assert_eq!(settings.source.to_string(), "built-in defaults");
 }
@@ -71,7 +71,7 @@ level = "debug"
 "#,
     );
     assert!(settings.listen.explicit && !settings.source.zero);
-    assert_eq!(settings.listen.udp, ["127.0.0.1:3479".parse().unwrap(), "[::1]:0".parse().unwrap()]);
+    assert_eq!(settings.listen.udp, addresses(["127.0.0.1:3479", "[::1]:0"]));
     assert!(settings.listen.tcp.is_empty());
     assert_eq!(settings.listen.workers, 3);
     assert_eq!(settings.relay.addresses[1], RelayAddress::Ip("2001:db8::1".parse().unwrap()));
