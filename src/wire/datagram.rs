@@ -82,9 +82,11 @@ impl<'a> Datagram<'a> {
     /// Appends zeroes up to a multiple of four (RFC 8489 §14, RFC 8656 §12.5). Returns whether there was room.
     pub fn pad(&mut self) -> bool {
         let end = self.start + padded(self.len());
-        let Some(padding) = self.buffer.get_mut(self.end..end) else { return false };
-        padding.fill(0);
-        self.end = end;
+        if end != self.end {
+            let Some(padding) = self.buffer.get_mut(self.end..end) else { return false };
+            padding.fill(0);
+            self.end = end;
+        }
         true
     }
 

@@ -25,7 +25,7 @@ pub use error::Error;
 pub use header::{Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, method};
 pub use integrity::{IntegrityKey, fingerprint};
 pub use message::{Integrity, Message};
-pub use writer::{MAX_REPLY, MessageWriter, ReplyBuffer};
+pub use writer::{MAX_REPLY, MessageWriter, ReplyBuffer, push_data_head};
 
 /// What the first byte of a datagram or frame says it is (RFC 7983 §7, RFC 8656 §12 table 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! Writing STUN messages into a lent buffer.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::attr as kind;
 use super::integrity::{IntegrityKey, fingerprint};
-use super::{AttributeType, Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, padded};
+use super::{
+    AttributeType, Class, Datagram, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, method, padded,
+};
 use super::{address, header};
 
 /// The longest answer: a realm and a nonce of 763 bytes each and all else fit with room to spare.
@@ -166,4 +168,51 @@ impl<'a> MessageWriter<'a> {
         }
         Some(self.len)
     }
+}
+
+/// Puts the head of a Data indication in front of the data in `datagram` and padding behind them (RFC 8656 §11.3). Returns
+/// whether one message can carry them and there was room.
+pub fn push_data_head(datagram: &mut Datagram<'_>, peer: SocketAddr, transaction: TransactionId) -> bool {
+    let peer = address::xor(peer, transaction);
+    let port = peer.port().to_be_bytes();
+    match peer.ip() {
+        IpAddr::V4(ip) => push_data_head_of::<8, 36>(datagram, transaction, 1, port, &ip.octets()),
+        IpAddr::V6(ip) => push_data_head_of::<20, 48>(datagram, transaction, 2, port, &ip.octets()),
+    }
+}
+
+/// The same for an address attribute of `ADDRESS` bytes and a head of `HEAD`, so that all lengths are constants.
+#[inline]
+fn push_data_head_of<const ADDRESS: u16, const HEAD: usize>(
+    datagram: &mut Datagram<'_>,
+    transaction: TransactionId,
+    family: u8,
+    port: [u8; 2],
+    ip: &[u8],
+) -> bool {
+    let len = datagram.len();
+    let (Ok(data), Ok(message)) = (u16::try_from(len), u16::try_from(HEAD - HEADER_LEN + padded(len))) else {
+        return false;
+    };
+    let fields = [
+        &header::join_type(method::DATA, Class::Indication).to_be_bytes()[..],
+        &message.to_be_bytes(),
+        &MAGIC_COOKIE.to_be_bytes(),
+        &transaction.0,
+        &kind::XOR_PEER_ADDRESS.0.to_be_bytes(),
+        &ADDRESS.to_be_bytes(),
+        &[0, family],
+        &port,
+        ip,
+        &kind::DATA.0.to_be_bytes(),
+        &data.to_be_bytes(),
+    ];
+    let mut head = [0; HEAD];
+    let mut rest = &mut head[..];
+    for field in fields {
+        let Some((place, behind)) = rest.split_at_mut_checked(field.len()) else { return false };
+        place.copy_from_slice(field);
+        rest = behind;
+    }
+    datagram.pad() && datagram.push(&head)
 }
