@@ -7,12 +7,12 @@ use super::allocation::Allocation;
 use super::policy::Gate;
 use super::request::is_unknown;
 use super::{
-    AllocationId, ClientRoute, DropReason, PeerAddress, PeerPolicy, RelaySockets, Server, Transport, Verdict,
+    AllocationId, ClientRoute, DropReason, PeerAddress, PeerPolicy, RelaySockets, RelayToken, Server,
+    Transport, Verdict,
 };
 use crate::time::{Now, Timestamp};
 use crate::wire::{
-    AddressFamily, ChannelData, Class, Datagram, HEAD_ROOM, HEADER_LEN, Message, MessageWriter,
-    TransactionId, attr, method, padded,
+    AddressFamily, ChannelData, Datagram, Marks, Message, attr, push_data_head,
 };
 
 /// The most that a UDP datagram carries over IPv4.
@@ -38,32 +38,57 @@ impl Server {
         let Some(channel) = allocation.channel(now.mono, number) else {
             return self.drop(transport, DropReason::NoChannel);
         };
-        if let Err(reason) = may_pass(&self.settings.policy, allocation, now.mono, channel.peer, sockets) {
-            return self.drop(transport, reason);
-        }
+        let relay = match may_pass(&self.settings.policy, allocation, now.mono, channel.peer, sockets) {
+            Ok(relay) => relay,
+            Err(reason) => return self.drop(transport, reason),
+        };
         datagram.narrow(ChannelData::HEADER_LEN, len);
         allocation.to_peers.add(len);
-        let relay = allocation.relay;
         self.counters.of(transport).to_peers.add(len);
         Verdict::ToPeer { relay, peer: PeerAddress(channel.peer) }
     }
 
-    /// Relays the data of a Send indication (RFC 8656 §11.2). Returns where in the message the data are.
-    pub(super) fn relay_indication(
+    /// Relays the data of a Send indication (RFC 8656 §11.2).
+    pub(super) fn relay_send(
         &mut self,
         now: &Now,
         from: ClientRoute,
-        message: &Message<'_>,
+        datagram: &mut Datagram<'_>,
         sockets: &impl RelaySockets,
-    ) -> Result<(Verdict, Range<usize>), DropReason> {
-        let (mut peer, mut data) = (None, None);
-        for attribute in message.attributes() {
-            match attribute.kind {
-                attr::XOR_PEER_ADDRESS if peer.is_none() => peer = Some(attribute.value),
-                attr::DATA if data.is_none() => data = Some(attribute.value),
-                kind if is_unknown(kind) => return Err(DropReason::UnknownAttribute),
-                _ => {}
+    ) -> Verdict {
+        match self.judge_send(now, &from, datagram, sockets) {
+            Ok((verdict, data, marks)) => {
+                datagram.narrow(data.start, data.len());
+                datagram.mark(marks);
+                verdict
             }
+            Err(reason) => self.drop(from.tuple.transport, reason),
+        }
+    }
+
+    /// Where the data of a Send indication go, where in it they are, and what they leave with. Its attributes are walked
+    /// once: a client that binds no channels pays for this with each packet.
+    fn judge_send(
+        &mut self,
+        now: &Now,
+        from: &ClientRoute,
+        datagram: &Datagram<'_>,
+        sockets: &impl RelaySockets,
+    ) -> Result<(Verdict, Range<usize>, Marks), DropReason> {
+        let transport = from.tuple.transport;
+        let (mut peer, mut data, mut dont_fragment, mut unknown) = (None, None, false, false);
+        let parsed = Message::parse_with(datagram.bytes(), |attribute| match attribute.kind {
+            attr::XOR_PEER_ADDRESS if peer.is_none() => peer = Some(attribute.value),
+            attr::DATA if data.is_none() => data = Some(attribute.value),
+            attr::DONT_FRAGMENT => dont_fragment = true,
+            kind => unknown |= is_unknown(kind),
+        });
+        let Ok(message) = parsed else { return Err(DropReason::Malformed) };
+        if !message.fingerprint_holds() {
+            return Err(DropReason::Fingerprint);
+        }
+        if unknown {
+            return Err(DropReason::UnknownAttribute);
         }
         let (Some(peer), Some(data)) = (peer.and_then(|value| message.xor_address(value)), data) else {
             return Err(DropReason::Malformed);
@@ -71,12 +96,16 @@ impl Server {
         let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return Err(DropReason::NoAllocation);
         };
-        may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
+        let relay = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
         allocation.to_peers.add(data.len());
-        let relay = allocation.relay;
-        self.counters.of(from.tuple.transport).to_peers.add(data.len());
+        self.counters.of(transport).to_peers.add(data.len());
+        let mut marks = marks_to_peer(transport, datagram.marks());
+        // Between the families a packet is translated, and the attribute says nothing (§13); from a stream it is always
+        // heard, as nothing is translated then (§15).
+        let both_ipv4 = || from.tuple.client.0.is_ipv4() && peer.is_ipv4();
+        marks.dont_fragment = dont_fragment && (transport.is_stream() || both_ipv4());
         let start = message.offset_of(data);
-        Ok((Verdict::ToPeer { relay, peer: PeerAddress(peer) }, start..start + data.len()))
+        Ok((Verdict::ToPeer { relay, peer: PeerAddress(peer) }, start..start + data.len(), marks))
     }
 
     /// Relays a datagram that arrived at a relayed transport address: as ChannelData when the peer has a channel
@@ -106,7 +135,7 @@ impl Server {
             }
             None => {
                 let id = self.transaction_ids.next();
-                push_data_indication(datagram, peer.0, id)
+                push_data_head(datagram, peer.0, id)
             }
         };
         if !framed || (!transport.is_stream() && datagram.len() > MAX_UDP_PAYLOAD) {
@@ -118,35 +147,25 @@ impl Server {
     }
 }
 
-/// The permission (§9), the family, and for some peers the port: asked for each datagram of either direction.
+/// The permission (§9), for some peers the port, and the relay of the peer's family: asked for each datagram of
+/// either direction.
 fn may_pass(
     policy: &PeerPolicy,
     allocation: &Allocation,
     now: Timestamp,
     peer: SocketAddr,
     sockets: &impl RelaySockets,
-) -> Result<(), DropReason> {
+) -> Result<RelayToken, DropReason> {
     let permission = allocation.permission(now, peer.ip()).ok_or(DropReason::NoPermission)?;
     if permission.gate == Gate::ByPort && !policy.allows(peer, || sockets.is_live(peer)) {
         return Err(DropReason::Forbidden);
     }
-    if AddressFamily::of(&peer.ip()) != allocation.family() {
-        return Err(DropReason::PeerFamily);
-    }
-    Ok(())
+    let relay = allocation.relay(now, AddressFamily::of(&peer.ip())).ok_or(DropReason::PeerFamily)?;
+    Ok(relay.token)
 }
 
-/// Puts STUN header, XOR-PEER-ADDRESS and the header of DATA in front of the data, and padding behind it.
-fn push_data_indication(datagram: &mut Datagram<'_>, peer: SocketAddr, id: TransactionId) -> bool {
-    let len = datagram.len();
-    let mut head = [0; HEAD_ROOM];
-    let mut writer = MessageWriter::to(&mut head, method::DATA, Class::Indication, id);
-    writer.xor_address(attr::XOR_PEER_ADDRESS, peer);
-    let Some(end) = writer.finish() else { return false };
-    let Ok(data_len) = u16::try_from(len) else { return false };
-    let Ok(message_len) = u16::try_from(end + 4 + padded(len) - HEADER_LEN) else { return false };
-    head[2..4].copy_from_slice(&message_len.to_be_bytes());
-    head[end..end + 2].copy_from_slice(&attr::DATA.0.to_be_bytes());
-    head[end + 2..end + 4].copy_from_slice(&data_len.to_be_bytes());
-    datagram.pad() && datagram.push(&head[..end + 4])
+/// What a packet to a peer leaves with: what it came with, but that a stream tells nothing of ECN (RFC 8656 §14, §15).
+/// Whether it may be cut, only a Send indication says.
+const fn marks_to_peer(transport: Transport, came_with: Marks) -> Marks {
+    if transport.is_stream() { came_with.without_ecn() } else { came_with }
 }

@@ -3,7 +3,11 @@
 use core::net::SocketAddr;
 
 use super::budget::Origin;
-use super::{ClientRoute, CountedMethod, DropReason, Event, RelaySockets, Server, Verdict};
+use super::redirect::Redirect;
+use super::{
+    AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
+    Verdict,
+};
 use crate::auth::{Expiry, Login};
 use crate::time::Now;
 use crate::wire::{
@@ -18,7 +22,7 @@ const MAX_FROM_STRANGERS: usize = 2048;
 
 /// The comprehension-required attributes that are understood. In a method that has no use for one of them it is
 /// ignored (RFC 8489 §6.3).
-const UNDERSTOOD: [AttributeType; 19] = [
+const UNDERSTOOD: &[AttributeType] = &[
     attr::MAPPED_ADDRESS,
     attr::USERNAME,
     attr::MESSAGE_INTEGRITY,
@@ -34,15 +38,22 @@ const UNDERSTOOD: [AttributeType; 19] = [
     attr::REQUESTED_ADDRESS_FAMILY,
     attr::EVEN_PORT,
     attr::REQUESTED_TRANSPORT,
+    attr::DONT_FRAGMENT,
     attr::MESSAGE_INTEGRITY_SHA256,
     attr::PASSWORD_ALGORITHM,
     attr::USERHASH,
     attr::XOR_MAPPED_ADDRESS,
+    attr::RESERVATION_TOKEN,
 ];
 
 /// Whether an attribute must not be ignored and is not understood.
 pub(super) fn is_unknown(kind: AttributeType) -> bool {
     kind.is_comprehension_required() && !UNDERSTOOD.contains(&kind)
+}
+
+/// Whether a message says that it is a Send indication: 0x0016.
+fn is_send(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x00, 0x16])
 }
 
 /// An authenticated request and what belongs to it.
@@ -59,9 +70,11 @@ pub(super) type Answer = Result<Success, Refused>;
 /// The attributes of a success response, all optional.
 #[derive(Default)]
 pub(super) struct Success {
-    pub(super) relayed: Option<SocketAddr>,
+    pub(super) relayed: [Option<SocketAddr>; 2],
     pub(super) lifetime: Option<u32>,
     pub(super) mapped: Option<SocketAddr>,
+    pub(super) reservation: Option<ReservationToken>,
+    pub(super) half_refused: Option<AddressError>,
 }
 
 /// An error response to an authenticated request.
@@ -69,11 +82,17 @@ pub(super) struct Refused {
     pub(super) code: u16,
     /// The peer it is about, for the log.
     pub(super) peer: Option<SocketAddr>,
+    /// The server to go to, with 300.
+    pub(super) redirect: Option<Redirect>,
 }
 
 impl Refused {
     pub(super) const fn because(code: u16) -> Self {
-        Self { code, peer: None }
+        Self { code, peer: None, redirect: None }
+    }
+
+    pub(super) const fn about(code: u16, peer: SocketAddr) -> Self {
+        Self { code, peer: Some(peer), redirect: None }
     }
 }
 
@@ -92,18 +111,10 @@ impl Server {
         let first = datagram.bytes().first().copied();
         match first.map(Protocol::of) {
             Some(Protocol::ChannelData) => self.relay_channel_data(now, from, datagram, sockets),
+            Some(Protocol::Stun) if is_send(datagram.bytes()) => self.relay_send(now, from, datagram, sockets),
             Some(Protocol::Stun) => match Message::parse(datagram.bytes()) {
                 Err(_) => self.drop(transport, DropReason::Malformed),
                 Ok(message) if !message.fingerprint_holds() => self.drop(transport, DropReason::Fingerprint),
-                Ok(message) if (message.method(), message.class()) == (method::SEND, Class::Indication) => {
-                    match self.relay_indication(now, from, &message, sockets) {
-                        Ok((verdict, data)) => {
-                            datagram.narrow(data.start, data.len());
-                            verdict
-                        }
-                        Err(reason) => self.drop(transport, reason),
-                    }
-                }
                 Ok(message) => self.handle_message(now, from, &message, reply, sockets),
             },
             Some(Protocol::Tls | Protocol::Unknown) | None => self.drop(transport, DropReason::NotOurs),
@@ -225,6 +236,9 @@ impl Server {
             Err(refused) => {
                 self.counters.of(transport).error(refused.code);
                 writer.error_code(refused.code);
+                if let Some(redirect) = &refused.redirect {
+                    redirect.write(&mut writer);
+                }
                 self.events.push(Event::RequestRefused {
                     user: request.login.user_shared(),
                     tuple: request.from.tuple,
@@ -315,7 +329,7 @@ impl Server {
 
 impl Success {
     fn write(&self, writer: &mut MessageWriter<'_>) {
-        if let Some(relayed) = self.relayed {
+        for relayed in self.relayed.into_iter().flatten() {
             writer.xor_address(attr::XOR_RELAYED_ADDRESS, relayed);
         }
         if let Some(lifetime) = self.lifetime {
@@ -323,6 +337,12 @@ impl Success {
         }
         if let Some(mapped) = self.mapped {
             writer.xor_address(attr::XOR_MAPPED_ADDRESS, mapped);
+        }
+        if let Some(ReservationToken(token)) = self.reservation {
+            writer.attribute(attr::RESERVATION_TOKEN, &token);
+        }
+        if let Some(AddressError { family, code }) = self.half_refused {
+            writer.address_error_code(family, code);
         }
     }
 }

@@ -13,6 +13,7 @@ mod channel_data;
 mod datagram;
 mod error;
 mod header;
+mod indication;
 mod integrity;
 mod message;
 mod writer;
@@ -20,12 +21,13 @@ mod writer;
 pub use address::{AddressFamily, decode_address, decode_xor_address};
 pub use attribute::{Attribute, AttributeType, Attributes, PasswordAlgorithm, attr};
 pub use channel_data::{ChannelData, ChannelNumber};
-pub use datagram::{Datagram, HEAD_ROOM, TAIL_ROOM};
+pub use datagram::{Datagram, HEAD_ROOM, Marks, TAIL_ROOM};
 pub use error::Error;
 pub use header::{Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, method};
+pub use indication::push_data_head;
 pub use integrity::{IntegrityKey, fingerprint};
 pub use message::{Integrity, Message};
-pub use writer::{MAX_REPLY, MessageWriter, ReplyBuffer, push_data_head};
+pub use writer::{MAX_REPLY, MessageWriter, ReplyBuffer};
 
 /// What the first byte of a datagram or frame says it is (RFC 7983 §7, RFC 8656 §12 table 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,10 @@
 //! Writing STUN messages into a lent buffer.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use super::attr as kind;
 use super::integrity::{IntegrityKey, fingerprint};
-use super::{
-    AttributeType, Class, Datagram, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, method, padded,
-};
+use super::{AddressFamily, AttributeType, Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, padded};
 use super::{address, header};
 
 /// The longest answer: a realm and a nonce of 763 bytes each and all else fit with room to spare.
@@ -136,6 +134,20 @@ impl<'a> MessageWriter<'a> {
         self.attribute(kind::ERROR_CODE, &[0, 0, class & 7, number])
     }
 
+    /// Appends ADDRESS-ERROR-CODE with an empty reason phrase (RFC 8656 §18.12).
+    pub fn address_error_code(&mut self, family: AddressFamily, code: u16) -> &mut Self {
+        let class = u8::try_from(code / 100).unwrap_or(5);
+        let number = u8::try_from(code % 100).unwrap_or(0);
+        self.attribute(kind::ADDRESS_ERROR_CODE, &[family.number(), 0, class & 7, number])
+    }
+
+    /// Appends an address attribute that is not XORed (RFC 8489 §14.1).
+    pub fn address(&mut self, kind: AttributeType, address: SocketAddr) -> &mut Self {
+        let mut value = [0; 20];
+        let len = address::encode_address(address, &mut value);
+        self.attribute(kind, value.get(..len).unwrap_or_default())
+    }
+
     /// Appends MESSAGE-INTEGRITY over all that is written so far (RFC 8489 §14.5).
     pub fn message_integrity(&mut self, key: &IntegrityKey) -> &mut Self {
         let length = self.set_length(self.len + 24);
@@ -168,51 +180,4 @@ impl<'a> MessageWriter<'a> {
         }
         Some(self.len)
     }
-}
-
-/// Puts the head of a Data indication in front of the data in `datagram` and padding behind them (RFC 8656 §11.3). Returns
-/// whether one message can carry them and there was room.
-pub fn push_data_head(datagram: &mut Datagram<'_>, peer: SocketAddr, transaction: TransactionId) -> bool {
-    let peer = address::xor(peer, transaction);
-    let port = peer.port().to_be_bytes();
-    match peer.ip() {
-        IpAddr::V4(ip) => push_data_head_of::<8, 36>(datagram, transaction, 1, port, &ip.octets()),
-        IpAddr::V6(ip) => push_data_head_of::<20, 48>(datagram, transaction, 2, port, &ip.octets()),
-    }
-}
-
-/// The same for an address attribute of `ADDRESS` bytes and a head of `HEAD`, so that all lengths are constants.
-#[inline]
-fn push_data_head_of<const ADDRESS: u16, const HEAD: usize>(
-    datagram: &mut Datagram<'_>,
-    transaction: TransactionId,
-    family: u8,
-    port: [u8; 2],
-    ip: &[u8],
-) -> bool {
-    let len = datagram.len();
-    let (Ok(data), Ok(message)) = (u16::try_from(len), u16::try_from(HEAD - HEADER_LEN + padded(len))) else {
-        return false;
-    };
-    let fields = [
-        &header::join_type(method::DATA, Class::Indication).to_be_bytes()[..],
-        &message.to_be_bytes(),
-        &MAGIC_COOKIE.to_be_bytes(),
-        &transaction.0,
-        &kind::XOR_PEER_ADDRESS.0.to_be_bytes(),
-        &ADDRESS.to_be_bytes(),
-        &[0, family],
-        &port,
-        ip,
-        &kind::DATA.0.to_be_bytes(),
-        &data.to_be_bytes(),
-    ];
-    let mut head = [0; HEAD];
-    let mut rest = &mut head[..];
-    for field in fields {
-        let Some((place, behind)) = rest.split_at_mut_checked(field.len()) else { return false };
-        place.copy_from_slice(field);
-        rest = behind;
-    }
-    datagram.pad() && datagram.push(&head)
 }
