@@ -26,7 +26,7 @@ const MOST: f64 = 1.15;
 const PAYLOADS: [usize; 2] = [160, 1200];
 /// Packets that the shorter run relays, and how many more the longer one does.
 const CORE: (usize, usize) = (1_000, 20_000);
-const PROGRAM: (usize, usize) = (1_000, 20_000);
+const PROGRAM: (usize, usize) = (640, 6_400);
 
 /// Runs a command under callgrind and returns how many instructions it took.
 fn count(file: &Path, command: &[&str], drive: impl FnOnce(&mut std::process::Child)) -> u64 {
@@ -49,7 +49,8 @@ fn per_packet(whole: bool, shape: Shape, payload: usize, folder: &Path) -> f64 {
             program::count(&file, folder, shape, payload, packets)
         } else {
             let own = std::env::current_exe().unwrap();
-            let (own, payload, packets) = (own.display().to_string(), payload.to_string(), packets.to_string());
+            let (own, payload, packets) =
+                (own.display().to_string(), payload.to_string(), packets.to_string());
             count(&file, &[&own, "core", shape.name(), &payload, &packets], |_| ())
         }
     });

@@ -7,8 +7,8 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, FamilyDefault, FiveTuple, Limits, Parity,
-    PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, Server, Settings, Transport,
+    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Parity, PeerAddress, PeerPolicy,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings, Transport,
     Verdict,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
@@ -30,6 +30,26 @@ impl RelaySockets for Sockets {
         Ok((RelayToken(0), RelayedTransportAddress("8.34.2.1:50000".parse().unwrap())))
     }
 
+    fn bind_pair(
+        &mut self,
+        _: AllocationId,
+        _: AddressFamily,
+        _: &str,
+        _: Hold,
+    ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
+        Err(BindError::Exhausted)
+    }
+
+    fn redeem(
+        &mut self,
+        _: AllocationId,
+        _: ReservationToken,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        Err(BindError::Exhausted)
+    }
+
     fn close(&mut self, _: RelayToken, _: &str) {}
 
     fn is_live(&self, _: SocketAddr) -> bool {
@@ -47,14 +67,8 @@ pub(crate) fn relay(shape: Shape, payload: usize, packets: usize) {
         secrets: Vec::new(),
         separator: ':',
     };
-    let settings = Settings {
-        authenticator: Arc::new(Authenticator::new(settings, &[1; 32]).unwrap()),
-        policy: Arc::new(PeerPolicy::default()),
-        limits: Limits::default(),
-        ipv4: true,
-        ipv6: true,
-        family_default: FamilyDefault::Ipv4,
-    };
+    let authenticator = Authenticator::new(settings, &[1; 32]).unwrap();
+    let settings = Settings::new(Arc::new(authenticator), Arc::new(PeerPolicy::default()));
     let mut server = Server::new(settings, [1, 2, 3, 4]);
     let mut sockets = Sockets(None);
     let mut reply = Box::<ReplyBuffer>::default();

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::shape::{PASSWORD, REALM, Shape, USER, set_up};
 
-/// Packets on the way at once.
-const WINDOW: usize = 16;
+/// Packets on the way at once. The server stands still while they are sent, so that it gets all of them together and
+/// each run does the same.
+const WINDOW: usize = 32;
 
 /// Counts the instructions of a server that relays as many packets of one shape, its start and end included.
 pub(crate) fn count(file: &Path, folder: &Path, shape: Shape, payload: usize, packets: usize) -> u64 {
@@ -23,11 +24,14 @@ pub(crate) fn count(file: &Path, folder: &Path, shape: Shape, payload: usize, pa
     std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
     let config = config.display().to_string();
     crate::count(file, &[env!("CARGO_BIN_EXE_relais"), "serve", "--config", &config], |server| {
-        load(SocketAddr::from(([127, 0, 0, 1], port)), shape, payload, packets);
+        let signal = |name: &str| {
+            let id = server.id().to_string();
+            assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
+        };
+        load(SocketAddr::from(([127, 0, 0, 1], port)), shape, payload, packets, &signal);
         // The first one drains, the second one stops.
         for _ in 0..2 {
-            let id = server.id().to_string();
-            assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+            signal("-TERM");
             std::thread::sleep(Duration::from_millis(300));
         }
     })
@@ -40,7 +44,7 @@ fn socket() -> UdpSocket {
 }
 
 /// Relays packets, [`WINDOW`] at a time, and waits until each has arrived.
-fn load(server: SocketAddr, shape: Shape, payload: usize, packets: usize) {
+fn load(server: SocketAddr, shape: Shape, payload: usize, packets: usize, signal: &dyn Fn(&str)) {
     let (client, bound, permitted) = (socket(), socket(), socket());
     client.connect(server).unwrap();
     let mut buffer = [0; 4096];
@@ -64,9 +68,11 @@ fn load(server: SocketAddr, shape: Shape, payload: usize, packets: usize) {
     peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut buffer = [0; 4096];
     for _ in 0..packets.div_ceil(WINDOW) {
+        signal("-STOP");
         for _ in 0..WINDOW {
             if shape.is_to_peer() { client.send(&bytes) } else { peer.send_to(&bytes, relayed) }.unwrap();
         }
+        signal("-CONT");
         for _ in 0..WINDOW {
             if shape.is_to_peer() { peer.recv(&mut buffer) } else { client.recv(&mut buffer) }.unwrap();
         }

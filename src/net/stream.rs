@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,10 +17,11 @@ use tokio::sync::Notify;
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
 use super::ports::Admission;
+use super::sys;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientAddress, ClientRoute, DropReason, FiveTuple, Transport, Verdict};
-use crate::wire::{Datagram, ReplyBuffer};
+use crate::wire::{Datagram, Marks, ReplyBuffer};
 
 /// How long a stream may be without an allocation.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -116,8 +118,10 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
     let now = inside.now();
     drop(inside);
     let tuple = FiveTuple { client: ClientAddress(client), server, transport: Transport::Tcp };
+    let tos = sys::tos_of_connection(stream.as_fd(), client.is_ipv6());
     let connection = Connection {
         worker: Rc::clone(worker),
+        marks: Marks { tos, dont_fragment: false },
         io: Io::plain(stream, Vec::new()),
         route: ClientRoute { tuple, link },
         wake,
@@ -142,6 +146,8 @@ enum Next {
 
 struct Connection {
     worker: Rc<RefCell<Worker>>,
+    /// What the client's packets came with when it connected.
+    marks: Marks,
     io: Io,
     route: ClientRoute,
     wake: Rc<Notify>,
@@ -291,11 +297,12 @@ impl Connection {
         reply: &mut ReplyBuffer,
     ) -> bool {
         let Some(mut datagram) = Datagram::within(bytes, range) else { return true };
+        datagram.mark(self.marks);
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => streams.push(self.route.link, reply.bytes(), MAX_QUEUE_WITH_ANSWERS),
             Verdict::ToPeer { relay, peer } => {
-                if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
+                if relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks()).is_err() {
                     server.count(Transport::Tcp).drop(DropReason::SendFailed);
                 }
                 true

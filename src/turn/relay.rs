@@ -1,7 +1,6 @@
 //! The hot path, all of it: RFC 8656 §11.2, §11.3, §12.6, §12.7. Nothing here allocates, formats or waits.
 
 use core::net::SocketAddr;
-use core::ops::Range;
 
 use super::allocation::Allocation;
 use super::policy::Gate;
@@ -12,7 +11,7 @@ use super::{
 };
 use crate::time::{Now, Timestamp};
 use crate::wire::{
-    AddressFamily, ChannelData, Datagram, Marks, Message, attr, push_data_head,
+    AddressFamily, ChannelData, Datagram, Marks, Message, SendIndication, attr, push_data_head,
 };
 
 /// The most that a UDP datagram carries over IPv4.
@@ -56,56 +55,32 @@ impl Server {
         datagram: &mut Datagram<'_>,
         sockets: &impl RelaySockets,
     ) -> Verdict {
-        match self.judge_send(now, &from, datagram, sockets) {
-            Ok((verdict, data, marks)) => {
-                datagram.narrow(data.start, data.len());
-                datagram.mark(marks);
-                verdict
-            }
-            Err(reason) => self.drop(from.tuple.transport, reason),
-        }
-    }
-
-    /// Where the data of a Send indication go, where in it they are, and what they leave with. Its attributes are walked
-    /// once: a client that binds no channels pays for this with each packet.
-    fn judge_send(
-        &mut self,
-        now: &Now,
-        from: &ClientRoute,
-        datagram: &Datagram<'_>,
-        sockets: &impl RelaySockets,
-    ) -> Result<(Verdict, Range<usize>, Marks), DropReason> {
         let transport = from.tuple.transport;
-        let (mut peer, mut data, mut dont_fragment, mut unknown) = (None, None, false, false);
-        let parsed = Message::parse_with(datagram.bytes(), |attribute| match attribute.kind {
-            attr::XOR_PEER_ADDRESS if peer.is_none() => peer = Some(attribute.value),
-            attr::DATA if data.is_none() => data = Some(attribute.value),
-            attr::DONT_FRAGMENT => dont_fragment = true,
-            kind => unknown |= is_unknown(kind),
-        });
-        let Ok(message) = parsed else { return Err(DropReason::Malformed) };
-        if !message.fingerprint_holds() {
-            return Err(DropReason::Fingerprint);
-        }
-        if unknown {
-            return Err(DropReason::UnknownAttribute);
-        }
-        let (Some(peer), Some(data)) = (peer.and_then(|value| message.xor_address(value)), data) else {
-            return Err(DropReason::Malformed);
+        let send = match SendIndication::read_plain(datagram.bytes()) {
+            Some(send) => send,
+            None => match read_send(datagram.bytes()) {
+                Ok(send) => send,
+                Err(reason) => return self.drop(transport, reason),
+            },
         };
+        let SendIndication { peer, data, dont_fragment } = send;
         let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
-            return Err(DropReason::NoAllocation);
+            return self.drop(transport, DropReason::NoAllocation);
         };
-        let relay = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
-        allocation.to_peers.add(data.len());
-        self.counters.of(transport).to_peers.add(data.len());
+        let relay = match may_pass(&self.settings.policy, allocation, now.mono, peer, sockets) {
+            Ok(relay) => relay,
+            Err(reason) => return self.drop(transport, reason),
+        };
+        datagram.narrow(data.start, data.len());
         let mut marks = marks_to_peer(transport, datagram.marks());
         // Between the families a packet is translated, and the attribute says nothing (§13); from a stream it is always
         // heard, as nothing is translated then (§15).
-        let both_ipv4 = || from.tuple.client.0.is_ipv4() && peer.is_ipv4();
-        marks.dont_fragment = dont_fragment && (transport.is_stream() || both_ipv4());
-        let start = message.offset_of(data);
-        Ok((Verdict::ToPeer { relay, peer: PeerAddress(peer) }, start..start + data.len(), marks))
+        marks.dont_fragment =
+            dont_fragment && (transport.is_stream() || from.tuple.client.0.is_ipv4() && peer.is_ipv4());
+        datagram.mark(marks);
+        allocation.to_peers.add(data.len());
+        self.counters.of(transport).to_peers.add(data.len());
+        Verdict::ToPeer { relay, peer: PeerAddress(peer) }
     }
 
     /// Relays a datagram that arrived at a relayed transport address: as ChannelData when the peer has a channel
@@ -141,10 +116,31 @@ impl Server {
         if !framed || (!transport.is_stream() && datagram.len() > MAX_UDP_PAYLOAD) {
             return self.drop(transport, DropReason::TooLong);
         }
+        if transport.is_stream() {
+            // The connection has marks of its own (RFC 8656 §16).
+            datagram.mark(Marks::default());
+        }
         allocation.to_client.add(len);
         self.counters.of(transport).to_clients.add(len);
         Verdict::ToClient { client }
     }
+}
+
+/// Reads a Send indication of any form, by the rules for all messages (RFC 8489 §6.3, §14; RFC 8656 §11.2).
+#[cold]
+fn read_send(bytes: &[u8]) -> Result<SendIndication, DropReason> {
+    let message = Message::parse(bytes).map_err(|_| DropReason::Malformed)?;
+    if !message.fingerprint_holds() {
+        return Err(DropReason::Fingerprint);
+    }
+    if message.attributes().any(|attribute| is_unknown(attribute.kind)) {
+        return Err(DropReason::UnknownAttribute);
+    }
+    let peer = message.get(attr::XOR_PEER_ADDRESS).and_then(|value| message.xor_address(value));
+    let (Some(peer), Some(data)) = (peer, message.get(attr::DATA)) else { return Err(DropReason::Malformed) };
+    let start = message.offset_of(data);
+    let dont_fragment = message.get(attr::DONT_FRAGMENT).is_some();
+    Ok(SendIndication { peer, data: start..start + data.len(), dont_fragment })
 }
 
 /// The permission (§9), for some peers the port, and the relay of the peer's family: asked for each datagram of

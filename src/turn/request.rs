@@ -11,7 +11,8 @@ use super::{
 use crate::auth::{Expiry, Login};
 use crate::time::Now;
 use crate::wire::{
-    AttributeType, Class, Datagram, Message, MessageWriter, Protocol, ReplyBuffer, attr, method,
+    AttributeType, Class, Datagram, Message, MessageWriter, Protocol, ReplyBuffer, SendIndication, attr,
+    method,
 };
 
 /// How many unknown attributes a 420 lists.
@@ -49,11 +50,6 @@ const UNDERSTOOD: &[AttributeType] = &[
 /// Whether an attribute must not be ignored and is not understood.
 pub(super) fn is_unknown(kind: AttributeType) -> bool {
     kind.is_comprehension_required() && !UNDERSTOOD.contains(&kind)
-}
-
-/// Whether a message says that it is a Send indication: 0x0016.
-fn is_send(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0x00, 0x16])
 }
 
 /// An authenticated request and what belongs to it.
@@ -111,7 +107,9 @@ impl Server {
         let first = datagram.bytes().first().copied();
         match first.map(Protocol::of) {
             Some(Protocol::ChannelData) => self.relay_channel_data(now, from, datagram, sockets),
-            Some(Protocol::Stun) if is_send(datagram.bytes()) => self.relay_send(now, from, datagram, sockets),
+            Some(Protocol::Stun) if datagram.bytes().starts_with(&SendIndication::TYPE) => {
+                self.relay_send(now, from, datagram, sockets)
+            }
             Some(Protocol::Stun) => match Message::parse(datagram.bytes()) {
                 Err(_) => self.drop(transport, DropReason::Malformed),
                 Ok(message) if !message.fingerprint_holds() => self.drop(transport, DropReason::Fingerprint),

@@ -8,16 +8,14 @@ use crate::wire::TransactionId;
 
 /// Ids that are made at once.
 const STOCK: usize = 64;
-/// Length of an id in bytes.
-const LEN: usize = 12;
 
 /// Gives transaction ids that nobody can tell from random ones (RFC 8489 §5): the stream of ChaCha12 under a secret key.
 /// The same seed gives the same ids, and they say nothing about the seed.
 pub(super) struct TransactionIds {
     generator: ChaCha12Rng,
-    stock: [u8; STOCK * LEN],
-    /// Where in the stock the next id begins.
-    next: usize,
+    stock: [[u8; 12]; STOCK],
+    /// How many of the stock have been given out.
+    given: usize,
 }
 
 impl TransactionIds {
@@ -28,18 +26,41 @@ impl TransactionIds {
             key.update(word.to_be_bytes());
         }
         let generator = ChaCha12Rng::from_seed(key.finalize().into());
-        Self { generator, stock: [0; STOCK * LEN], next: STOCK * LEN }
+        Self { generator, stock: [[0; 12]; STOCK], given: STOCK }
     }
 
+    #[inline]
     pub(super) fn next(&mut self) -> TransactionId {
-        loop {
-            let id = self.stock.get(self.next..).and_then(|rest| rest.first_chunk());
-            if let Some(id) = id {
-                self.next += LEN;
-                return TransactionId(*id);
-            }
-            self.generator.fill_bytes(&mut self.stock);
-            self.next = 0;
+        if self.given >= STOCK {
+            self.refill();
         }
+        let id = TransactionId(self.stock[self.given % STOCK]);
+        self.given += 1;
+        id
+    }
+
+    #[cold]
+    fn refill(&mut self) {
+        self.generator.fill_bytes(self.stock.as_flattened_mut());
+        self.given = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_ids_and_none_comes_twice() {
+        let many = |seed| {
+            let mut ids = TransactionIds::new(seed);
+            (0..10 * STOCK).map(|_| ids.next().0).collect::<Vec<_>>()
+        };
+        let ids = many([1, 2, 3, 4]);
+        assert_eq!(ids, many([1, 2, 3, 4]));
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 10 * STOCK);
+        assert!(many([1, 2, 3, 5]).iter().all(|other| !ids.contains(other)));
     }
 }

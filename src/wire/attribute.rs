@@ -153,6 +153,11 @@ impl<'a> Attributes<'a> {
     pub(super) const fn new(rest: &'a [u8]) -> Self {
         Self { rest }
     }
+
+    /// The bytes that have not been walked yet.
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for Attributes<'a> {

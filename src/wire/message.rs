@@ -3,7 +3,7 @@
 use super::attr as kind;
 use super::integrity::{IntegrityKey, equal, fingerprint};
 use super::{
-    Attribute, AttributeType, Attributes, Class, Error, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, padded,
+    Attribute, AttributeType, Attributes, Class, Error, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId,
 };
 use super::{decode_xor_address, header};
 
@@ -45,16 +45,6 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The first thing that is wrong. Each means silence.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        Self::parse_with(bytes, |_| ())
-    }
-
-    /// Like [`Self::parse`], and shows each of [`Self::attributes`] on the way, so that whoever needs only one look at
-    /// them walks the message once. What has been shown counts only if the whole message turns out well-formed.
-    ///
-    /// # Errors
-    /// As for [`Self::parse`].
-    #[inline]
-    pub fn parse_with(bytes: &'a [u8], each: impl FnMut(Attribute<'a>)) -> Result<Self, Error> {
         let (head, body) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(Error::Truncated)?;
         let [t0, t1, l0, l1, c0, c1, c2, c3, id @ ..] = *head;
         if t0 & 0xC0 != 0 {
@@ -83,44 +73,34 @@ impl<'a> Message<'a> {
             sha256: None,
             fingerprint: None,
         };
-        message.walk(each)?;
+        message.find_the_end()?;
         Ok(message)
     }
 
     /// Walks all attributes once: each must fit, FINGERPRINT must be the last, and `attributes` is cut at the
     /// first integrity attribute or FINGERPRINT.
-    fn walk(&mut self, mut each: impl FnMut(Attribute<'a>)) -> Result<(), Error> {
+    fn find_the_end(&mut self) -> Result<(), Error> {
         let body = self.attributes;
-        let mut rest = body;
+        let mut walk = Attributes::new(body);
         let mut end = None;
-        while let Some((&[k0, k1, l0, l1], tail)) = rest.split_first_chunk::<4>() {
+        loop {
+            let at = body.len() - walk.rest().len();
+            let Some(Attribute { kind, value }) = walk.next() else { break };
             if self.fingerprint.is_some() {
                 return Err(Error::FingerprintPlace);
             }
-            let at = body.len() - rest.len();
-            let len = usize::from(u16::from_be_bytes([l0, l1]));
-            let (Some(value), Some(next)) = (tail.get(..len), tail.get(padded(len)..)) else {
-                return Err(Error::AttributeOverrun);
-            };
-            rest = next;
-            let kind = AttributeType(u16::from_be_bytes([k0, k1]));
-            let place = Some(Place { offset: HEADER_LEN + at, len });
+            let place = Some(Place { offset: HEADER_LEN + at, len: value.len() });
             match kind {
                 // Only the first of its kind counts (RFC 8489 §14).
                 kind::MESSAGE_INTEGRITY if self.sha1.is_none() && self.sha256.is_none() => self.sha1 = place,
                 kind::MESSAGE_INTEGRITY_SHA256 if self.sha256.is_none() => self.sha256 = place,
-                kind::FINGERPRINT if len != 4 => return Err(Error::FingerprintPlace),
+                kind::FINGERPRINT if value.len() != 4 => return Err(Error::FingerprintPlace),
                 kind::FINGERPRINT => self.fingerprint = place,
-                _ => {
-                    if end.is_none() {
-                        each(Attribute { kind, value });
-                    }
-                    continue;
-                }
+                _ => continue,
             }
             end = end.or(Some(at));
         }
-        if !rest.is_empty() {
+        if !walk.rest().is_empty() {
             return Err(Error::AttributeOverrun);
         }
         if let Some(end) = end {

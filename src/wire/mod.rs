@@ -24,7 +24,7 @@ pub use channel_data::{ChannelData, ChannelNumber};
 pub use datagram::{Datagram, HEAD_ROOM, Marks, TAIL_ROOM};
 pub use error::Error;
 pub use header::{Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, method};
-pub use indication::push_data_head;
+pub use indication::{SendIndication, push_data_head};
 pub use integrity::{IntegrityKey, fingerprint};
 pub use message::{Integrity, Message};
 pub use writer::{MAX_REPLY, MessageWriter, ReplyBuffer};
