@@ -22,11 +22,19 @@ pub(crate) enum Shape {
     SendWithFingerprint,
     ChannelToClient,
     Data,
+    /// No packet: what the CRC-32 of the one with FINGERPRINT costs by itself.
+    Checksum,
 }
 
 impl Shape {
-    const ALL: [Self; 5] =
-        [Self::ChannelToPeer, Self::Send, Self::SendWithFingerprint, Self::ChannelToClient, Self::Data];
+    const ALL: [Self; 6] = [
+        Self::ChannelToPeer,
+        Self::Send,
+        Self::SendWithFingerprint,
+        Self::ChannelToClient,
+        Self::Data,
+        Self::Checksum,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -35,6 +43,7 @@ impl Shape {
             Self::SendWithFingerprint => "send-with-fingerprint",
             Self::ChannelToClient => "channel-to-client",
             Self::Data => "data",
+            Self::Checksum => "checksum",
         }
     }
 
@@ -71,6 +80,11 @@ impl Shape {
                 buffer
             }
             Self::ChannelToClient | Self::Data => payload,
+            Self::Checksum => {
+                let mut message = Self::SendWithFingerprint.bytes(peer, payload.len());
+                message.truncate(message.len() - 8);
+                message
+            }
         }
     }
 }

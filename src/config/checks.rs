@@ -20,7 +20,7 @@ impl Settings {
     }
 }
 
-/// Neither users nor secrets.
+/// Neither users nor secrets, nor keys of tokens, which fewer have.
 pub(super) fn nobody(settings: &Settings) -> Problem {
     let place = settings.source.file.clone().map_or(Place::Default, Place::File);
     Problem::error(
@@ -145,6 +145,16 @@ fn auth(settings: &Settings, problems: &mut Vec<Problem>) {
                 auth.realm.len()
             ),
             format!("a realm of at most {SHORT_REALM} bytes does not; clients take any"),
+        ));
+    }
+    if !auth.oauth.is_empty() && auth.server_name().len() > SHORT_REALM {
+        problems.push(Problem::warning(
+            &settings.place("auth.oauth_server_name"),
+            format!(
+                "a server name of {} bytes stands in each challenge, whose size reflection attacks like",
+                auth.server_name().len()
+            ),
+            format!("if the authorization server agrees, use a name of at most {SHORT_REALM} bytes"),
         ));
     }
     for secret in &auth.secrets {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::mail::Post;
 use super::ports::{Port, Shared};
 use super::sys::{self, Epoll, NetworkError};
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, BindError, Hold, Parity, RelaySockets, RelayToken, RelayedTransportAddress,
+    AllocationId, BindError, ClientRoute, Hold, Parity, RelaySockets, RelayToken, RelayedTransportAddress,
     ReservationToken,
 };
 use crate::wire::{AddressFamily, Marks};
@@ -74,10 +75,11 @@ pub(super) struct Relays {
     noisy: Vec<usize>,
     /// The quota of an owner.
     pub(super) allocations_per_user: u32,
+    post: Post,
 }
 
 impl Relays {
-    pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32, post: Post) -> Self {
         Self {
             sockets: Slab::new(),
             ended: Vec::new(),
@@ -87,6 +89,7 @@ impl Relays {
             heard_since: Timestamp::START,
             noisy: Vec::new(),
             allocations_per_user,
+            post,
         }
     }
 
@@ -120,13 +123,13 @@ impl Relays {
         if whole {
             sys::keep_whole(socket, true)?;
         }
-        let mut sent = sys::send_one(socket, bytes, to, marks);
+        let mut sent = sys::send_one(socket, bytes, None, to, marks);
         for _ in 1..TRIES {
             // A full socket stays full; any other error may be an earlier datagram's.
             if sent.as_ref().err().is_none_or(|error| error.kind() == std::io::ErrorKind::WouldBlock) {
                 break;
             }
-            sent = sys::send_one(socket, bytes, to, marks);
+            sent = sys::send_one(socket, bytes, None, to, marks);
         }
         if whole {
             sys::keep_whole(socket, false)?;
@@ -391,6 +394,14 @@ impl RelaySockets for Relays {
 
     fn is_live(&self, address: SocketAddr) -> bool {
         self.shared.is_live(address)
+    }
+
+    fn adopt(&mut self, route: &ClientRoute) {
+        self.post.adopt(route);
+    }
+
+    fn release(&mut self, route: &ClientRoute) {
+        self.post.release(route);
     }
 }
 

@@ -372,7 +372,13 @@ fn put_controls(buffer: &mut [u8; CONTROL], from: Option<IpAddr>, marks: Marks, 
 }
 
 /// Sends one datagram, by the same rules as [`SendSpace::send`].
-pub(super) fn send_one(socket: BorrowedFd<'_>, bytes: &[u8], to: SocketAddr, marks: Marks) -> io::Result<()> {
+pub(super) fn send_one(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    from: Option<IpAddr>,
+    to: SocketAddr,
+    marks: Marks,
+) -> io::Result<()> {
     // SAFETY: both are plain C structures for which zeroes are a valid value.
     let (mut name, mut header): (libc::sockaddr_storage, libc::msghdr) =
         unsafe { (mem::zeroed(), mem::zeroed()) };
@@ -382,7 +388,7 @@ pub(super) fn send_one(socket: BorrowedFd<'_>, bytes: &[u8], to: SocketAddr, mar
     header.msg_name = (&raw mut name).cast();
     header.msg_iov = &raw mut vector;
     header.msg_iovlen = 1;
-    let used = put_controls(&mut control.0, None, marks, to);
+    let used = put_controls(&mut control.0, from, marks, to);
     if used > 0 {
         header.msg_control = (&raw mut control).cast();
         header.msg_controllen = used as _;

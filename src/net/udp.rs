@@ -6,16 +6,17 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
+use super::dtls::Arrival;
+use super::mail;
 use super::relays::{FIRST_RELAY_TOKEN, Heard, TRIES};
-use super::stream::Streams;
 use super::sys::{self, BATCH, Batch, Epoll, NetworkError, Outgoing, Ready, SendSpace, Told};
 use super::worker::Worker;
 use crate::time::Now;
 use crate::turn::{
     AllocationId, ClientAddress, ClientRoute, DropReason, FiveTuple, IcmpError, PeerAddress, RelayToken,
-    Server, Transport, Verdict,
+    Transport, Verdict,
 };
-use crate::wire::{Datagram, Marks, ReplyBuffer};
+use crate::wire::{Datagram, Marks, Protocol, ReplyBuffer};
 
 /// Rounds of receiving before other tasks of the worker get their turn.
 const ROUNDS: usize = 16;
@@ -27,11 +28,26 @@ pub(super) struct UdpListener {
     pub(super) socket: UdpSocket,
     /// The address it is bound to.
     pub(super) address: SocketAddr,
+    /// Whether STUN and TURN are served without protection.
+    pub(super) plain: bool,
+    /// Whether they are served over DTLS.
+    pub(super) dtls: bool,
 }
 
 impl UdpListener {
     fn is_wildcard(&self) -> bool {
         self.address.ip().is_unspecified()
+    }
+
+    /// Whether a datagram to a listener that serves DTLS is none (RFC 7983 §7).
+    fn is_plain(&self, datagram: &[u8]) -> bool {
+        self.plain && datagram.first().is_none_or(|first| Protocol::of(*first) != Protocol::Tls)
+    }
+
+    /// Sends one datagram to a client, outside of any batch.
+    pub(super) fn send(&self, bytes: &[u8], tuple: &FiveTuple, marks: Marks) -> io::Result<()> {
+        let from = self.is_wildcard().then_some(tuple.server.ip());
+        sys::send_one(self.socket.as_fd(), bytes, from, tuple.client.0, marks)
     }
 }
 
@@ -141,16 +157,28 @@ impl UdpLoop {
         else {
             return;
         };
+        let Some(client_link) = worker.post.link(link as usize) else { return };
         self.make_room(worker);
         for slot in self.receive(listener.socket.as_fd()) {
             let Some(source) = self.batch.source(slot) else { continue };
             let Told { local, tos } = self.batch.told(slot);
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
-            let tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
+            let mut tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
             let len = self.batch.len(slot);
             let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { continue };
-            datagram.mark(Marks { tos, dont_fragment: false });
-            let route = ClientRoute { tuple, link };
+            let marks = Marks { tos, dont_fragment: false };
+            datagram.mark(marks);
+            if listener.dtls && !listener.is_plain(datagram.bytes()) {
+                tuple.transport = Transport::Dtls;
+                let arrival = Arrival { tuple, listener: link, marks };
+                worker.receive_dtls(now, &arrival, datagram.bytes(), &mut self.reply);
+                continue;
+            }
+            let route = ClientRoute { tuple, link: client_link };
+            if let Some(owner) = worker.owner_elsewhere(&tuple) {
+                worker.forward(owner, route, datagram.bytes());
+                continue;
+            }
             let Worker { server, relays, .. } = &mut *worker;
             match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
                 Verdict::Reply if datagram.replace(self.reply.bytes()) => {
@@ -161,6 +189,7 @@ impl UdpLoop {
                     let out = leaving(slot, &datagram, worker.shared.to_local(peer.0), None);
                     self.outgoing.push((Exit::Relay(relay.0), out));
                 }
+                Verdict::Forward { worker: owner } => worker.forward(owner, route, datagram.bytes()),
                 _ => {}
             }
         }
@@ -181,9 +210,9 @@ impl UdpLoop {
         let (len, tos) = (self.batch.len(slot), self.batch.told(slot).tos);
         let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { return };
         datagram.mark(Marks { tos, dont_fragment: false });
-        let Worker { server, relays, streams, .. } = &mut *worker;
+        let Worker { server, relays, .. } = &mut *worker;
         if let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays) {
-            let out = to_client(&self.listeners, server, streams, client, slot, &datagram);
+            let out = to_client(&self.listeners, worker, now, client, slot, &datagram);
             self.outgoing.extend(out);
         }
     }
@@ -215,10 +244,9 @@ impl UdpLoop {
         let peer = PeerAddress(worker.shared.to_public(to));
         let slot = self.used;
         let Some(mut datagram) = Datagram::new(self.batch.slot(slot), 0) else { return };
-        let Worker { server, streams, .. } = &mut *worker;
         let error = IcmpError { peer, kind, code, info };
-        if let Verdict::ToClient { client } = server.handle_icmp(now, id, &error, &mut datagram) {
-            let out = to_client(&self.listeners, server, streams, client, slot, &datagram);
+        if let Verdict::ToClient { client } = worker.server.handle_icmp(now, id, &error, &mut datagram) {
+            let out = to_client(&self.listeners, worker, now, client, slot, &datagram);
             self.outgoing.extend(out);
             self.used += 1;
         }
@@ -262,25 +290,35 @@ fn leaving(slot: usize, datagram: &Datagram<'_>, to: SocketAddr, from: Option<Ip
     Outgoing { slot, start: range.start, len: range.len(), to, from, marks: datagram.marks() }
 }
 
-/// Queues what goes to a client for its stream, or says how it leaves by UDP.
+/// Hands what goes to a client to whatever leads there, or says how it leaves by plain UDP.
 fn to_client(
     listeners: &[UdpListener],
-    server: &mut Server,
-    streams: &mut Streams,
+    worker: &mut Worker,
+    now: &Now,
     client: ClientRoute,
     slot: usize,
     datagram: &Datagram<'_>,
 ) -> Option<(Exit, Outgoing)> {
     let ClientRoute { tuple, link } = client;
-    if tuple.transport.is_stream() {
-        if !streams.push_data(link, datagram.bytes()) {
-            server.count(tuple.transport).drop(DropReason::QueueFull);
-        }
-        return None;
+    if tuple.transport == Transport::Udp {
+        let listener = mail::index(link);
+        let wildcard = listeners.get(listener as usize).is_some_and(UdpListener::is_wildcard);
+        let from = wildcard.then_some(tuple.server.ip());
+        return Some((Exit::Listener(listener), leaving(slot, datagram, tuple.client.0, from)));
     }
-    let wildcard = listeners.get(link as usize).is_some_and(UdpListener::is_wildcard);
-    let from = wildcard.then_some(tuple.server.ip());
-    Some((Exit::Listener(link), leaving(slot, datagram, tuple.client.0, from)))
+    let Worker { server, streams, dtls, post, .. } = worker;
+    let full = |sent: bool| sent.then_some(()).ok_or(DropReason::QueueFull);
+    let sent = if !post.holds(link) {
+        full(post.to_client(client, datagram.bytes(), false))
+    } else if tuple.transport.is_stream() {
+        full(streams.push_to(&client, datagram.bytes(), false))
+    } else {
+        dtls.send(now, listeners, &client, datagram.bytes(), datagram.marks())
+    };
+    if let Err(reason) = sent {
+        server.count(tuple.transport).drop(reason);
+    }
+    None
 }
 
 /// An error of sending, and where the datagram was to go.

@@ -27,6 +27,12 @@ impl Transport {
         }
     }
 
+    /// Whether only the worker that holds the client's connection can send to it; a datagram leaves from the same address
+    /// by any worker's socket.
+    pub const fn needs_holder(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
     /// Whether messages need framing and arrive reliably, so that retransmission does not happen.
     pub const fn is_stream(self) -> bool {
         matches!(self, Self::Tcp | Self::Tls)
@@ -88,6 +94,8 @@ reasons! {
     IcmpType => "icmp_type",
     /// More ICMP errors than are told; counted once for each pause in which a relayed address hears no more of them.
     IcmpRate => "icmp_rate",
+    /// A DTLS record of no association, or one that would begin an association too many.
+    Association => "association",
 }
 
 /// Methods that are answered, as counter indices.

@@ -20,6 +20,7 @@ mod channel;
 mod counters;
 mod event;
 mod icmp;
+mod mobility;
 mod permission;
 mod policy;
 mod redirect;

@@ -24,16 +24,24 @@ impl Server {
         now: &Now,
         from: ClientRoute,
         datagram: &mut Datagram<'_>,
-        sockets: &impl RelaySockets,
+        sockets: &mut impl RelaySockets,
     ) -> Verdict {
         let transport = from.tuple.transport;
         let (number, len) = match ChannelData::parse(datagram.bytes()) {
             Ok(frame) => (frame.channel, frame.data.len()),
             Err(_) => return self.drop(transport, DropReason::BadChannelData),
         };
-        let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
+        let Some(mut allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return self.drop(transport, DropReason::NoAllocation);
         };
+        if allocation.moves_to(&from.tuple) {
+            let id = allocation.id;
+            self.complete_move(id, sockets);
+            let Some(moved) = self.allocations.get(id) else {
+                return self.drop(transport, DropReason::NoAllocation);
+            };
+            allocation = moved;
+        }
         let Some(channel) = allocation.channel(now.mono, number) else {
             return self.drop(transport, DropReason::NoChannel);
         };
@@ -42,6 +50,7 @@ impl Server {
             Err(reason) => return self.drop(transport, reason),
         };
         datagram.narrow(ChannelData::HEADER_LEN, len);
+        datagram.mark(marks_to_peer(transport, datagram.marks()));
         allocation.to_peers.add(len);
         self.counters.of(transport).to_peers.add(len);
         Verdict::ToPeer { relay, peer: PeerAddress(channel.peer) }
@@ -53,7 +62,7 @@ impl Server {
         now: &Now,
         from: ClientRoute,
         datagram: &mut Datagram<'_>,
-        sockets: &impl RelaySockets,
+        sockets: &mut impl RelaySockets,
     ) -> Verdict {
         let transport = from.tuple.transport;
         let send = match SendIndication::read_plain(datagram.bytes()) {
@@ -64,9 +73,17 @@ impl Server {
             },
         };
         let SendIndication { peer, data, dont_fragment } = send;
-        let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
+        let Some(mut allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return self.drop(transport, DropReason::NoAllocation);
         };
+        if allocation.moves_to(&from.tuple) {
+            let id = allocation.id;
+            self.complete_move(id, sockets);
+            let Some(moved) = self.allocations.get(id) else {
+                return self.drop(transport, DropReason::NoAllocation);
+            };
+            allocation = moved;
+        }
         let relay = match may_pass(&self.settings.policy, allocation, now.mono, peer, sockets) {
             Ok(relay) => relay,
             Err(reason) => return self.drop(transport, reason),

@@ -3,12 +3,13 @@
 use core::net::SocketAddr;
 
 use super::budget::Origin;
+use super::mobility::Ticket;
 use super::redirect::Redirect;
 use super::{
     AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
     Verdict,
 };
-use crate::auth::{Expiry, Login};
+use crate::auth::{Login, Stage};
 use crate::time::Now;
 use crate::wire::{
     AttributeType, Class, Datagram, Message, MessageWriter, Protocol, ReplyBuffer, SendIndication, attr,
@@ -71,6 +72,7 @@ pub(super) struct Success {
     pub(super) mapped: Option<SocketAddr>,
     pub(super) reservation: Option<ReservationToken>,
     pub(super) half_refused: Option<AddressError>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// An error response to an authenticated request.
@@ -142,15 +144,28 @@ impl Server {
             Ok(login) => login,
             Err(verdict) => return verdict,
         };
-        if let Some(unknown) = UnknownAttributes::of(message) {
+        let takes_tokens = self.settings.authenticator.takes_tokens();
+        let unknown = UnknownAttributes::beyond(message, |kind| kind == attr::ACCESS_TOKEN && takes_tokens);
+        if let Some(unknown) = unknown {
             return self.refuse_unknown(now, from, message, reply, &unknown, Some(&login));
         }
         let request = Request { now, from, message, login };
+        if counted == CountedMethod::Refresh
+            && let Some(ticket) = message.get(attr::MOBILITY_TICKET)
+        {
+            if let Some(worker) = self.ticket_elsewhere(ticket) {
+                return Verdict::Forward { worker };
+            }
+            let answer = self.refresh_moved(&request, ticket, sockets);
+            return self.answer(&request, counted, answer, reply);
+        }
         // A request other than Allocate needs an allocation that the same user made (RFC 8656 §5).
         if counted != CountedMethod::Allocate {
             match self.allocations.live(now.mono, &from.tuple) {
                 None => return self.answer(&request, counted, Err(Refused::because(437)), reply),
-                Some(allocation) if !allocation.login.is_same_user(&request.login) => {
+                Some(allocation)
+                    if !request.login.may_use(&allocation.login, counted == CountedMethod::Refresh) =>
+                {
                     return self.answer(&request, counted, Err(Refused::because(441)), reply);
                 }
                 Some(_) => {}
@@ -176,7 +191,7 @@ impl Server {
     ) -> Result<Login, Verdict> {
         let client = from.tuple.client.0;
         let server_port = from.tuple.server.port();
-        let mut known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
+        let known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
         let authenticator = std::sync::Arc::clone(&self.settings.authenticator);
         let tries = message.integrity().is_some();
         let proven = tries && authenticator.knows_nonce(now, client, server_port, message);
@@ -190,23 +205,27 @@ impl Server {
         if known.is_none() && message.bytes().len() > MAX_FROM_STRANGERS {
             return Err(self.drop(from.tuple.transport, DropReason::TooLong));
         }
-        // The expiry of a credential counts when an allocation begins, not while it goes on (draft-uberti §4.2).
-        let begins = message.method() == method::ALLOCATE || known.is_none();
-        let expiry = if begins { Expiry::Enforce } else { Expiry::Ignore };
-        // But a user or secret that has been withdrawn ends here: to go on, an allocation needs a key that is still
-        // among the credentials. To end, it needs none but its own.
-        let goes_on = message.method() == method::REFRESH && message.get(attr::LIFETIME) != Some(&[0; 4]);
-        if goes_on {
-            known = None;
-        }
-        let refusal = match authenticator.check(now, message, proven, known, expiry) {
+        let is_refresh = message.method() == method::REFRESH;
+        let moves = is_refresh && message.get(attr::MOBILITY_TICKET).is_some();
+        let stage = match message.method() {
+            _ if !moves && known.is_none() => Stage::Begin,
+            method::ALLOCATE => Stage::Begin,
+            method::REFRESH if message.get(attr::LIFETIME) != Some(&[0; 4]) => Stage::GoOn,
+            _ => Stage::Within,
+        };
+        let refusal = match authenticator.check(now, message, proven, known, stage) {
             Ok(login) => return Ok(login),
             Err(refusal) => refusal,
         };
-        if tries && refusal.code == 401 {
+        if tries && matches!(refusal.code, 401 | 420) {
             self.budget.login_failed(now.mono, client.ip(), origin);
         }
         self.login_refused(from.tuple, refusal.code, refusal.cause);
+        if refusal.code == 420
+            && let Some(unknown) = UnknownAttributes::of(message)
+        {
+            return Err(self.refuse_unknown(now, from, message, reply, &unknown, None));
+        }
         Err(self.answer_stranger(now, from, message, reply, refusal.code, |writer| {
             if refusal.is_challenge() {
                 authenticator.challenge(writer, now, client, server_port);
@@ -342,6 +361,9 @@ impl Success {
         if let Some(AddressError { family, code }) = self.half_refused {
             writer.address_error_code(family, code);
         }
+        if let Some(ticket) = &self.ticket {
+            writer.attribute(attr::MOBILITY_TICKET, ticket);
+        }
     }
 }
 
@@ -354,7 +376,13 @@ pub(super) struct UnknownAttributes {
 impl UnknownAttributes {
     /// `None` when there are none.
     pub(super) fn of(message: &Message<'_>) -> Option<Self> {
+        Self::beyond(message, |_| false)
+    }
+
+    /// The same without those that are `understood` for this once.
+    pub(super) fn beyond(message: &Message<'_>, understood: impl Fn(AttributeType) -> bool) -> Option<Self> {
         let mut unknown = Self { types: [0; 2 * MAX_UNKNOWN], count: 0 };
+        let is_unknown = |kind| is_unknown(kind) && !understood(kind);
         for attribute in message.attributes().filter(|attribute| is_unknown(attribute.kind)) {
             let kind = attribute.kind.0.to_be_bytes();
             let listed = unknown.types.chunks_exact(2).take(unknown.count).any(|known| known == kind);

@@ -124,6 +124,49 @@ fn rfc8656_11_2_nothing_behind_an_integrity_is_read() {
 }
 
 #[test]
+fn rfc8656_18_9_value_of_dont_fragment_is_ignored() {
+    let (mut world, mut alice, _) = talking();
+    let message = alice.plain(SEND, &[A::Raw(DONT_FRAGMENT, vec![1, 2, 3]), to(peer(1)), data(b"x")]);
+    assert!(world.feed_marked(alice.route, &message.0, 0).1.dont_fragment);
+}
+
+/// The usual forms have a reader of their own. An attribute that means nothing sends them to the one for all messages:
+/// both have to say the same of every order and number of attributes.
+#[test]
+fn rfc8656_11_2_all_forms_of_one_indication_are_read_alike() {
+    let (mut world, mut alice, _) = talking();
+    alice.permit(&mut world, &[peer(2)]);
+    let pieces = [
+        to(peer(1)),
+        to(peer(2)),
+        data(b"one"),
+        data(b""),
+        dont_fragment(),
+        A::Raw(PEER, vec![0, 1, 2]),
+        A::Raw(0x7777, vec![]),
+        A::Raw(MI, vec![0; 20]),
+        A::Raw(LIFETIME, vec![0; 4]),
+    ];
+    let count = pieces.len() + 1;
+    let mut relayed = 0;
+    for choice in 0..count.pow(4) {
+        let chosen = (0..4).filter_map(|place| pieces.get(choice / count.pow(place) % count).cloned());
+        let attributes: Vec<A> = chosen.collect();
+        let fingerprint = choice % 2 == 0;
+        let nothing = A::Raw(0xC0DE, vec![9]);
+        let longer = [&[nothing], &attributes[..]].concat();
+        let [usual, general] = [&attributes, &longer].map(|attributes| {
+            let message = alice.plain(SEND, attributes);
+            let message = if fingerprint { message.fingerprint() } else { message };
+            world.feed_marked(alice.route, &message.0, 0)
+        });
+        assert_eq!(usual, general, "{attributes:?}");
+        relayed += usize::from(matches!(usual.0, Out::ToPeer { .. }));
+    }
+    assert!(relayed > 500, "{relayed}");
+}
+
+#[test]
 fn rfc8656_11_2_send_request_meets_silence() {
     let (mut world, mut alice, _) = talking();
     let message = alice.plain(0x0006, &[to(peer(1)), data(b"x")]);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relais::auth::{self, Authenticator, Credential, SharedSecret, User};
+use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSecret, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, Alternates, BindError, ClientAddress, ClientRoute, DropReason, Event, FamilyDefault,
@@ -38,6 +38,7 @@ pub const FAMILY: u16 = 0x0017;
 pub const EVEN_PORT: u16 = 0x0018;
 pub const TRANSPORT: u16 = 0x0019;
 pub const DONT_FRAGMENT: u16 = 0x001A;
+pub const ACCESS_TOKEN: u16 = 0x001B;
 pub const MI256: u16 = 0x001C;
 pub const ALGORITHM: u16 = 0x001D;
 pub const USERHASH: u16 = 0x001E;
@@ -48,15 +49,19 @@ pub const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
 pub const ADDRESS_ERROR: u16 = 0x8001;
 pub const ALGORITHMS: u16 = 0x8002;
 pub const ICMP: u16 = 0x8004;
+pub const TICKET: u16 = 0x8030;
 pub const ALTERNATE_DOMAIN: u16 = 0x8003;
 pub const ALTERNATE_SERVER: u16 = 0x8023;
 pub const SOFTWARE: u16 = 0x8022;
+pub const THIRD_PARTY: u16 = 0x802E;
 pub const FINGERPRINT: u16 = 0x8028;
 
 /// SHA-256, then MD5, without parameters.
 pub const OFFER: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 
 pub const REALM_TEXT: &str = "relay.io";
+/// What this server is called in access tokens.
+pub const SERVER_NAME: &str = "turn.relay.io";
 pub const START_UNIX: u64 = 1_800_000_000;
 
 pub fn addr(text: &str) -> SocketAddr {
@@ -399,6 +404,7 @@ pub enum Out {
     Answer(Vec<u8>),
     ToPeer { relayed: SocketAddr, peer: SocketAddr, data: Vec<u8> },
     ToClient { route: ClientRoute, bytes: Vec<u8> },
+    Forward(u8),
 }
 
 impl Out {
@@ -426,6 +432,9 @@ pub struct Sockets {
     pub no_ports: BTreeSet<u8>,
     /// Held ports: owner's token, address, until when.
     pub reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
+    /// Routes that were adopted and not released.
+    pub adopted: Vec<ClientRoute>,
+    pub released: Vec<ClientRoute>,
     /// Live relayed transport addresses of other workers.
     pub elsewhere: BTreeSet<SocketAddr>,
 }
@@ -499,6 +508,14 @@ impl RelaySockets for Sockets {
         self.closed += 1;
     }
 
+    fn adopt(&mut self, route: &ClientRoute) {
+        self.adopted.push(*route);
+    }
+
+    fn release(&mut self, route: &ClientRoute) {
+        self.released.push(*route);
+    }
+
     fn is_live(&self, address: SocketAddr) -> bool {
         self.elsewhere.contains(&address) || self.open.values().any(|socket| socket.1 == address)
     }
@@ -509,6 +526,8 @@ pub struct Choice {
     pub realm: String,
     pub secrets: Vec<&'static str>,
     pub separator: char,
+    pub expired: Expired,
+    pub oauth: Vec<OauthKey>,
     pub nonce_lifetime: Duration,
     pub policy: PeerPolicy,
     pub limits: Limits,
@@ -516,6 +535,7 @@ pub struct Choice {
     pub ipv6: bool,
     pub family_default: FamilyDefault,
     pub alternates: Alternates,
+    pub mobility: bool,
 }
 
 impl Default for Choice {
@@ -524,6 +544,8 @@ impl Default for Choice {
             realm: REALM_TEXT.into(),
             secrets: Vec::new(),
             separator: ':',
+            expired: Expired::default(),
+            oauth: Vec::new(),
             nonce_lifetime: Duration::from_secs(600),
             policy: PeerPolicy {
                 relayed: vec![RELAY4.parse().unwrap(), RELAY6.parse().unwrap()],
@@ -535,6 +557,7 @@ impl Default for Choice {
             ipv6: true,
             family_default: FamilyDefault::Ipv4,
             alternates: Alternates::default(),
+            mobility: true,
         }
     }
 }
@@ -562,6 +585,9 @@ impl Choice {
             users,
             secrets: secrets.collect(),
             separator: self.separator,
+            expired: self.expired,
+            oauth: self.oauth,
+            server_name: SERVER_NAME.into(),
         };
         Settings {
             limits: self.limits,
@@ -569,6 +595,7 @@ impl Choice {
             ipv6: self.ipv6,
             family_default: self.family_default,
             alternates: self.alternates,
+            mobility: self.mobility,
             ..Settings::new(Arc::new(Authenticator::new(settings, &[42; 32]).unwrap()), Arc::new(self.policy))
         }
     }
@@ -617,6 +644,11 @@ impl World {
         }
     }
 
+    /// A client's stream closes.
+    pub fn closes(&mut self, route: ClientRoute) {
+        self.server.handle_closed(&self.now, &route, &mut self.sockets);
+    }
+
     pub fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.server.poll_event()).collect()
     }
@@ -660,6 +692,10 @@ impl World {
             Verdict::Reply => Out::Answer(rest),
             Verdict::ToPeer { relay, peer } => {
                 Out::ToPeer { relayed: self.sockets.open[&relay.0].1, peer: peer.0, data: rest }
+            }
+            Verdict::Forward { worker } => {
+                assert_eq!(rest, bytes, "it is handed on as it came");
+                Out::Forward(worker)
             }
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         };
@@ -743,6 +779,10 @@ pub struct Client {
     pub fingerprint: bool,
     pub realm: String,
     pub nonce: Vec<u8>,
+    /// A session key, used as it is instead of one made from the password (RFC 7635 §5).
+    pub mac_key: Option<Vec<u8>>,
+    /// ACCESS-TOKEN for Allocate and Refresh (RFC 7635 §9).
+    pub token: Option<Vec<u8>>,
     serial: u32,
 }
 
@@ -762,6 +802,8 @@ impl Client {
             fingerprint: false,
             realm: String::new(),
             nonce: Vec::new(),
+            mac_key: None,
+            token: None,
             serial: 0,
         }
     }
@@ -803,6 +845,9 @@ impl Client {
     }
 
     pub fn key(&self) -> Vec<u8> {
+        if let Some(mac_key) = &self.mac_key {
+            return mac_key.clone();
+        }
         let text = format!("{}:{}:{}", self.user, self.realm, self.password);
         if self.scheme == Scheme::Sha256 { sha256(text.as_bytes()) } else { md5(text.as_bytes()) }
     }
@@ -824,6 +869,11 @@ impl Client {
             message.raw(USERHASH, &sha256(text.as_bytes()))
         } else {
             message.raw(USERNAME, self.user.as_bytes())
+        };
+        let kind = u16::from_be_bytes([message.0[0], message.0[1]]);
+        let message = match &self.token {
+            Some(token) if [ALLOCATE, REFRESH].contains(&kind) => message.raw(ACCESS_TOKEN, token),
+            _ => message,
         };
         let message = message.raw(REALM, self.realm.as_bytes()).raw(NONCE, &self.nonce);
         match self.scheme {
