@@ -216,6 +216,7 @@ pub fn server(data: &[u8]) -> Seen {
                         seen.to_peers += 1;
                     }
                     Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
+                    Verdict::Forward { .. } => panic!("there is no other worker"),
                     Verdict::Drop(_) | Verdict::Consumed => {}
                 }
             }

@@ -96,6 +96,8 @@ fn start() -> (tokio::runtime::Runtime, Workers) {
     let options = Options {
         udp: vec!["127.0.0.1:0".parse().unwrap()],
         tcp: Vec::new(),
+        dtls: Vec::new(),
+        dtls_identity: None,
         lenient: false,
         workers: 1,
         relay_addresses: vec![RelayAddress { local: loopback, public: loopback }],
@@ -104,6 +106,7 @@ fn start() -> (tokio::runtime::Runtime, Workers) {
         allocations_per_user: 10,
         streams_per_address: 10,
         seed: [1, 2, 3, 4],
+        ticket_key: [5; 32],
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     (runtime, Workers::start(options, Clock::start()).unwrap())

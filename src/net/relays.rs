@@ -8,11 +8,12 @@ use std::sync::Arc;
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::mail::Post;
 use super::ports::{Port, Shared};
 use super::sys::{self, Epoll};
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, BindError, Hold, Parity, RelaySockets, RelayToken, RelayedTransportAddress,
+    AllocationId, BindError, ClientRoute, Hold, Parity, RelaySockets, RelayToken, RelayedTransportAddress,
     ReservationToken,
 };
 use crate::wire::AddressFamily;
@@ -41,11 +42,12 @@ pub(super) struct Relays {
     epoll: Rc<Epoll>,
     /// The quota of an owner.
     pub(super) allocations_per_user: u32,
+    post: Post,
 }
 
 impl Relays {
-    pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32) -> Self {
-        Self { sockets: Slab::new(), ended: Vec::new(), shared, epoll, allocations_per_user }
+    pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32, post: Post) -> Self {
+        Self { sockets: Slab::new(), ended: Vec::new(), shared, epoll, allocations_per_user, post }
     }
 
     /// The socket behind a token of the core.
@@ -244,6 +246,14 @@ impl RelaySockets for Relays {
 
     fn is_live(&self, address: SocketAddr) -> bool {
         self.shared.is_live(address)
+    }
+
+    fn adopt(&mut self, route: &ClientRoute) {
+        self.post.adopt(route);
+    }
+
+    fn release(&mut self, route: &ClientRoute) {
+        self.post.release(route);
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
+use super::mail;
 use super::ports::Admission;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
@@ -52,6 +53,7 @@ pub(super) struct Streams {
 }
 
 struct Output {
+    tuple: FiveTuple,
     queue: Vec<u8>,
     /// Bytes that the stream's task has taken out and not written yet.
     taken: usize,
@@ -59,13 +61,12 @@ struct Output {
 }
 
 impl Streams {
-    /// Queues relayed data. `false`: the queue is full, the data are dropped.
-    pub(super) fn push_data(&mut self, link: u32, bytes: &[u8]) -> bool {
-        self.push(link, bytes, MAX_QUEUE)
-    }
-
-    fn push(&mut self, link: u32, bytes: &[u8], max: usize) -> bool {
-        let Some(output) = self.outputs.get_mut(link as usize) else { return false };
+    /// Queues a frame. `false`: it is dropped, because the queue is full or the stream has closed and another one has
+    /// its place.
+    pub(super) fn push_to(&mut self, route: &ClientRoute, bytes: &[u8], answer: bool) -> bool {
+        let max = if answer { MAX_QUEUE_WITH_ANSWERS } else { MAX_QUEUE };
+        let output = self.outputs.get_mut(mail::index(route.link) as usize);
+        let Some(output) = output.filter(|output| output.tuple == route.tuple) else { return false };
         // The largest datagram with its header is a little more than the queue is to hold.
         let waiting = output.queue.len() + output.taken;
         let fits = waiting == 0 || waiting + bytes.len() <= max;
@@ -106,16 +107,16 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
     // Media cannot wait for more to come along.
     let _ = stream.set_nodelay(true);
     let wake = Rc::new(Notify::new());
-    let output = Output { queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
+    let tuple = FiveTuple { client: ClientAddress(client), server, transport: Transport::Tcp };
+    let output = Output { tuple, queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
     let key = inside.streams.outputs.insert(output);
-    let Ok(link) = u32::try_from(key) else {
+    let Some(link) = inside.post.link(key) else {
         inside.streams.outputs.remove(key);
         return;
     };
     inside.server.count(Transport::Tcp).streams += 1;
     let now = inside.now();
     drop(inside);
-    let tuple = FiveTuple { client: ClientAddress(client), server, transport: Transport::Tcp };
     let connection = Connection {
         worker: Rc::clone(worker),
         io: Io::plain(stream, Vec::new()),
@@ -168,7 +169,8 @@ impl Connection {
         server.handle_closed(&now, &self.route, relays);
         relays.reap();
         server.count(Transport::Tcp).streams -= 1;
-        streams.outputs.try_remove(self.route.link as usize);
+        streams.outputs.try_remove(mail::index(self.route.link) as usize);
+        worker.forward_closing(self.route);
         worker.report_events();
     }
 
@@ -256,7 +258,7 @@ impl Connection {
         let mut start = 0;
         self.more = false;
         while start < bytes.len() {
-            let logged_in = worker.server.has_allocation(&now, &self.route.tuple);
+            let logged_in = worker.has_allocation(&now, &self.route.tuple);
             let max = if logged_in { MAX_FRAME } else { MAX_BEFORE_LOGIN };
             match frame::next(&bytes[start..], max) {
                 Frame::Broken => return (Next::Close, start),
@@ -290,14 +292,22 @@ impl Connection {
         range: std::ops::Range<usize>,
         reply: &mut ReplyBuffer,
     ) -> bool {
+        if let Some(owner) = worker.owner_elsewhere(&self.route.tuple) {
+            worker.forward(owner, self.route, bytes.get(range).unwrap_or_default());
+            return true;
+        }
         let Some(mut datagram) = Datagram::within(bytes, range) else { return true };
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
-            Verdict::Reply => streams.push(self.route.link, reply.bytes(), MAX_QUEUE_WITH_ANSWERS),
+            Verdict::Reply => streams.push_to(&self.route, reply.bytes(), true),
             Verdict::ToPeer { relay, peer } => {
                 if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
                     server.count(Transport::Tcp).drop(DropReason::SendFailed);
                 }
+                true
+            }
+            Verdict::Forward { worker: owner } => {
+                worker.forward(owner, self.route, datagram.bytes());
                 true
             }
             _ => true,
@@ -307,7 +317,7 @@ impl Connection {
     /// A stream counts against its address as long as it has no allocation.
     fn count_against_address(&mut self, worker: &mut Worker, now: &Now) -> Next {
         let ip = self.route.tuple.client.0.ip();
-        if worker.server.has_allocation(now, &self.route.tuple) {
+        if worker.has_allocation(now, &self.route.tuple) {
             self.without_allocation = None;
         } else if self.without_allocation.is_none() {
             let Some(admission) = worker.shared.admit_stream(ip, worker.streams_per_address) else {
@@ -332,7 +342,8 @@ impl Connection {
                 self.written = 0;
                 self.pending.shrink_to(KEPT_QUEUE);
                 let mut worker = self.worker.borrow_mut();
-                let Some(output) = worker.streams.outputs.get_mut(self.route.link as usize) else {
+                let Some(output) = worker.streams.outputs.get_mut(mail::index(self.route.link) as usize)
+                else {
                     return Ok(());
                 };
                 std::mem::swap(&mut self.pending, &mut output.queue);

@@ -6,15 +6,17 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
+use super::dtls::Arrival;
+use super::mail;
 use super::relays::FIRST_RELAY_TOKEN;
-use super::sys::{BATCH, Batch, Epoll, Outgoing, SendSpace};
+use super::sys::{self, BATCH, Batch, Epoll, Outgoing, SendSpace};
 use super::worker::Worker;
 use crate::time::Now;
 use crate::turn::{
     AllocationId, ClientAddress, ClientRoute, DropReason, FiveTuple, PeerAddress, RelayToken, Transport,
     Verdict,
 };
-use crate::wire::{Datagram, ReplyBuffer};
+use crate::wire::{Datagram, Protocol, ReplyBuffer};
 
 /// Rounds of receiving before other tasks of the worker get their turn.
 const ROUNDS: usize = 16;
@@ -24,11 +26,26 @@ pub(super) struct UdpListener {
     pub(super) socket: UdpSocket,
     /// The address it is bound to.
     pub(super) address: SocketAddr,
+    /// Whether STUN and TURN are served without protection.
+    pub(super) plain: bool,
+    /// Whether they are served over DTLS.
+    pub(super) dtls: bool,
 }
 
 impl UdpListener {
     fn is_wildcard(&self) -> bool {
         self.address.ip().is_unspecified()
+    }
+
+    /// Whether a datagram to a listener that serves DTLS is none (RFC 7983 §7).
+    fn is_plain(&self, datagram: &[u8]) -> bool {
+        self.plain && datagram.first().is_none_or(|first| Protocol::of(*first) != Protocol::Tls)
+    }
+
+    /// Sends one datagram to a client, outside of any batch.
+    pub(super) fn send(&self, bytes: &[u8], tuple: &FiveTuple) -> io::Result<()> {
+        let from = self.is_wildcard().then_some(tuple.server.ip());
+        sys::send_one(self.socket.as_fd(), bytes, from, tuple.client.0)
     }
 }
 
@@ -133,15 +150,26 @@ impl UdpLoop {
         else {
             return;
         };
+        let Some(client_link) = worker.post.link(link as usize) else { return };
         self.make_room(worker);
         for slot in self.receive(listener.socket.as_fd()) {
             let Some(source) = self.batch.source(slot) else { continue };
             let local = if listener.is_wildcard() { self.batch.local(slot) } else { None };
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
-            let tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
+            let mut tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
             let len = self.batch.len(slot);
             let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { continue };
-            let route = ClientRoute { tuple, link };
+            if listener.dtls && !listener.is_plain(datagram.bytes()) {
+                tuple.transport = Transport::Dtls;
+                let arrival = Arrival { tuple, listener: link };
+                worker.receive_dtls(now, &arrival, datagram.bytes(), &mut self.reply);
+                continue;
+            }
+            let route = ClientRoute { tuple, link: client_link };
+            if let Some(owner) = worker.owner_elsewhere(&tuple) {
+                worker.forward(owner, route, datagram.bytes());
+                continue;
+            }
             let Worker { server, relays, .. } = &mut *worker;
             match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
                 Verdict::Reply if datagram.replace(self.reply.bytes()) => {
@@ -152,6 +180,7 @@ impl UdpLoop {
                     let range = datagram.range();
                     self.queue(Exit::Relay(relay.0), slot, range, worker.shared.to_local(peer.0), None);
                 }
+                Verdict::Forward { worker: owner } => worker.forward(owner, route, datagram.bytes()),
                 _ => {}
             }
         }
@@ -171,20 +200,30 @@ impl UdpLoop {
         let peer = PeerAddress(worker.shared.to_public(source));
         let len = self.batch.len(slot);
         let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { return };
-        let Worker { server, relays, streams, .. } = &mut *worker;
+        let Worker { server, relays, streams, dtls, post, .. } = &mut *worker;
         let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays) else {
             return;
         };
-        if client.tuple.transport.is_stream() {
-            if !streams.push_data(client.link, datagram.bytes()) {
-                server.count(client.tuple.transport).drop(DropReason::QueueFull);
+        let transport = client.tuple.transport;
+        if transport != Transport::Udp {
+            let full = |sent: bool| sent.then_some(()).ok_or(DropReason::QueueFull);
+            let sent = if !post.holds(client.link) {
+                full(post.to_client(client, datagram.bytes(), false))
+            } else if transport.is_stream() {
+                full(streams.push_to(&client, datagram.bytes(), false))
+            } else {
+                dtls.send(now, &self.listeners, &client, datagram.bytes())
+            };
+            if let Err(reason) = sent {
+                server.count(transport).drop(reason);
             }
             return;
         }
         let range = datagram.range();
-        let wildcard = self.listeners.get(client.link as usize).is_some_and(UdpListener::is_wildcard);
+        let listener = mail::index(client.link);
+        let wildcard = self.listeners.get(listener as usize).is_some_and(UdpListener::is_wildcard);
         let from = wildcard.then_some(client.tuple.server.ip());
-        self.queue(Exit::Listener(client.link), slot, range, client.tuple.client.0, from);
+        self.queue(Exit::Listener(listener), slot, range, client.tuple.client.0, from);
     }
 
     fn queue(

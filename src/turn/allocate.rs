@@ -61,6 +61,7 @@ impl Server {
         let wanted = self.wanted(message, from.tuple.client.0)?;
         let lifetime =
             lifetime(message, self.settings.limits.max_lifetime)?.unwrap_or(Self::DEFAULT_LIFETIME);
+        let wants_ticket = self.wants_ticket(message)?;
         let lifetime = login.bound(now.mono, lifetime);
         // 11. Another server.
         if let Some(redirect) = self.redirect(message, &from.tuple) {
@@ -82,6 +83,7 @@ impl Server {
             relays: given.relays.map(|given| given.map(relay)),
             reservation: given.reservation,
             half_refused: given.half_refused,
+            mobility: wants_ticket.then(|| self.first_ticket(id)),
         };
         let success = allocated(now, self.allocations.insert(now.mono, new), from.tuple.client.0);
         let counters = self.counters.of(from.tuple.transport);
@@ -252,5 +254,6 @@ fn allocated(now: &Now, allocation: &Allocation, client: SocketAddr) -> Success 
         mapped: Some(client),
         reservation: allocation.reservation,
         half_refused: allocation.half_refused,
+        ticket: allocation.ticket(),
     }
 }

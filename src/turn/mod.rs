@@ -18,6 +18,7 @@ mod budget;
 mod channel;
 mod counters;
 mod event;
+mod mobility;
 mod permission;
 mod policy;
 mod redirect;

@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::budget::Origin;
+use super::mobility::Ticket;
 use super::redirect::Redirect;
 use super::{
     AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
@@ -69,6 +70,7 @@ pub(super) struct Success {
     pub(super) mapped: Option<SocketAddr>,
     pub(super) reservation: Option<ReservationToken>,
     pub(super) half_refused: Option<AddressError>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// An error response to an authenticated request.
@@ -152,6 +154,15 @@ impl Server {
             return self.refuse_unknown(now, from, message, reply, &unknown, Some(&login));
         }
         let request = Request { now, from, message, login };
+        if counted == CountedMethod::Refresh
+            && let Some(ticket) = message.get(attr::MOBILITY_TICKET)
+        {
+            if let Some(worker) = self.ticket_elsewhere(ticket) {
+                return Verdict::Forward { worker };
+            }
+            let answer = self.refresh_moved(&request, ticket, sockets);
+            return self.answer(&request, counted, answer, reply);
+        }
         // A request other than Allocate needs an allocation that the same user made (RFC 8656 §5).
         if counted != CountedMethod::Allocate {
             match self.allocations.live(now.mono, &from.tuple) {
@@ -198,8 +209,10 @@ impl Server {
         if known.is_none() && message.bytes().len() > MAX_FROM_STRANGERS {
             return Err(self.drop(from.tuple.transport, DropReason::TooLong));
         }
+        let is_refresh = message.method() == method::REFRESH;
+        let moves = is_refresh && message.get(attr::MOBILITY_TICKET).is_some();
         let stage = match message.method() {
-            _ if known.is_none() => Stage::Begin,
+            _ if !moves && known.is_none() => Stage::Begin,
             method::ALLOCATE => Stage::Begin,
             method::REFRESH if message.get(attr::LIFETIME) != Some(&[0; 4]) => Stage::GoOn,
             _ => Stage::Within,
@@ -351,6 +364,9 @@ impl Success {
         }
         if let Some(AddressError { family, code }) = self.half_refused {
             writer.address_error_code(family, code);
+        }
+        if let Some(ticket) = &self.ticket {
+            writer.attribute(attr::MOBILITY_TICKET, ticket);
         }
     }
 }

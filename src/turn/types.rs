@@ -39,6 +39,11 @@ pub struct ClientRoute {
     pub link: u32,
 }
 
+impl ClientRoute {
+    /// The link of a client whose stream has closed: it leads nowhere.
+    pub const NOWHERE: u32 = u32::MAX;
+}
+
 /// The owner's number for an open relay socket. Opaque to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelayToken(pub u32);
@@ -134,6 +139,13 @@ pub trait RelaySockets {
 
     /// Whether this is a live relayed transport address of this server, of any worker.
     fn is_live(&self, address: SocketAddr) -> bool;
+
+    /// A client has moved to this route (RFC 8016). If the route leads through another worker, that one hands over what
+    /// comes on it from now on.
+    fn adopt(&mut self, _route: &ClientRoute) {}
+
+    /// A client that has moved no longer uses this route.
+    fn release(&mut self, _route: &ClientRoute) {}
 }
 
 /// What is to be done with a datagram.
@@ -145,6 +157,11 @@ pub enum Verdict {
     Consumed,
     /// Send the answer that stands in the reply buffer back to where the request came from.
     Reply,
+    /// Hand the datagram, which is as it came, to the worker that owns its allocation (RFC 8016).
+    Forward {
+        /// The number of that worker.
+        worker: u8,
+    },
     /// Send what is left of the datagram to a peer.
     ToPeer {
         /// From this relay socket.

@@ -48,6 +48,7 @@ pub const ADDITIONAL_FAMILY: u16 = 0x8000;
 pub const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
 pub const ADDRESS_ERROR: u16 = 0x8001;
 pub const ALGORITHMS: u16 = 0x8002;
+pub const TICKET: u16 = 0x8030;
 pub const ALTERNATE_DOMAIN: u16 = 0x8003;
 pub const ALTERNATE_SERVER: u16 = 0x8023;
 pub const SOFTWARE: u16 = 0x8022;
@@ -398,6 +399,7 @@ pub enum Out {
     Answer(Vec<u8>),
     ToPeer { relayed: SocketAddr, peer: SocketAddr, data: Vec<u8> },
     ToClient { route: ClientRoute, bytes: Vec<u8> },
+    Forward(u8),
 }
 
 impl Out {
@@ -425,6 +427,9 @@ pub struct Sockets {
     pub no_ports: BTreeSet<u8>,
     /// Held ports: owner's token, address, until when.
     pub reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
+    /// Routes that were adopted and not released.
+    pub adopted: Vec<ClientRoute>,
+    pub released: Vec<ClientRoute>,
     /// Live relayed transport addresses of other workers.
     pub elsewhere: BTreeSet<SocketAddr>,
 }
@@ -498,6 +503,14 @@ impl RelaySockets for Sockets {
         self.closed += 1;
     }
 
+    fn adopt(&mut self, route: &ClientRoute) {
+        self.adopted.push(*route);
+    }
+
+    fn release(&mut self, route: &ClientRoute) {
+        self.released.push(*route);
+    }
+
     fn is_live(&self, address: SocketAddr) -> bool {
         self.elsewhere.contains(&address) || self.open.values().any(|socket| socket.1 == address)
     }
@@ -517,6 +530,7 @@ pub struct Choice {
     pub ipv6: bool,
     pub family_default: FamilyDefault,
     pub alternates: Alternates,
+    pub mobility: bool,
 }
 
 impl Default for Choice {
@@ -538,6 +552,7 @@ impl Default for Choice {
             ipv6: true,
             family_default: FamilyDefault::Ipv4,
             alternates: Alternates::default(),
+            mobility: true,
         }
     }
 }
@@ -575,6 +590,7 @@ impl Choice {
             ipv6: self.ipv6,
             family_default: self.family_default,
             alternates: self.alternates,
+            mobility: self.mobility,
             ..Settings::new(Arc::new(Authenticator::new(settings, &[42; 32]).unwrap()), Arc::new(self.policy))
         }
     }
@@ -623,6 +639,11 @@ impl World {
         }
     }
 
+    /// A client's stream closes.
+    pub fn closes(&mut self, route: ClientRoute) {
+        self.server.handle_closed(&self.now, &route, &mut self.sockets);
+    }
+
     pub fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.server.poll_event()).collect()
     }
@@ -657,6 +678,10 @@ impl World {
             Verdict::Reply => Out::Answer(self.reply.bytes().to_vec()),
             Verdict::ToPeer { relay, peer } => {
                 Out::ToPeer { relayed: self.sockets.open[&relay.0].1, peer: peer.0, data: rest }
+            }
+            Verdict::Forward { worker } => {
+                assert_eq!(rest, bytes, "it is handed on as it came");
+                Out::Forward(worker)
             }
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         }
