@@ -7,28 +7,18 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 use tokio::time::Instant;
 
+pub(super) use super::common::{
+    ALGORITHM_SHA256, TCP, UDP, binding, expect, holds, lacks, lists_sha256, permission, stranger,
+    udp_allocation,
+};
 use super::link::{Arrival, Link};
 use super::outcome::{Finding, Outcome, fail, not_testable};
-use super::raw::{
-    self, ALLOCATE, BINDING, CHANNEL_BIND, CREATE_PERMISSION, Class, DATA, REFRESH, Raw, Received, SEND,
-};
+use super::raw::{self, ALLOCATE, BINDING, Class, DATA, REFRESH, Raw, Received, SEND};
 use super::{Probe, Transport};
-use crate::wire::{AttributeType, attr};
-
-/// REQUESTED-TRANSPORT of UDP.
-pub(super) const UDP: [u8; 4] = [17, 0, 0, 0];
-/// REQUESTED-TRANSPORT of TCP.
-pub(super) const TCP: [u8; 4] = [6, 0, 0, 0];
-/// PASSWORD-ALGORITHM of SHA-256 without parameters.
-pub(super) const ALGORITHM_SHA256: [u8; 4] = [0, 2, 0, 0];
+use crate::wire::attr;
 
 /// How long until a request over UDP is sent again the first time (RFC 8489 §6.2.1).
 const RTO: Duration = Duration::from_millis(500);
-
-/// What requests to strangers carry, so that no answer is larger than its request and none is refused as
-/// amplification.
-const SOFTWARE: &[u8] =
-    b"relais probe --conformance: this request is as long as the answer it asks for, or longer";
 
 /// How requests are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +42,7 @@ pub(super) struct FromPeer {
 /// One 5-tuple.
 pub(super) struct Client<'a> {
     pub(super) probe: &'a Probe,
+    transport: Transport,
     pub(super) link: Link,
     /// What came and was not asked for.
     pub(super) inbox: Vec<Vec<u8>>,
@@ -81,10 +72,10 @@ impl<'a> Client<'a> {
     }
 
     pub(super) fn over(probe: &'a Probe, transport: Transport) -> Result<Self, Finding> {
-        let link = probe.link(transport).map_err(|error| Finding::Fail(format!("no connection: {error}")))?;
         Ok(Self {
             probe,
-            link,
+            transport,
+            link: open_link(probe, transport)?,
             inbox: Vec::new(),
             realm: Vec::new(),
             nonce: Vec::new(),
@@ -102,8 +93,7 @@ impl<'a> Client<'a> {
         // The port may have been another client's just before, whose allocation a slow server still has.
         for _ in 0..2 {
             if challenge.code() == 437 {
-                let transport = if self.link.is_stream() { Transport::Tcp } else { Transport::Udp };
-                self.link = Self::over(self.probe, transport)?.link();
+                self.link = open_link(self.probe, self.transport)?;
                 challenge = self.ask(&request())?;
             }
         }
@@ -391,6 +381,10 @@ impl Drop for Client<'_> {
     }
 }
 
+fn open_link(probe: &Probe, transport: Transport) -> Result<Link, Finding> {
+    probe.link(transport).map_err(|error| Finding::Fail(format!("no connection: {error}")))
+}
+
 /// Reads a frame as data of a peer; `None` for other messages.
 fn from_peer(frame: Vec<u8>) -> Result<Option<FromPeer>, Finding> {
     match frame.first().map(|first| first >> 6) {
@@ -419,65 +413,5 @@ fn from_peer(frame: Vec<u8>) -> Result<Option<FromPeer>, Finding> {
             };
             Ok(Some(FromPeer { data, from: Ok(from), frame }))
         }
-    }
-}
-
-/// Whether PASSWORD-ALGORITHMS has SHA-256 in it.
-pub(super) fn lists_sha256(mut list: &[u8]) -> bool {
-    while let Some((&[a0, a1, l0, l1], rest)) = list.split_first_chunk::<4>() {
-        if [a0, a1] == [0, 2] {
-            return true;
-        }
-        let parameters = usize::from(u16::from_be_bytes([l0, l1])).next_multiple_of(4);
-        list = rest.get(parameters..).unwrap_or_default();
-    }
-    false
-}
-
-/// A first request, as long as its answer.
-pub(super) fn stranger(method: u16) -> Raw {
-    Raw::request(method).attr(attr::SOFTWARE, SOFTWARE)
-}
-
-pub(super) fn udp_allocation() -> Raw {
-    Raw::request(ALLOCATE).attr(attr::REQUESTED_TRANSPORT, &UDP)
-}
-
-pub(super) fn permission(peers: &[SocketAddr]) -> Raw {
-    let raw = Raw::request(CREATE_PERMISSION);
-    peers.iter().fold(raw, |raw, peer| raw.xor_address(attr::XOR_PEER_ADDRESS, *peer))
-}
-
-pub(super) fn binding(number: u16, peer: SocketAddr) -> Raw {
-    let [high, low] = number.to_be_bytes();
-    Raw::request(CHANNEL_BIND)
-        .attr(attr::CHANNEL_NUMBER, &[high, low, 0, 0])
-        .xor_address(attr::XOR_PEER_ADDRESS, peer)
-}
-
-/// Whether an answer has this code; 0 for success.
-pub(super) fn expect(answer: &Received, code: u16) -> Outcome {
-    match (answer.code(), code) {
-        (seen, wanted) if seen == wanted => Ok(()),
-        (0, wanted) => fail(format!("success instead of {wanted}")),
-        (1, _) => fail("an error without a readable ERROR-CODE"),
-        (seen, 0) => fail(format!("{seen} instead of success")),
-        (seen, wanted) => fail(format!("{seen} instead of {wanted}")),
-    }
-}
-
-/// Whether an answer lacks all of these attributes.
-pub(super) fn lacks(answer: &Received, kinds: &[(AttributeType, &str)]) -> Outcome {
-    match kinds.iter().find(|(kind, _)| answer.has(*kind)) {
-        Some((_, name)) => fail(format!("{name} is in the answer")),
-        None => Ok(()),
-    }
-}
-
-/// Whether an answer has all of these attributes.
-pub(super) fn holds(answer: &Received, kinds: &[(AttributeType, &str)]) -> Outcome {
-    match kinds.iter().find(|(kind, _)| !answer.has(*kind)) {
-        Some((_, name)) => fail(format!("{name} is missing in the answer")),
-        None => Ok(()),
     }
 }

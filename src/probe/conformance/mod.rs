@@ -6,6 +6,7 @@
 //! for silence, a Binding is sent behind what must not be answered: once that is answered, silence is proven.
 
 mod client;
+mod common;
 mod link;
 mod outcome;
 mod pair;

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use super::client::{Client, expect};
-use super::outcome::{Check, Finding, Outcome, must, need, should, not_offered, not_testable};
+use super::outcome::{Check, Finding, Outcome, must, need, not_offered, not_testable, should};
 use super::raw::{BINDING, Raw, Received};
 use super::rfc8489_form::listed;
 use super::{Probe, Transport};

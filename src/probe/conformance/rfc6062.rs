@@ -33,7 +33,7 @@ pub(super) const CHECKS: &[Check] = &[
         tcp_with(p, tcp_allocation().attr(attr::RESERVATION_TOKEN, &[7; 8]))
     }),
     must("connect-without-allocation", "6062 §5.2", "Connect without an allocation gets 437", |p| {
-        Ok(offered(p)?).and_then(|mut client| client.wants(connect_to(p.server), 437))
+        offered(p)?.wants(connect_to(p.server), 437)
     }),
     must("connect-without-peer", "6062 §5.2", "Connect without XOR-PEER-ADDRESS gets 400", |p| {
         allocated(p)?.0.wants(Raw::request(CONNECT), 400)
@@ -123,7 +123,7 @@ pub(super) const CHECKS: &[Check] = &[
         },
     ),
     must("data-both-ways", "6062 §5.4", "Bytes pass both ways as they are", |p| {
-        let mut ends = Ends::open(p)?;
+        let ends = Ends::open(p)?;
         let (mut near, mut far) = ends.data_connections(b"")?;
         near.send(b"to the peer")?;
         arrives(&mut far, b"to the peer")?;
@@ -131,12 +131,12 @@ pub(super) const CHECKS: &[Check] = &[
         arrives(&mut near, &[0, 1, 2, 3, 0x40, 0, 0xFF])
     }),
     must("data-behind-bind", "6062 §5.4", "Bytes right behind ConnectionBind belong to the peer", |p| {
-        let mut ends = Ends::open(p)?;
+        let ends = Ends::open(p)?;
         let (_near, mut far) = ends.data_connections(b"early bytes")?;
         arrives(&mut far, b"early bytes")
     }),
     must("data-large", "6062 §5.4", "A megabyte arrives whole", |p| {
-        let mut ends = Ends::open(p)?;
+        let ends = Ends::open(p)?;
         let (mut near, mut far) = ends.data_connections(b"")?;
         let limit = p.limit;
         std::thread::scope(|scope| {
@@ -155,7 +155,7 @@ pub(super) const CHECKS: &[Check] = &[
         })
     }),
     must("data-close", "6062 §5.5", "When one data connection is closed, so is the other", |p| {
-        let mut ends = Ends::open(p)?;
+        let ends = Ends::open(p)?;
         let (near, mut far) = ends.data_connections(b"")?;
         drop(near);
         need(far.link.receive_bytes(p.limit) == Arrival::End, "it stays open")
@@ -172,7 +172,7 @@ pub(super) const CHECKS: &[Check] = &[
         },
     ),
     must("bind-twice", "6062 §5.4", "A connection that is bound cannot be bound again: 400", |p| {
-        let mut ends = Ends::open(p)?;
+        let ends = Ends::open(p)?;
         let _connections = ends.data_connections(b"")?;
         Client::stream(p)?
             .login()?
@@ -215,8 +215,7 @@ struct Ends<'a> {
     relayed: SocketAddr,
     /// CONNECTION-ID of the client.
     id: u32,
-    /// Kept, as its allocation ends with it.
-    _other: Client<'a>,
+    other: Client<'a>,
     peer: SocketAddr,
     other_id: u32,
     attempt_from: SocketAddr,
@@ -243,13 +242,13 @@ impl<'a> Ends<'a> {
         let attempt_from =
             attempt_from.ok_or_else(|| Finding::Fail("ConnectionAttempt names no peer".to_owned()))?;
         let other_id = self::id(&attempt)?;
-        Ok(Self { client, relayed, id, _other: other, peer, other_id, attempt_from })
+        Ok(Self { client, relayed, id, other: other, peer, other_id, attempt_from })
     }
 
     /// Binds both data connections; `early` is sent right behind the request of the first.
-    fn data_connections(&mut self, early: &[u8]) -> Result<(Client<'a>, Client<'a>), Finding> {
-        let far = bound(self.client.probe, self.other_id, b"")?;
-        let near = bound(self.client.probe, self.id, early)?;
+    fn data_connections(&self, early: &[u8]) -> Result<(Client<'a>, Client<'a>), Finding> {
+        let far = bound(&self.other, self.other_id, b"")?;
+        let near = bound(&self.client, self.id, early)?;
         Ok((near, far))
     }
 }
@@ -259,9 +258,24 @@ fn id(answer: &Received) -> Result<u32, Finding> {
     id.ok_or_else(|| Finding::Fail("no CONNECTION-ID of four bytes".to_owned()))
 }
 
-fn bound<'a>(p: &'a Probe, id: u32, early: &[u8]) -> Result<Client<'a>, Finding> {
-    let mut data = Client::stream(p)?.login()?;
-    let request = data.signed(Raw::request(CONNECTION_BIND).u32(attr::CONNECTION_ID, id));
+/// Binds a new stream as clients do: unsigned first, and again with the NONCE of the challenge.
+fn bound<'a>(control: &Client<'a>, id: u32, early: &[u8]) -> Result<Client<'a>, Finding> {
+    let p = control.probe;
+    let mut data = Client::stream(p)?;
+    let raw = || Raw::request(CONNECTION_BIND).u32(attr::CONNECTION_ID, id);
+    match data.ask_or_silence(&raw().attr(attr::SOFTWARE, &[b'-'; 80]))? {
+        Some(challenge) => {
+            expect(&challenge, 401)?;
+            data.take(&challenge)?;
+        }
+        // Without an answer, which is a finding of its own, the control connection's NONCE may do.
+        None => {
+            data = Client::stream(p)?;
+            data.realm.clone_from(&control.realm);
+            data.nonce.clone_from(&control.nonce);
+        }
+    }
+    let request = data.signed(raw());
     data.send(&[request.bytes(), early].concat())?;
     let Arrival::Frame(frame) = data.link.receive(p.limit) else {
         return Err(Finding::Fail("no answer to ConnectionBind".to_owned()));

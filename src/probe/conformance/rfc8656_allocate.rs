@@ -59,9 +59,12 @@ pub(super) const CHECKS: &[Check] = &[
         let lifetime = answer.u32(attr::LIFETIME);
         need(lifetime.is_some_and(|lifetime| lifetime <= 3600), format!("it is {lifetime:?}"))
     }),
-    should("allocate-lifetime-malformed", "8656 §18.2", "A LIFETIME that has not four bytes gets 400", |p| {
-        malformed(p, attr::LIFETIME, &[&[], &[1], &[0, 0, 3], &[0, 0, 3, 4, 5], &[0; 8]])
-    }),
+    should(
+        "allocate-lifetime-malformed",
+        "8656 §18.2",
+        "A LIFETIME that has not four bytes gets 400",
+        |p| malformed(p, attr::LIFETIME, &[&[], &[1], &[0, 0, 3], &[0, 0, 3, 4, 5], &[0; 8]]),
+    ),
     should("allocate-port-range", "8656 §7.2", "The relayed port is 49152 or greater", |p| {
         let relayed = relayed(&allocate(p, udp_allocation())?)?;
         need(relayed.port() >= 49152, format!("it is {}", relayed.port()))
@@ -142,9 +145,12 @@ pub(super) const CHECKS: &[Check] = &[
         let answer = allocate(p, udp_allocation().attr(attr::EVEN_PORT, &EVEN))?;
         need(!answer.has(attr::RESERVATION_TOKEN), "RESERVATION-TOKEN is there")
     }),
-    should("allocate-even-port-malformed", "8656 §18.7", "An EVEN-PORT of no byte or of two gets 400", |p| {
-        malformed(p, attr::EVEN_PORT, &[&[], &[0, 0], &[0x80, 0, 0, 0]])
-    }),
+    should(
+        "allocate-even-port-malformed",
+        "8656 §18.7",
+        "An EVEN-PORT of no byte or of two gets 400",
+        |p| malformed(p, attr::EVEN_PORT, &[&[], &[0, 0], &[0x80, 0, 0, 0]]),
+    ),
     must(
         "allocate-even-port-other-bits",
         "8656 §18.7",
@@ -200,14 +206,19 @@ pub(super) const CHECKS: &[Check] = &[
         let (_client, ..) = reserved(p)?;
         Client::open(p)?.login()?.wants(udp_allocation().attr(attr::RESERVATION_TOKEN, b"invented"), 508)
     }),
-    should("reservation-malformed", "8656 §18.10", "A token that has not eight bytes is not redeemed", |p| {
-        let (_client, _, token) = reserved(p)?;
-        [&token[..7], &[], &[token.as_slice(), &[0]].concat()].into_iter().try_for_each(|value| {
-            let answer =
-                Client::open(p)?.login()?.call(udp_allocation().attr(attr::RESERVATION_TOKEN, value))?;
-            super::rfc8489_attributes::one_of(&answer, &[400, 508])
-        })
-    }),
+    should(
+        "reservation-malformed",
+        "8656 §18.10",
+        "A token that has not eight bytes is not redeemed",
+        |p| {
+            let (_client, _, token) = reserved(p)?;
+            [&token[..7], &[], &[token.as_slice(), &[0]].concat()].into_iter().try_for_each(|value| {
+                let answer =
+                    Client::open(p)?.login()?.call(udp_allocation().attr(attr::RESERVATION_TOKEN, value))?;
+                super::rfc8489_attributes::one_of(&answer, &[400, 508])
+            })
+        },
+    ),
     must("reservation-with-even-port", "8656 §7.2, 5", "RESERVATION-TOKEN with EVEN-PORT gets 400", |p| {
         reserved_with(p, attr::EVEN_PORT, &EVEN)
     }),

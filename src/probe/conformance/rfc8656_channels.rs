@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::client::{Client, binding, expect};
-use super::outcome::{Check, Outcome, must, need, should, not_testable};
+use super::outcome::{Check, Outcome, must, need, not_testable, should};
 use super::pair::Pair;
 use super::raw::{self, CHANNEL_BIND, Raw};
 use super::rfc8656_permissions::other_family;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::Probe;
 use super::client::{Client, expect, udp_allocation};
-use super::outcome::{Check, Finding, Outcome, must, need, should, not_offered};
+use super::outcome::{Check, Finding, Outcome, must, need, not_offered, should};
 use super::raw::{REFRESH, Raw, Received};
 use super::rfc8489_attributes::one_of;
 use super::rfc8656_allocate::{lifetime_at_least, malformed, relayed};

@@ -131,10 +131,9 @@ pub(super) const CHECKS: &[Check] = &[
         "8656 §5",
         "A Refresh from another 5-tuple does not find the allocation: 437",
         |p| {
-            let (client, _) = Client::open(p)?.allocate()?;
+            let (mut client, _) = Client::open(p)?.allocate()?;
             let mut stranger = Client::open(p)?.login()?;
             stranger.wants(Raw::request(REFRESH).u32(attr::LIFETIME, 0), 437)?;
-            let mut client = client;
             need(client.is_allocated()?, "the allocation is gone")
         },
     ),

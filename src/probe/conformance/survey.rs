@@ -70,8 +70,8 @@ impl Survey {
         self.has_third_party = challenge.has(attr::THIRD_PARTY_AUTHORIZATION);
         let (mut first, relayed) = Client::open(probe)?.allocate()?;
         self.relayed = Some(relayed);
-        self.has_ipv4 = relayed.is_ipv4() || self.gives(probe, attr::REQUESTED_ADDRESS_FAMILY, &[1, 0, 0, 0]);
-        self.has_ipv6 = relayed.is_ipv6() || self.gives(probe, attr::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+        self.has_ipv4 = relayed.is_ipv4() || gives(probe, attr::REQUESTED_ADDRESS_FAMILY, &[1, 0, 0, 0]);
+        self.has_ipv6 = relayed.is_ipv6() || gives(probe, attr::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
         self.reaches_us = self.reaches(probe, &mut first).unwrap_or(false);
         let mut mobile = Client::open(probe)?.login()?;
         let raw =
@@ -86,16 +86,6 @@ impl Survey {
         Ok(())
     }
 
-    fn gives(&self, probe: &Probe, kind: crate::wire::AttributeType, value: &[u8]) -> bool {
-        let ask = || {
-            let mut client = Client::open(probe)?.login()?;
-            let answer = client
-                .call(Raw::request(ALLOCATE).attr(attr::REQUESTED_TRANSPORT, &UDP).attr(kind, value))?;
-            expect(&answer, 0)
-        };
-        ask().is_ok()
-    }
-
     /// Whether data reach a socket of this machine.
     fn reaches(&self, probe: &Probe, client: &mut Client<'_>) -> Result<bool, Finding> {
         let Some(mapped) = self.mapped.filter(|_| self.is_direct) else { return Ok(false) };
@@ -108,4 +98,15 @@ impl Survey {
         let _ = socket.set_read_timeout(Some(probe.limit.min(std::time::Duration::from_secs(2))));
         Ok(socket.recv(&mut [0; 16]).is_ok())
     }
+}
+
+/// Whether an Allocate with this attribute succeeds.
+fn gives(probe: &Probe, kind: crate::wire::AttributeType, value: &[u8]) -> bool {
+    let ask = || {
+        let mut client = Client::open(probe)?.login()?;
+        let answer =
+            client.call(Raw::request(ALLOCATE).attr(attr::REQUESTED_TRANSPORT, &UDP).attr(kind, value))?;
+        expect(&answer, 0)
+    };
+    ask().is_ok()
 }
