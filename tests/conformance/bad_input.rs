@@ -104,7 +104,7 @@ fn bad_input_peer_of_any_other_form_gets_400() {
             let wrong = A::Raw(PEER, value);
             let answer = alice.ask(&mut world, CREATE_PERMISSION, &[to(peer(2)), wrong.clone()]);
             assert_eq!(answer.code() == 400, !fits, "CreatePermission, family {family}, {length} bytes");
-            let answer = alice.ask(&mut world, CHANNEL_BIND, &[channel(0x4000), wrong]);
+            let answer = alice.ask(&mut world, CHANNEL_BIND, &[channel(0x4000 + u16::from(family)), wrong]);
             assert_eq!(answer.code() == 400, !fits, "ChannelBind, family {family}, {length} bytes");
         }
     }

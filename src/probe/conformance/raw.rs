@@ -401,7 +401,7 @@ mod tests {
             (good.clone().flipped(4), "cookie"),
             (good.clone().flipped(3), "length"),
             (good.clone().flipped(24), "FINGERPRINT"),
-            (good.clone().typed(0x8001), "bits"),
+            (good.typed(0x8001), "bits"),
             (Raw::request(BINDING).attr_lying(attr::SOFTWARE, 9, b"1234"), "behind"),
         ] {
             assert!(Received::parse(broken.bytes()).unwrap_err().contains(word), "{word}");

@@ -242,7 +242,7 @@ impl<'a> Ends<'a> {
         let attempt_from =
             attempt_from.ok_or_else(|| Finding::Fail("ConnectionAttempt names no peer".to_owned()))?;
         let other_id = self::id(&attempt)?;
-        Ok(Self { client, relayed, id, other: other, peer, other_id, attempt_from })
+        Ok(Self { client, relayed, id, other, peer, other_id, attempt_from })
     }
 
     /// Binds both data connections; `early` is sent right behind the request of the first.
@@ -258,30 +258,33 @@ fn id(answer: &Received) -> Result<u32, Finding> {
     id.ok_or_else(|| Finding::Fail("no CONNECTION-ID of four bytes".to_owned()))
 }
 
-/// Binds a new stream as clients do: unsigned first, and again with the NONCE of the challenge.
+/// Binds a new stream as clients do: first with the NONCE of the control connection, and where that is stale, with
+/// one of its own. `early` is sent in one write with the request that counts.
 fn bound<'a>(control: &Client<'a>, id: u32, early: &[u8]) -> Result<Client<'a>, Finding> {
-    let p = control.probe;
-    let mut data = Client::stream(p)?;
     let raw = || Raw::request(CONNECTION_BIND).u32(attr::CONNECTION_ID, id);
-    match data.ask_or_silence(&raw().attr(attr::SOFTWARE, &[b'-'; 80]))? {
-        Some(challenge) => {
-            expect(&challenge, 401)?;
-            data.take(&challenge)?;
-        }
-        // Without an answer, which is a finding of its own, the control connection's NONCE may do.
-        None => {
-            data = Client::stream(p)?;
-            data.realm.clone_from(&control.realm);
-            data.nonce.clone_from(&control.nonce);
-        }
+    let mut data = Client::stream(control.probe)?;
+    data.realm.clone_from(&control.realm);
+    data.nonce.clone_from(&control.nonce);
+    let answer = answer_with(&mut data, raw(), early)?;
+    if answer.code() != 438 {
+        return expect(&answer, 0).map(|()| data);
     }
-    let request = data.signed(raw());
+    // The early bytes have spoilt this stream.
+    data = Client::stream(control.probe)?;
+    let challenge = data.ask(&raw().attr(attr::SOFTWARE, &[b'-'; 80]))?;
+    expect(&challenge, 401)?;
+    data.take(&challenge)?;
+    let answer = answer_with(&mut data, raw(), early)?;
+    expect(&answer, 0).map(|()| data)
+}
+
+fn answer_with(data: &mut Client<'_>, raw: Raw, early: &[u8]) -> Result<Received, Finding> {
+    let request = data.signed(raw);
     data.send(&[request.bytes(), early].concat())?;
-    let Arrival::Frame(frame) = data.link.receive(p.limit) else {
-        return Err(Finding::Fail("no answer to ConnectionBind".to_owned()));
-    };
-    expect(&Received::parse(&frame).map_err(Finding::Fail)?, 0)?;
-    Ok(data)
+    match data.link.receive(data.probe.limit) {
+        Arrival::Frame(frame) => Received::parse(&frame).map_err(Finding::Fail),
+        _ => Err(Finding::Fail("no answer to ConnectionBind".to_owned())),
+    }
 }
 
 fn arrives(data: &mut Client<'_>, wanted: &[u8]) -> Outcome {

@@ -57,8 +57,7 @@ pub(super) const CHECKS: &[Check] = &[
         Client::open(p)?.login()?.wants(Raw::request(REFRESH).attr(attr::MOBILITY_TICKET, &[0x5A; 64]), 400)
     }),
     must("ticket-changed", "8016 §3.2.2", "A ticket with a changed bit gets 400", |p| {
-        let old = mobile(p)?;
-        let mut ticket = old.ticket.clone();
+        let Mobile { client: _client, mut ticket, .. } = mobile(p)?;
         if let Some(last) = ticket.last_mut() {
             *last ^= 1;
         }

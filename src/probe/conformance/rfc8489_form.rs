@@ -71,9 +71,8 @@ pub(super) const CHECKS: &[Check] = &[
         |p| {
             let socket = std::net::UdpSocket::bind(crate::probe::any_address(p.server))
                 .and_then(|socket| socket.set_read_timeout(Some(p.limit)).map(|()| socket));
-            let socket = match (p.transport, socket) {
-                (Transport::Udp, Ok(socket)) => socket,
-                _ => return not_testable("is about datagrams"),
+            let (Transport::Udp, Ok(socket)) = (p.transport, socket) else {
+                return not_testable("is about datagrams");
             };
             let _ = socket.send_to(Raw::request(BINDING).bytes(), p.server);
             let (_, from) = super::pair::receive(&socket)?;
