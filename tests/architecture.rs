@@ -236,7 +236,8 @@ const NORMATIVE: &[(&str, &str)] = &[
     ),
     (
         "8656",
-        "5 6 7.2 8.1 8.2 9 10.2 11.2 11.3 11.5 12 12.2 12.5 12.6 13 14 18.1 18.6 18.8 18.11 18.12 21.1.6 21.4",
+        "5 6 7.2 8.1 8.2 9 10.2 11.2 11.3 11.5 12 12.2 12.5 12.6 13.1 13.2 13.3 14 15 16 18.1 18.6 18.8 18.11 18.12 \
+         18.13 21.1.6 21.4",
     ),
     ("7065", "3.1"),
     ("7635", "4.1 4.1.1 4.1.2 6.1 6.2 7 9 11"),
@@ -250,13 +251,26 @@ fn sections(matrix: &str) -> BTreeSet<(String, String)> {
         let mut rfc = String::new();
         for word in clause.split([' ', ',']) {
             if let Some(section) = word.strip_prefix('§') {
-                found.insert((rfc.clone(), section.trim_end_matches(':').to_owned()));
+                found.extend(range(section).into_iter().map(|section| (rfc.clone(), section)));
             } else if word.len() == 4 && word.parse::<u16>().is_ok() {
                 rfc = word.to_owned();
             }
         }
     }
     found
+}
+
+/// "13.1-§13.3" is three sections.
+fn range(text: &str) -> Vec<String> {
+    let ends = text.split_once("-§").and_then(|(first, last)| {
+        let (above, first) = first.rsplit_once('.')?;
+        let last = last.strip_prefix(above)?.strip_prefix('.')?;
+        Some((above, first.parse::<u8>().ok()?..=last.parse().ok()?))
+    });
+    match ends {
+        Some((above, numbers)) => numbers.map(|number| format!("{above}.{number}")).collect(),
+        None => vec![text.trim_end_matches(':').to_owned()],
+    }
 }
 
 fn missing_sections(matrix: &str, normative: &[(&str, &str)]) -> Vec<String> {
@@ -408,8 +422,8 @@ fn no_cell_of_the_matrix_is_empty_and_no_normative_section_is_missing_is_noticed
     let matrix = |row: &str| format!("| Clause | Requirement | Test |\n|---|---|---|\n{row}\n");
     assert_eq!(empty_cells(&matrix("| 8489 §5 | – | `x` |")).len(), 1);
     assert_none(&empty_cells(&matrix("| 8489 §5 | so | `x` |")));
-    let whole = matrix("| 8656 §7.2, 9, §18.11, 8489 §10 | so | `x` |");
-    assert_none(&missing_sections(&whole, &[("8656", "7.2 18.11"), ("8489", "10")]));
+    let whole = matrix("| 8656 §7.2, 9, §13.1-§13.3, §18.11, 8489 §10 | so | `x` |");
+    assert_none(&missing_sections(&whole, &[("8656", "7.2 13.1 13.2 13.3 18.11"), ("8489", "10")]));
     assert_eq!(missing_sections(&whole, &[("8656", "9 10"), ("8489", "7.2")]).len(), 3);
 }
 

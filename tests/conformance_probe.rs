@@ -62,6 +62,7 @@ fn our_server_breaks_no_clause_over_udp() {
     let (report, code) = probe(&server, &format!("turn:{}:3478", server.ip), &[]);
     assert_conforming(&report, code);
     assert!(of_verdict(&report, "pass").len() > 300, "{}", report["counts"]);
+    assert_eq!(of_verdict(&report, "fail"), not_followed(), "the list in docs/conformance.md is out of date");
 }
 
 #[test]
