@@ -7,6 +7,7 @@
 mod addresses;
 mod clock;
 mod frame;
+mod io;
 mod open;
 mod ports;
 mod relays;

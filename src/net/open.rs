@@ -103,7 +103,9 @@ fn open_group(transport: Transport, address: SocketAddr, groups: &mut [Sockets])
     for group in groups {
         let socket = new_socket(transport, address, true)?;
         match transport {
-            Transport::Udp | Transport::Dtls => group.udp.push(UdpListener { socket: UdpSocket::from(socket), address }),
+            Transport::Udp | Transport::Dtls => {
+                group.udp.push(UdpListener { socket: UdpSocket::from(socket), address })
+            }
             Transport::Tcp | Transport::Tls => group.tcp.push(TcpListener::from(socket)),
         }
     }

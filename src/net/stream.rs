@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use slab::Slab;
-use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
+use super::io::Io;
 use super::ports::Admission;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
@@ -35,6 +35,8 @@ const MAX_QUEUE_WITH_ANSWERS: usize = MAX_QUEUE + 16 * 1024;
 const KEPT_QUEUE: usize = 4096;
 /// Frames of one stream before others on the worker get their turn.
 const FRAMES: usize = 64;
+/// Reads of one stream before others on the worker get their turn: what comes over TLS need not hold data.
+const READS: usize = 64;
 /// What is read at once from a client that has no allocation.
 const READ_BEFORE_LOGIN: usize = 4096;
 /// What one read takes at most, and all reads together before others get their turn: thousands of the smallest
@@ -116,7 +118,7 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
     let tuple = FiveTuple { client: ClientAddress(client), server, transport: Transport::Tcp };
     let connection = Connection {
         worker: Rc::clone(worker),
-        stream,
+        io: Io::plain(stream, Vec::new()),
         route: ClientRoute { tuple, link },
         wake,
         partial: Vec::new(),
@@ -140,7 +142,7 @@ enum Next {
 
 struct Connection {
     worker: Rc<RefCell<Worker>>,
-    stream: TcpStream,
+    io: Io,
     route: ClientRoute,
     wake: Rc<Notify>,
     /// The beginning of a frame whose rest has not come yet.
@@ -172,15 +174,10 @@ impl Connection {
 
     /// Waits for something to do, and does it.
     async fn turn(&mut self, reply: &mut ReplyBuffer) -> Next {
-        let interest = if self.pending.is_empty() {
-            Interest::READABLE
-        } else {
-            Interest::READABLE | Interest::WRITABLE
-        };
         let wait = self.until_deadline();
         if !self.more {
             tokio::select! {
-                ready = self.stream.ready(interest) => if ready.is_err() { return Next::Close },
+                ready = self.io.ready(!self.pending.is_empty()) => if ready.is_err() { return Next::Close },
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
@@ -205,12 +202,13 @@ impl Connection {
         // Strangers are read in small pieces, so that what is kept of them is small too.
         let room = if self.without_allocation.is_some() { READ_BEFORE_LOGIN } else { buffer.len() };
         let mut budget = FRAMES;
-        let (mut next, mut drained, mut taken) = (Next::Go, false, 0);
+        let (mut next, mut drained, mut taken, mut reads) = (Next::Go, false, 0, 0);
         if self.more {
             next = self.handle_partial(&mut worker, reply, &mut budget);
         }
-        while next == Next::Go && !self.more && !drained && taken < READ_BUFFER {
-            match self.stream.try_read(&mut buffer[..room]) {
+        while next == Next::Go && !self.more && !drained && taken < READ_BUFFER && reads < READS {
+            reads += 1;
+            match self.io.try_read(&mut buffer[..room]) {
                 Ok(0) => next = Next::HalfClosed,
                 Ok(len) if self.partial.is_empty() => {
                     taken += len;
@@ -324,6 +322,12 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         loop {
             if self.written == self.pending.len() {
+                match self.io.flush() {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                }
                 self.pending.clear();
                 self.written = 0;
                 self.pending.shrink_to(KEPT_QUEUE);
@@ -337,7 +341,7 @@ impl Connection {
                     return Ok(());
                 }
             }
-            match self.stream.try_write(&self.pending[self.written..]) {
+            match self.io.try_write(&self.pending[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -348,11 +352,12 @@ impl Connection {
 
     /// Writes the last answers to a client that has closed its side.
     async fn linger(&mut self) {
-        while self.write().is_ok() && !self.pending.is_empty() {
-            if self.stream.writable().await.is_err() {
+        while self.write().is_ok() && (!self.pending.is_empty() || self.io.has_unsent()) {
+            if self.io.writable().await.is_err() {
                 return;
             }
         }
+        self.io.finish_writing();
     }
 
     /// How long the stream may sleep.

@@ -1,9 +1,13 @@
 // Runs one scenario with one or two browsers, each in its own network namespace, and prints what happened as JSON.
 //   node scenario.mjs '{"kind": "call", "left": NETNS, "right": NETNS, "iceServers": [...], ...}'
-import { readFileSync, mkdtempSync, rmSync } from "node:fs";
+//   node scenario.mjs '{"kind": "call", "leftBrowser": "firefox", "rightBrowser": "chromium", "ca": PEM FILE, ...}'
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
+import { startFirefox } from "./firefox.mjs";
 
 const here = import.meta.dirname;
 const wanted = JSON.parse(process.argv[2]);
@@ -12,6 +16,7 @@ const open = [];
 
 async function browser(netns) {
   const folder = mkdtempSync(join(tmpdir(), "relais-chromium-"));
+  trust(join(folder, ".pki/nssdb"));
   const context = await chromium.launchPersistentContext(folder, {
     executablePath: join(here, "chromium"),
     env: { ...process.env, RELAIS_NETNS: netns, HOME: folder },
@@ -23,25 +28,65 @@ async function browser(netns) {
       ...(wanted.args ?? []),
     ],
   });
-  open.push({ context, folder });
+  open.push(async () => {
+    await context.close();
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
   context.setDefaultTimeout(60_000);
   return context;
 }
 
+/** Puts the test's own certificate authority into an NSS database, as an operator's users would. */
+function trust(database) {
+  if (!wanted.ca) return;
+  mkdirSync(database, { recursive: true });
+  const certutil = (...words) => execFileSync("certutil", ["-d", `sql:${database}`, ...words], { stdio: ["ignore", "ignore", "inherit"] });
+  certutil("-N", "--empty-password");
+  certutil("-A", "-n", "relais test", "-t", "C,,", "-i", wanted.ca);
+}
+
 // A page at localhost is a secure context, so it gets a camera and SHA-256; no server is asked for it.
-async function testPage(netns) {
+async function chromiumPage(netns) {
   const page = await (await browser(netns)).newPage();
   await page.route("http://localhost/", (route) => route.fulfill({ contentType: "text/html", body: html }));
   await page.goto("http://localhost/");
+  return page;
+}
+
+// To Firefox a file is a secure context.
+async function firefoxPage(netns) {
+  const page = await startFirefox(netns, { prepare: trust });
+  open.push(() => page.close());
+  await page.goto(pathToFileURL(join(here, "page.html")).href);
+  return page;
+}
+
+async function testPage(side) {
+  const page = await (wanted[`${side}Browser`] === "firefox" ? firefoxPage : chromiumPage)(wanted[side]);
   const configuration = { iceServers: wanted.iceServers, iceTransportPolicy: wanted.policy ?? "relay" };
   await page.evaluate((c) => test.open(c), configuration);
   return page;
 }
 
+/** An ICE restart: new candidates, a new pair, and data over it. Returns the digests of what went and what came. */
+async function restart(left, right) {
+  const before = await left.evaluate(() => test.localPort());
+  for (const page of [left, right]) await page.evaluate(() => test.renew());
+  const offer = await left.evaluate(() => test.describe("restart"));
+  const answer = await right.evaluate((o) => test.describe("answer", o), offer);
+  await left.evaluate((a) => test.describe("done", a), answer);
+  for (let i = 0; i < 100 && (await left.evaluate(() => test.localPort())) === before; i++) await new Promise((done) => setTimeout(done, 100));
+  const after = await left.evaluate(() => test.localPort());
+  await right.evaluate(() => test.forget());
+  const sent = await left.evaluate((n) => test.send(n, 3), wanted.restart);
+  const got = await right.evaluate((n) => test.digest(n, 30), wanted.restart);
+  return { before, after, sent, got };
+}
+
 const scenarios = {
   // Two browsers call each other: data both ways, or video both ways.
   async call() {
-    const [left, right] = await Promise.all([testPage(wanted.left), testPage(wanted.right)]);
+    const [left, right] = await Promise.all([testPage("left"), testPage("right")]);
     if (wanted.video) await Promise.all([left, right].map((page) => page.evaluate(() => test.addCamera())));
     await left.evaluate(() => test.addChannel());
     const offer = await left.evaluate(() => test.describe("offer"));
@@ -57,6 +102,7 @@ const scenarios = {
       ]);
       result.seconds = (Date.now() - began) / 1000;
     }
+    if (wanted.restart) result.restart = await restart(left, right);
     const look = () => Promise.all([left, right].map((page) => page.evaluate(() => test.stats())));
     result.stats = await look();
     for (let i = 0; wanted.video && i < 40 && result.stats.some((s) => s.framesDecoded < wanted.video); i++) {
@@ -69,7 +115,7 @@ const scenarios = {
 
   // One browser gathers its candidates.
   async gather() {
-    const page = await testPage(wanted.left);
+    const page = await testPage("left");
     await page.evaluate(() => test.addChannel());
     await page.evaluate(() => test.describe("offer"));
     return page.evaluate(() => ({ candidates: test.candidates, errors: test.errors }));
@@ -136,9 +182,6 @@ try {
   console.error(String(error.stack ?? error));
   code = 1;
 } finally {
-  for (const { context, folder } of open) {
-    await Promise.race([context.close().catch(() => {}), new Promise((done) => setTimeout(done, 5000))]);
-    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-  }
+  for (const close of open) await Promise.race([close().catch(() => {}), new Promise((done) => setTimeout(done, 5000))]);
 }
 process.exit(code);

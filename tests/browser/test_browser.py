@@ -1,45 +1,17 @@
 """Two headless Chromium, each in its own namespace, calling each other through the server."""
 
 import json
-import pathlib
 
+from calls import MEGABYTES_10, check_digests, check_relayed, check_restart, ice, scenario
 from harness import test
-from net import NAT_PUBLIC, run
-from server import PASSWORD, PORT, SECRET, USER, binary, clean_environment, start_server
-
-HERE = pathlib.Path(__file__).resolve().parent
-MEGABYTES_10 = 10 * 1024 * 1024
+from net import NAT_PUBLIC
+from server import PORT, SECRET, binary, clean_environment, start_server
 
 
-def scenario(net, kind, seconds=100, **wanted):
-    """Runs a scenario of scenario.mjs and returns what it saw."""
-    for side in ("left", "right"):
-        if side in wanted:
-            wanted[side] = net.name(wanted[side])
-    words = json.dumps({"kind": kind, "seconds": seconds, **wanted})
-    done = run(["node", str(HERE / "scenario.mjs"), words], timeout=seconds + 30, check=False)
-    assert done.returncode == 0, done.stderr[-900:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def ice(net, transport="udp", user=USER, password=PASSWORD):
-    return [{"urls": f"turn:{net.v4('server')}:{PORT}?transport={transport}", "username": user, "credential": password}]
-
-
-def check_relayed(result, transport):
-    assert result["states"] == ["connected", "connected"], (result["states"], result["errors"])
-    for side in result["stats"]:
-        assert side["local"] == side["remote"] == "relay", side
-        assert side["relayProtocol"] == transport, side
-
-
-def transfer(net, transport, **more):
-    result = scenario(net, "call", left="alice", right="bob", bytes=MEGABYTES_10, iceServers=ice(net, transport), **more)
+def transfer(net, transport):
+    result = scenario(net, "call", left="alice", right="bob", bytes=MEGABYTES_10, iceServers=ice(net, transport))
     check_relayed(result, transport)
-    for got, sent in ((result["gotRight"], result["sentLeft"]), (result["gotLeft"], result["sentRight"])):
-        assert got["bytes"] == MEGABYTES_10, f"{got['bytes']} bytes came"
-        assert got["sha256"] == sent, "what came is not what was sent"
-    print(f"   10 MiB each way at once over {transport} in {result['seconds']:.1f} s")
+    check_digests(result, MEGABYTES_10)
 
 
 def video(net, transport):
@@ -71,6 +43,25 @@ def chromium_video_over_udp(net):
 def chromium_video_over_tcp(net):
     start_server(net)
     video(net, "tcp")
+
+
+@test(150, coturn=True)
+def chromium_restarts_ice(net):
+    start_server(net)
+    result = scenario(net, "call", left="alice", right="bob", bytes=1024 * 1024, restart=1024 * 1024, iceServers=ice(net))
+    check_relayed(result, "udp")
+    check_restart(result)
+
+
+@test(150, coturn=True)
+def chromium_over_ipv6_to_the_server(net):
+    """Chromium asks for no address family, so its relayed address is an IPv4 one (RFC 8656 §7.1)."""
+    start_server(net)
+    servers = ice(net)
+    servers[0]["urls"] = f"turn:[{net.v6('server')}]:{PORT}?transport=udp"
+    result = scenario(net, "call", left="alice", right="bob", bytes=1024 * 1024, iceServers=servers)
+    check_relayed(result, "udp")
+    check_digests(result, 1024 * 1024)
 
 
 @test(150, coturn=True)

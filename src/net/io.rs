@@ -1,0 +1,177 @@
+//! One stream of bytes to a client: bare TCP, or TLS over it. Reading and writing never wait; waiting is [`Io::ready`].
+
+use std::io::{self, IoSlice, Read, Write};
+
+use rustls::ServerConnection;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// A client's connection.
+pub(super) struct Io {
+    socket: TcpStream,
+    /// What was read to find out what begins here, and has not been handed out.
+    ahead: Vec<u8>,
+    tls: Option<Box<ServerConnection>>,
+    /// Whether something is at hand that the socket's readiness knows nothing of.
+    unread: bool,
+}
+
+impl Io {
+    /// Bare TCP; `ahead` was read already and comes first.
+    pub(super) fn plain(socket: TcpStream, ahead: Vec<u8>) -> Self {
+        Self { socket, unread: !ahead.is_empty(), ahead, tls: None }
+    }
+
+    #[expect(dead_code, reason = "the handshake is on its way")]
+    /// TLS whose handshake is done; `ahead` was read from the socket, but not by `tls`.
+    pub(super) fn tls(socket: TcpStream, ahead: Vec<u8>, mut tls: Box<ServerConnection>) -> Self {
+        // One call of `try_write` is the bound: the next one takes nothing before all has left.
+        tls.set_buffer_limit(None);
+        Self { socket, ahead, tls: Some(tls), unread: true }
+    }
+
+    /// Waits until something can be read, or, with `writing` or when records wait to be sent, written. Returns at once
+    /// after a [`Self::try_read`] that left something behind. Can be given up and called again.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(super) async fn ready(&self, writing: bool) -> io::Result<()> {
+        if self.unread {
+            return Ok(());
+        }
+        let writing = writing || self.has_unsent();
+        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.socket.ready(interest).await.map(drop)
+    }
+
+    /// Waits until the socket takes bytes.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
+    }
+
+    /// Reads what is there, with one read of the socket at most. `Ok(0)`: the client sends no more, and has said so.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing is there. `Interrupted`: something came, but no data yet; ask again. `UnexpectedEof`: a
+    /// TLS client has gone without saying so. `InvalidData`: what came is not TLS; the client has been told.
+    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = match &mut self.tls {
+            None if self.ahead.is_empty() => self.socket.try_read(buffer),
+            None => take(&mut self.ahead, buffer),
+            Some(tls) => read_tls(tls, &mut Source { socket: &self.socket, ahead: &mut self.ahead }, buffer),
+        };
+        let at_hand = self.tls.is_some() && result.is_ok();
+        self.unread = at_hand || !self.ahead.is_empty();
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            // The alert; a client that does not take it now has no use for it.
+            let _ = self.flush();
+        }
+        result
+    }
+
+    /// Writes what the socket takes. Over TLS all of `bytes` is taken, unless earlier records still wait: see
+    /// [`Self::flush`].
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing was taken. Otherwise those of the socket.
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.socket.try_write(bytes) };
+        flush(tls, &self.socket)?;
+        let taken = tls.writer().write(bytes)?;
+        match flush(tls, &self.socket) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Sends records that wait. Nothing waits on bare TCP.
+    ///
+    /// # Errors
+    /// `WouldBlock`: not all have left. Otherwise those of the socket.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match &mut self.tls {
+            None => Ok(()),
+            Some(tls) => flush(tls, &self.socket),
+        }
+    }
+
+    /// Whether records wait to be sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Says that nothing more will be written: close_notify (RFC 8446 §6.1), and the end of the TCP stream if all that
+    /// was written before has left. Reading goes on.
+    pub(super) fn finish_writing(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+        }
+        if self.flush().is_ok() {
+            // A client that is gone already has no use for it.
+            let _ = SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write);
+        }
+    }
+}
+
+fn take(ahead: &mut Vec<u8>, buffer: &mut [u8]) -> io::Result<usize> {
+    let len = ahead.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&ahead[..len]);
+    ahead.drain(..len);
+    if ahead.is_empty() {
+        ahead.shrink_to_fit();
+    }
+    Ok(len)
+}
+
+fn read_tls(tls: &mut ServerConnection, source: &mut Source<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    match tls.reader().read(buffer) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        read => return read,
+    }
+    tls.read_tls(source)?;
+    tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    tls.reader().read(buffer).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::Interrupted.into(),
+        _ => error,
+    })
+}
+
+fn flush(tls: &mut ServerConnection, socket: &TcpStream) -> io::Result<()> {
+    while tls.wants_write() {
+        tls.write_tls(&mut Sink(socket))?;
+    }
+    Ok(())
+}
+
+/// What TLS reads from.
+pub(super) struct Source<'a> {
+    pub(super) socket: &'a TcpStream,
+    pub(super) ahead: &'a mut Vec<u8>,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ahead.is_empty() { self.socket.try_read(buffer) } else { take(self.ahead, buffer) }
+    }
+}
+
+/// What TLS writes to.
+pub(super) struct Sink<'a>(pub(super) &'a TcpStream);
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, records: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(records)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
