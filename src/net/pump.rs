@@ -1,15 +1,12 @@
 //! Carries bytes between the two data connections of a peer (RFC 6062 §5.4, §5.5): as they are, in both directions,
 //! and no faster than they are taken.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::io::Io;
 use crate::turn::ConnectionEnd;
 
 /// How long nothing may come the other way once one side has been closed. A side that has gone altogether looks the
@@ -21,6 +18,15 @@ const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(60);
 pub(super) enum Way {
     ToPeer,
     ToClient,
+}
+
+/// Whatever lends a buffer for the length of a call.
+pub(super) trait Lender {
+    /// Calls `work` with the buffer.
+    fn lend<T>(&mut self, work: impl FnOnce(&mut [u8]) -> T) -> T;
+
+    /// Hears of all that is read.
+    fn count(&mut self, way: Way, bytes: usize);
 }
 
 /// One of two directions.
@@ -42,138 +48,135 @@ enum Stage {
 }
 
 /// What one step has come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Something has moved; there may be more.
-    Moved,
-    /// Both directions are closed.
-    Over,
+    /// Nothing can be done before a side is ready.
+    Blocked,
+    /// Something was done, and this much read; there may be more.
+    Moved(usize),
 }
 
 impl Direction {
-    fn step(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut moved = false;
-        while self.written < self.waiting.len() {
-            match Pin::new(&mut *to).poll_write(cx, &self.waiting[self.written..])? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(count) => {
-                    self.written += count;
-                    moved = true;
-                }
-                Poll::Pending if moved => return Poll::Ready(Ok(0)),
-                Poll::Pending => return Poll::Pending,
-            }
+    fn wants_to_read(&self) -> bool {
+        self.stage == Stage::Reading && self.waiting.is_empty()
+    }
+
+    fn wants_to_write(&self) -> bool {
+        !self.waiting.is_empty() || self.stage == Stage::Closing
+    }
+
+    /// One read at most, and what writes that allows.
+    fn step(&mut self, from: &mut Io, to: &mut Io, buffer: &mut [u8]) -> io::Result<Step> {
+        if !self.waiting.is_empty() {
+            return self.write_on(to);
         }
-        // An idle connection keeps no memory.
-        self.waiting = Vec::new();
-        self.written = 0;
         match self.stage {
-            Stage::Closed => Poll::Pending,
+            Stage::Closed => Ok(Step::Blocked),
             Stage::Closing => {
-                std::task::ready!(Pin::new(to).poll_shutdown(cx))?;
+                to.finish_writing();
+                if to.has_unsent() {
+                    return Ok(Step::Blocked);
+                }
                 self.stage = Stage::Closed;
-                Poll::Ready(Ok(0))
+                Ok(Step::Moved(0))
             }
             Stage::Reading => {
-                let mut read = ReadBuf::new(buffer);
-                match Pin::new(from).poll_read(cx, &mut read)? {
-                    Poll::Ready(()) => {}
-                    Poll::Pending => {
-                        // What an encrypting stream has gathered leaves before it waits.
-                        let flushed = Pin::new(to).poll_flush(cx)?;
-                        return if moved && flushed.is_ready() { Poll::Ready(Ok(0)) } else { Poll::Pending };
-                    }
-                }
-                let bytes = read.filled();
-                if bytes.is_empty() {
+                let Some(len) = unless_blocked(from.try_read(buffer))? else { return Ok(Step::Blocked) };
+                if len == 0 {
                     self.stage = Stage::Closing;
-                    return Poll::Ready(Ok(0));
+                    return Ok(Step::Moved(0));
                 }
-                let written = match Pin::new(to).poll_write(cx, bytes)? {
-                    Poll::Ready(count) => count,
-                    Poll::Pending => 0,
-                };
-                self.waiting.extend_from_slice(&bytes[written..]);
-                Poll::Ready(Ok(bytes.len()))
+                let written = unless_blocked(to.try_write(&buffer[..len]))?.unwrap_or(0);
+                self.waiting.extend_from_slice(&buffer[written..len]);
+                Ok(Step::Moved(len))
             }
         }
+    }
+
+    fn write_on(&mut self, to: &mut Io) -> io::Result<Step> {
+        let Some(len) = unless_blocked(to.try_write(&self.waiting[self.written..]))? else {
+            return Ok(Step::Blocked);
+        };
+        self.written += len;
+        if self.written == self.waiting.len() {
+            // A connection that is not held up keeps no memory.
+            self.waiting = Vec::new();
+            self.written = 0;
+        }
+        Ok(Step::Moved(0))
+    }
+}
+
+fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(len) => Ok(Some(len)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// Both directions.
-pub(super) struct Pump<C, P> {
-    client: C,
-    peer: P,
+pub(super) struct Pump {
+    client: Io,
+    peer: Io,
     to_peer: Direction,
     to_client: Direction,
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin, P: AsyncRead + AsyncWrite + Unpin> Pump<C, P> {
+impl Pump {
     /// `to_peer` has been read from the client already, `to_client` is to be written to it first.
-    pub(super) fn new(client: C, peer: P, to_peer: Vec<u8>, to_client: Vec<u8>) -> Self {
+    pub(super) fn new(client: Io, peer: Io, to_peer: Vec<u8>, to_client: Vec<u8>) -> Self {
         let first = |waiting| Direction { waiting, ..Direction::default() };
         Self { client, peer, to_peer: first(to_peer), to_client: first(to_client) }
     }
 
-    /// Runs until both sides have closed, one is lost, or `stop` says so. `lend` lends a buffer for the length of a call,
-    /// `count` is told of all that is read.
+    /// Runs until both sides have closed, one is lost, or `stop` says so. Both connections are closed then, and a lost one
+    /// is passed on as a reset, lest half of something look like all of it.
     pub(super) async fn run<T>(
-        &mut self,
+        mut self,
         mut stop: oneshot::Receiver<T>,
-        mut lend: impl FnMut(&mut dyn FnMut(&mut [u8])),
-        mut count: impl FnMut(Way, usize),
+        lender: &mut impl Lender,
     ) -> ConnectionEnd {
         loop {
-            let half_closed =
-                self.to_peer.stage == Stage::Closed || self.to_client.stage == Stage::Closed;
-            tokio::select! {
-                biased;
-                _ = &mut stop => return ConnectionEnd::AllocationEnded,
-                step = poll_fn(|cx| {
-                    let mut step = Poll::Pending;
-                    lend(&mut |buffer| step = self.step(cx, buffer, &mut count));
-                    step
-                }) => match step {
-                    Ok(Step::Moved) => {}
-                    Ok(Step::Over) => return ConnectionEnd::Closed,
-                    Err(_) => return ConnectionEnd::Reset,
-                },
-                () = tokio::time::sleep(HALF_CLOSED_SILENCE), if half_closed => return ConnectionEnd::Silent,
+            let Self { client, peer, to_peer, to_client } = &mut self;
+            let there = lender.lend(|buffer| to_peer.step(client, peer, buffer));
+            let back = lender.lend(|buffer| to_client.step(peer, client, buffer));
+            let mut blocked = true;
+            for (way, step) in [(Way::ToPeer, there), (Way::ToClient, back)] {
+                match step {
+                    Ok(Step::Blocked) => continue,
+                    Ok(Step::Moved(bytes)) => lender.count(way, bytes),
+                    // TLS has read something that holds no data.
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => {
+                        client.reset_on_close();
+                        peer.reset_on_close();
+                        return ConnectionEnd::Reset;
+                    }
+                }
+                blocked = false;
             }
-            // Others on this thread get their turn: a sender that never pauses would never let go.
-            tokio::task::yield_now().await;
+            if !blocked {
+                if !matches!(stop.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
+                    return ConnectionEnd::AllocationEnded;
+                }
+                // Others on this thread get their turn: a sender that never pauses would never let go.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let closed = [to_peer.stage, to_client.stage].map(|stage| stage == Stage::Closed);
+            if closed == [true, true] {
+                return ConnectionEnd::Closed;
+            }
+            tokio::select! {
+                _ = &mut stop => return ConnectionEnd::AllocationEnded,
+                // What is wrong with a side shows at the next step.
+                _ = client.ready_for(to_peer.wants_to_read(), to_client.wants_to_write()) => {}
+                _ = peer.ready_for(to_client.wants_to_read(), to_peer.wants_to_write()) => {}
+                () = tokio::time::sleep(HALF_CLOSED_SILENCE), if closed != [false, false] => {
+                    return ConnectionEnd::Silent;
+                }
+            }
         }
-    }
-
-    /// One read and one write each way.
-    fn step(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-        count: &mut impl FnMut(Way, usize),
-    ) -> Poll<io::Result<Step>> {
-        let Self { client, peer, to_peer, to_client } = self;
-        let there = to_peer.step(cx, client, peer, buffer)?;
-        if let Poll::Ready(bytes) = there {
-            count(Way::ToPeer, bytes);
-        }
-        let back = to_client.step(cx, peer, client, buffer)?;
-        if let Poll::Ready(bytes) = back {
-            count(Way::ToClient, bytes);
-        }
-        if to_peer.stage == Stage::Closed && to_client.stage == Stage::Closed {
-            return Poll::Ready(Ok(Step::Over));
-        }
-        if there.is_ready() || back.is_ready() { Poll::Ready(Ok(Step::Moved)) } else { Poll::Pending }
-    }
-
-    /// The two sides, for whoever closes them.
-    pub(super) fn into_sides(self) -> (C, P) {
-        (self.client, self.peer)
     }
 }
