@@ -7,9 +7,9 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, FamilyDefault, FiveTuple, Limits, Parity,
-    PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, Server, Settings, Transport,
-    Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Limits, Parity, PeerAddress,
+    PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings,
+    Transport, Verdict,
 };
 use relais::wire::{
     AddressFamily, Attributes, ChannelData, Class, Datagram, HEAD_ROOM, IntegrityKey, MAX_REPLY, Message,
@@ -68,6 +68,30 @@ impl RelaySockets for Sockets {
         Ok((RelayToken(token), RelayedTransportAddress(address)))
     }
 
+    fn bind_pair(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+        _: Hold,
+    ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
+        let (relay, relayed) = self.bind(id, family, Parity::Even, owner)?;
+        Ok((relay, relayed, ReservationToken([7; 8])))
+    }
+
+    fn redeem(
+        &mut self,
+        id: AllocationId,
+        token: ReservationToken,
+        owner: &str,
+        _: Timestamp,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        if token != ReservationToken([7; 8]) {
+            return Err(BindError::Exhausted);
+        }
+        self.bind(id, AddressFamily::Ipv4, Parity::Any, owner)
+    }
+
     fn close(&mut self, relay: RelayToken, _: &str) {
         let before = self.open.len();
         self.open.retain(|socket| socket.0 != relay.0);
@@ -90,14 +114,10 @@ fn settings() -> Settings {
         secrets: Vec::new(),
         separator: ':',
     };
-    Settings {
-        authenticator: Arc::new(Authenticator::new(login, &[7; 32]).expect("the names are allowed")),
-        policy: Arc::new(PeerPolicy { relayed: vec![[8, 34, 2, 1].into()], ..PeerPolicy::default() }),
-        limits: Limits { permissions: 6, channels: 4, ..Limits::default() },
-        ipv4: true,
-        ipv6: true,
-        family_default: FamilyDefault::Ipv4,
-    }
+    let authenticator = Authenticator::new(login, &[7; 32]).expect("the names are allowed");
+    let policy = PeerPolicy { relayed: vec![[8, 34, 2, 1].into()], ..PeerPolicy::default() };
+    let limits = Limits { permissions: 6, channels: 4, ..Limits::default() };
+    Settings { limits, ..Settings::new(Arc::new(authenticator), Arc::new(policy)) }
 }
 
 /// What a run of [`server`] has come to: tells whether a corpus still reaches what it was made for.

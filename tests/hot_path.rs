@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use relais::auth::{Authenticator, Credential, User};
 use relais::net::{Clock, Options, RelayAddress, Workers};
-use relais::turn::{FamilyDefault, Limits, PeerPolicy, PolicyRule, Settings};
+use relais::turn::{PeerPolicy, PolicyRule, Settings};
 use relais::wire::{Class, IntegrityKey, Message, MessageWriter, Method, TransactionId, attr, method};
 
 struct Counting;
@@ -97,14 +97,7 @@ fn start() -> (tokio::runtime::Runtime, Workers) {
         workers: 1,
         relay_addresses: vec![RelayAddress { local: loopback, public: loopback }],
         ports: 49_152..=65_535,
-        turn: Settings {
-            authenticator: Arc::new(authenticator),
-            policy: Arc::new(policy),
-            limits: Limits::default(),
-            ipv4: true,
-            ipv6: false,
-            family_default: FamilyDefault::Ipv4,
-        },
+        turn: Settings { ipv6: false, ..Settings::new(Arc::new(authenticator), Arc::new(policy)) },
         allocations_per_user: 10,
         streams_per_address: 10,
         seed: [1, 2, 3, 4],

@@ -61,6 +61,7 @@ pub(super) fn turn_settings(
             config::FamilyDefault::Ipv4 => turn::FamilyDefault::Ipv4,
             config::FamilyDefault::Follow => turn::FamilyDefault::Follow,
         },
+        alternates: turn::Alternates::default(),
     })
 }
 

@@ -2,8 +2,8 @@
 //! of each address. Locks are taken when an allocation or a stream begins or ends, never for a packet; whether a
 //! relayed address is live is asked without a lock.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::RelayAddress;
-use crate::turn::Parity;
+use crate::time::Timestamp;
+use crate::turn::{Hold, Parity, ReservationToken};
 use crate::wire::AddressFamily;
 
 /// A port of one relay address, taken until it is given back.
@@ -21,6 +22,17 @@ pub(super) struct Port {
     pub(super) address: usize,
     /// The port.
     pub(super) port: u16,
+}
+
+/// Ports held in reserve at once, of all users.
+const MAX_RESERVATIONS: usize = 4096;
+
+/// A port held in reserve, with the socket that keeps other programs away.
+struct Reservation {
+    port: Port,
+    socket: UdpSocket,
+    owner: Box<str>,
+    until: Timestamp,
 }
 
 /// State of all workers.
@@ -37,6 +49,10 @@ pub(super) struct Shared {
 struct Books {
     /// Free ports of each address, in random order.
     free: Vec<Vec<u16>>,
+    /// The same, one bit for each port.
+    is_free: Vec<Box<[u64]>>,
+    /// Ports that are held for whoever has the token.
+    reservations: BTreeMap<ReservationToken, Reservation>,
     /// Allocations of each owner.
     owners: HashMap<String, u32>,
     /// Streams without an allocation, of each prefix, and of all.
@@ -50,9 +66,16 @@ impl Shared {
     /// All ports free. `max_streams` bounds the streams that have no allocation, of all addresses together.
     pub(super) fn new(addresses: Vec<RelayAddress>, ports: &RangeInclusive<u16>, max_streams: u32) -> Self {
         let free = addresses.iter().map(|_| ports.clone().collect()).collect();
+        let mut bits = vec![0; 1 << 10].into_boxed_slice();
+        for port in ports.clone() {
+            let (word, bit) = place(port);
+            bits[word] |= bit;
+        }
         #[expect(clippy::disallowed_types, reason = "see the head of this file")]
         let books = Mutex::new(Books {
             free,
+            is_free: addresses.iter().map(|_| bits.clone()).collect(),
+            reservations: BTreeMap::new(),
             owners: HashMap::new(),
             streams: HashMap::new(),
             all_streams: 0,
@@ -79,6 +102,20 @@ impl Shared {
 
     /// Takes a random free port of a family and parity.
     pub(super) fn take_port(&self, family: AddressFamily, parity: Parity) -> Option<Port> {
+        self.take(family, |books, address| books.take(address, parity))
+    }
+
+    /// Takes a random even port whose successor is free, and that too.
+    pub(super) fn take_pair(&self, family: AddressFamily) -> Option<(Port, Port)> {
+        let first = self.take(family, Books::take_pair)?;
+        Some((first, Port { port: first.port + 1, ..first }))
+    }
+
+    fn take(
+        &self,
+        family: AddressFamily,
+        mut from: impl FnMut(&mut Books, usize) -> Option<u16>,
+    ) -> Option<Port> {
         let mut books = self.books();
         let count = self.addresses.len();
         books.next_address = books.next_address.wrapping_add(1);
@@ -86,7 +123,7 @@ impl Shared {
         for i in 0..count {
             let address = (first + i) % count;
             if AddressFamily::of(&self.addresses[address].local) == family
-                && let Some(port) = books.take(address, parity)
+                && let Some(port) = from(&mut books, address)
             {
                 return Some(Port { address, port });
             }
@@ -109,7 +146,47 @@ impl Shared {
     /// Gives a port back.
     pub(super) fn give_back(&self, port: Port) {
         self.set_dead(port);
-        self.books().free[port.address].push(port.port);
+        self.books().give_back(port);
+    }
+
+    /// Holds a port and its socket until they are redeemed or time runs out. `None`: `owner` holds `max` already, or
+    /// all together too many; the socket is closed and the port stays taken.
+    pub(super) fn reserve(
+        &self,
+        port: Port,
+        socket: UdpSocket,
+        owner: &str,
+        hold: Hold,
+        max: u32,
+    ) -> Option<ReservationToken> {
+        let mut token = [0; 8];
+        getrandom::fill(&mut token).ok()?;
+        let token = ReservationToken(token);
+        let mut books = self.books();
+        books.forget_expired(hold.from);
+        let held = books.reservations.values().filter(|held| *held.owner == *owner).count();
+        if books.reservations.len() >= MAX_RESERVATIONS || held >= max as usize {
+            return None;
+        }
+        let reservation = Reservation { port, socket, owner: owner.into(), until: hold.until };
+        // Nobody is to lose a port because a number has been drawn twice.
+        if books.reservations.contains_key(&token) {
+            return None;
+        }
+        books.reservations.insert(token, reservation);
+        Some(token)
+    }
+
+    /// What is held for a token, once.
+    pub(super) fn redeem(&self, token: ReservationToken, now: Timestamp) -> Option<(Port, UdpSocket)> {
+        let mut books = self.books();
+        books.forget_expired(now);
+        books.reservations.remove(&token).map(|held| (held.port, held.socket))
+    }
+
+    /// Gives back the ports of reservations that nobody has redeemed in time.
+    pub(super) fn forget_expired(&self, now: Timestamp) {
+        self.books().forget_expired(now);
     }
 
     /// Whether this is a live relayed transport address, as peers see it.
@@ -208,7 +285,49 @@ impl Books {
         let start = number as usize % free.len();
         let fits = |index: &usize| parity == Parity::Any || free[*index] % 2 == 0;
         let index = (start..free.len()).chain(0..start).find(fits)?;
-        Some(free.swap_remove(index))
+        let port = free.swap_remove(index);
+        self.mark_taken(address, port);
+        Some(port)
+    }
+
+    fn take_pair(&mut self, address: usize) -> Option<u16> {
+        let free = self.free.get_mut(address)?;
+        let bits = self.is_free.get(address)?;
+        let number = getrandom::u32().unwrap_or(0);
+        let start = (number as usize).checked_rem(free.len())?;
+        let has_next = |port: u16| {
+            let (word, bit) = place(port | 1);
+            bits[word] & bit != 0
+        };
+        let fits = |index: &usize| free[*index] % 2 == 0 && has_next(free[*index]);
+        let index = (start..free.len()).chain(0..start).find(fits)?;
+        let even = free.swap_remove(index);
+        let odd = free.iter().position(|port| *port == even + 1)?;
+        free.swap_remove(odd);
+        self.mark_taken(address, even);
+        self.mark_taken(address, even + 1);
+        Some(even)
+    }
+
+    fn mark_taken(&mut self, address: usize, port: u16) {
+        let (word, bit) = place(port);
+        self.is_free[address][word] &= !bit;
+    }
+
+    fn give_back(&mut self, port: Port) {
+        let (word, bit) = place(port.port);
+        self.is_free[port.address][word] |= bit;
+        self.free[port.address].push(port.port);
+    }
+
+    fn forget_expired(&mut self, now: Timestamp) {
+        while let Some((token, _)) = self.reservations.iter().find(|(_, held)| held.until <= now) {
+            let token = *token;
+            if let Some(held) = self.reservations.remove(&token) {
+                drop(held.socket);
+                self.give_back(held.port);
+            }
+        }
     }
 }
 
@@ -260,6 +379,45 @@ mod tests {
         let even = || shared.take_port(AddressFamily::Ipv4, Parity::Even).map(|port| port.port % 2);
         assert_eq!([even(), even(), even()], [Some(0), Some(0), None]);
         assert!(shared.take_port(AddressFamily::Ipv4, Parity::Any).is_some());
+    }
+
+    #[test]
+    fn rfc8656_7_2_pairs_are_two_ports_in_a_row() {
+        let shared = shared();
+        let (first, second) = (50_000, 50_001);
+        while let Some(port) = shared.take_port(AddressFamily::Ipv4, Parity::Any) {
+            assert!(port.port >= first);
+        }
+        assert_eq!(shared.take_pair(AddressFamily::Ipv4), None);
+        for port in [first, 50_003] {
+            shared.give_back(Port { address: 0, port });
+        }
+        assert_eq!(shared.take_pair(AddressFamily::Ipv4), None, "each is alone");
+        shared.give_back(Port { address: 0, port: second });
+        let pair = shared.take_pair(AddressFamily::Ipv4).unwrap();
+        assert_eq!((pair.0.port, pair.1.port), (first, second));
+        let left = shared.take_port(AddressFamily::Ipv4, Parity::Any).map(|port| port.port);
+        assert_eq!(left, Some(50_003));
+    }
+
+    #[test]
+    fn rfc8656_7_2_reservations_are_held_redeemed_once_and_forgotten() {
+        let shared = shared();
+        let at = |seconds| Timestamp::after_start(std::time::Duration::from_secs(seconds));
+        let socket = || UdpSocket::bind("127.0.0.1:0").unwrap();
+        let hold = Hold { from: at(0), until: at(30) };
+        let mut tokens = Vec::new();
+        for _ in 0..2 {
+            let (_, port) = shared.take_pair(AddressFamily::Ipv4).unwrap();
+            tokens.push(shared.reserve(port, socket(), "alice", hold, 2).unwrap());
+        }
+        let port = Port { address: 0, port: 50_001 };
+        assert_eq!(shared.reserve(port, socket(), "alice", hold, 2), None, "her quota is spent");
+        assert!(shared.redeem(ReservationToken([0; 8]), at(1)).is_none());
+        assert!(shared.redeem(tokens[0], at(29)).is_some() && shared.redeem(tokens[0], at(29)).is_none());
+        assert!(shared.redeem(tokens[1], at(30)).is_none(), "too late");
+        let free = shared.take_port(AddressFamily::Ipv4, Parity::Any);
+        assert!(free.is_some_and(|port| port.port % 2 == 1), "its port is free again");
     }
 
     #[test]

@@ -10,7 +10,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ports::{Port, Shared};
 use super::sys::{self, Epoll};
-use crate::turn::{AllocationId, BindError, Parity, RelaySockets, RelayToken, RelayedTransportAddress};
+use crate::time::Timestamp;
+use crate::turn::{
+    AllocationId, BindError, Hold, Parity, RelaySockets, RelayToken, RelayedTransportAddress,
+    ReservationToken,
+};
 use crate::wire::AddressFamily;
 
 /// How many ports are tried when other programs hold some of the range.
@@ -80,8 +84,24 @@ impl Relays {
         port: Port,
         owner: &str,
     ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
+        let socket = self.open_socket(port)?;
+        self.enter(id, port, socket, owner)
+    }
+
+    fn open_socket(&self, port: Port) -> std::io::Result<UdpSocket> {
         let address = self.shared.addresses()[port.address];
-        let socket = open_socket(SocketAddr::new(address.local, port.port))?;
+        open_socket(SocketAddr::new(address.local, port.port))
+    }
+
+    /// Makes an open socket the relay of an allocation.
+    fn enter(
+        &mut self,
+        id: AllocationId,
+        port: Port,
+        socket: UdpSocket,
+        owner: &str,
+    ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
+        let address = self.shared.addresses()[port.address];
         let entry = self.sockets.vacant_entry();
         let Ok(index) = u32::try_from(entry.key()) else {
             return Err(std::io::ErrorKind::OutOfMemory.into());
@@ -94,22 +114,35 @@ impl Relays {
     }
 }
 
-impl RelaySockets for Relays {
-    fn bind(
+impl Relays {
+    /// Does something that counts against the quota of `owner`, unless it fails.
+    fn charged<T>(
         &mut self,
-        id: AllocationId,
-        family: AddressFamily,
-        parity: Parity,
         owner: &str,
-    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        open: impl FnOnce(&mut Self) -> Result<T, BindError>,
+    ) -> Result<T, BindError> {
         if !self.shared.charge(owner, self.allocations_per_user) {
             return Err(BindError::Quota);
         }
+        let opened = open(self);
+        if opened.is_err() {
+            self.shared.discharge(owner);
+        }
+        opened
+    }
+
+    /// Takes ports, alone or in pairs, until one opens.
+    fn first_that_opens<T>(
+        &mut self,
+        take: impl Fn(&Shared) -> Option<(Port, Option<Port>)>,
+        open: impl Fn(&mut Self, Port, Option<Port>) -> std::io::Result<T>,
+    ) -> Result<T, BindError> {
         // Ports that other programs hold are set aside until a free one is found, so that none is tried twice.
         let mut held = Vec::new();
+        let mut tries = 0;
         let mut bound = Err(BindError::Exhausted);
-        while let Some(port) = self.shared.take_port(family, parity) {
-            match self.open(id, port, owner) {
+        while let Some((port, next)) = take(&self.shared) {
+            match open(self, port, next) {
                 Ok(opened) => {
                     bound = Ok(opened);
                     break;
@@ -117,12 +150,13 @@ impl RelaySockets for Relays {
                 Err(error) => {
                     // Held by another program, or its address has left this machine: another port may do.
                     // Without descriptors or memory none will.
-                    held.push(port);
+                    held.extend([Some(port), next].into_iter().flatten());
+                    tries += 1;
                     let hopeless = matches!(
                         error.raw_os_error(),
                         Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
                     );
-                    if hopeless || held.len() == ATTEMPTS {
+                    if hopeless || tries == ATTEMPTS {
                         break;
                     }
                 }
@@ -131,10 +165,69 @@ impl RelaySockets for Relays {
         for port in held {
             self.shared.give_back(port);
         }
-        if bound.is_err() {
-            self.shared.discharge(owner);
-        }
         bound
+    }
+}
+
+impl RelaySockets for Relays {
+    fn bind(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        parity: Parity,
+        owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        self.charged(owner, |relays| {
+            relays.first_that_opens(
+                |shared| shared.take_port(family, parity).map(|port| (port, None)),
+                |relays, port, _| relays.open(id, port, owner),
+            )
+        })
+    }
+
+    fn bind_pair(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+        hold: Hold,
+    ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
+        let max = self.allocations_per_user;
+        let opened = self.charged(owner, |relays| {
+            relays.first_that_opens(
+                |shared| shared.take_pair(family).map(|(even, odd)| (even, Some(odd))),
+                |relays, even, odd| {
+                    let odd = odd.ok_or(std::io::ErrorKind::InvalidInput)?;
+                    let next = relays.open_socket(odd)?;
+                    Ok((relays.open(id, even, owner)?, odd, next))
+                },
+            )
+        });
+        let ((relay, relayed), odd, socket) = opened?;
+        match self.shared.reserve(odd, socket, owner, hold, max) {
+            Some(token) => Ok((relay, relayed, token)),
+            None => {
+                self.close(relay, owner);
+                self.shared.give_back(odd);
+                Err(BindError::Exhausted)
+            }
+        }
+    }
+
+    fn redeem(
+        &mut self,
+        id: AllocationId,
+        token: ReservationToken,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        self.charged(owner, |relays| {
+            let (port, socket) = relays.shared.redeem(token, now).ok_or(BindError::Exhausted)?;
+            relays.enter(id, port, socket, owner).map_err(|_| {
+                relays.shared.give_back(port);
+                BindError::Exhausted
+            })
+        })
     }
 
     fn close(&mut self, relay: RelayToken, _owner: &str) {

@@ -74,7 +74,16 @@ pub(super) struct Reporter {
 impl Reporter {
     pub(super) fn report(&mut self, now: &Now, event: &Event) {
         match event {
-            Event::AllocationEnded { user, tuple, relayed, duration, to_peers, to_client, reason } => {
+            Event::AllocationEnded {
+                user,
+                tuple,
+                relayed,
+                additional,
+                duration,
+                to_peers,
+                to_client,
+                reason,
+            } => {
                 if !self.ended.admits(now) {
                     return;
                 }
@@ -84,6 +93,7 @@ impl Reporter {
                     client = %tuple.client.0,
                     transport = tuple.transport.name(),
                     relayed = %relayed.0,
+                    additional = additional.map(|address| tracing::field::display(address.0)),
                     seconds = milliseconds(*duration),
                     to_peers_bytes = to_peers.bytes,
                     to_peers_packets = to_peers.packets,
@@ -93,7 +103,7 @@ impl Reporter {
                     "allocation ended"
                 );
             }
-            Event::AllocationCreated { user, tuple, relayed } => {
+            Event::AllocationCreated { user, tuple, relayed, additional } => {
                 if tracing::enabled!(target: "relais::allocation", tracing::Level::DEBUG)
                     && self.created.admits(now)
                 {
@@ -103,6 +113,7 @@ impl Reporter {
                         client = %tuple.client.0,
                         transport = tuple.transport.name(),
                         relayed = %relayed.0,
+                    additional = additional.map(|address| tracing::field::display(address.0)),
                         "allocation created"
                     );
                 }

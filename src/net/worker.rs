@@ -106,6 +106,7 @@ impl Worker {
         let now = self.now();
         self.server.handle_timeout(&now, &mut self.relays);
         self.relays.reap();
+        self.shared.forget_expired(now.mono);
         self.reporter.tick(&now, false);
         self.report_events();
         if self.server.next_timeout().is_some_and(|due| due <= now.mono) { SHORT_TICK } else { TICK }

@@ -3,16 +3,41 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::allocation::NewAllocation;
+use super::allocation::{Allocation, NewAllocation, Relay, place};
 use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
-use super::{BindError, Event, FamilyDefault, Parity, RelaySockets, Server};
+use super::{
+    AddressError, AllocationId, BindError, Event, FamilyDefault, Hold, Parity, RelaySockets, RelayToken,
+    RelayedTransportAddress, ReservationToken, Server,
+};
+use crate::time::Now;
 use crate::wire::{AddressFamily, Message, attr};
 
 /// The protocol number of UDP in REQUESTED-TRANSPORT.
 const UDP: u8 = 17;
+/// The one value of ADDITIONAL-ADDRESS-FAMILY (RFC 8656 §18.11).
+const IPV6: u8 = 2;
 /// The R bit of EVEN-PORT (RFC 8656 §18.6).
 const RESERVE: u8 = 0x80;
+
+/// How long the port behind an even one is held (RFC 8656 §7.2: at least 30 seconds).
+const RESERVATION: Duration = Duration::from_secs(30);
+
+/// Which relayed transport address, or which two, a client asks for.
+enum Wanted {
+    Reserved(ReservationToken),
+    One(AddressFamily, Parity),
+    EvenAndNext(AddressFamily),
+    Both(Parity),
+}
+
+/// What it gets.
+#[derive(Default)]
+struct Given {
+    relays: [Option<(RelayToken, RelayedTransportAddress)>; 2],
+    reservation: Option<ReservationToken>,
+    half_refused: Option<AddressError>,
+}
 
 impl Server {
     /// Step 1, the login, has been taken.
@@ -23,9 +48,7 @@ impl Server {
             if allocation.transaction != message.transaction() || !allocation.login.is_same_user(login) {
                 return Err(Refused::because(437));
             }
-            let relayed = allocation.relayed.0;
-            let left = allocation.expires.since(now.mono);
-            return Ok(allocated(relayed, left, from.tuple.client.0));
+            return Ok(allocated(now, allocation, from.tuple.client.0));
         }
         // 3. Only UDP can be relayed.
         match message.get(attr::REQUESTED_TRANSPORT) {
@@ -33,43 +56,129 @@ impl Server {
             Some(&[_, _, _, _]) => return Err(Refused::because(442)),
             _ => return Err(Refused::because(400)),
         }
-        // 4, 5. DONT-FRAGMENT and RESERVATION-TOKEN have been refused as unknown attributes.
-        // 6, 9. ADDITIONAL-ADDRESS-FAMILY is comprehension-optional and not understood: one address is given.
-        // 7. The family.
-        let family = self.family(message, from.tuple.client.0)?;
-        // 8. EVEN-PORT. Its R bit asks for the next port too, which this server cannot reserve.
-        let parity = match message.get(attr::EVEN_PORT) {
-            None => Parity::Any,
-            Some(&[flags]) if flags & RESERVE == 0 => Parity::Even,
-            Some(&[_]) => return Err(Refused::because(508)),
-            Some(_) => return Err(Refused::because(400)),
-        };
+        // 4. DONT-FRAGMENT asks whether it is understood, no more.
+        // 5 to 9.
+        let wanted = self.wanted(message, from.tuple.client.0)?;
         let lifetime =
             lifetime(message, self.settings.limits.max_lifetime)?.unwrap_or(Self::DEFAULT_LIFETIME);
+        // 11. Another server.
+        if let Some(redirect) = self.redirect(message, &from.tuple) {
+            return Err(Refused { redirect: Some(redirect), ..Refused::because(300) });
+        }
         // A tunnel's end would multiply what is sent to it (RFC 8656 §21.4, a MUST NOT).
         if self.draining || is_tunnelled(from.tuple.client.0.ip()) {
             return Err(Refused::because(403));
         }
-        // 10. The quota, and the relayed transport address.
+        // 10. The quota, and the relayed transport addresses.
         let id = self.allocations.next_id();
-        let (relay, relayed) =
-            sockets.bind(id, family, parity, login.owner()).map_err(|error| match error {
-                BindError::Quota => Refused::because(486),
-                BindError::Exhausted => Refused::because(508),
-            })?;
+        let given = self.open_relays(now, id, wanted, login.owner(), sockets)?;
+        let expires = now.mono + lifetime;
+        let relay = |(token, address)| Relay { token, address, expires };
         let new = NewAllocation {
             route: *from,
             transaction: message.transaction(),
             login: login.clone(),
-            relay,
-            relayed,
+            relays: given.relays.map(|given| given.map(relay)),
+            reservation: given.reservation,
+            half_refused: given.half_refused,
         };
-        self.allocations.insert(now.mono, lifetime, new);
+        let success = allocated(now, self.allocations.insert(now.mono, new), from.tuple.client.0);
         let counters = self.counters.of(from.tuple.transport);
         counters.allocations += 1;
         counters.allocations_created += 1;
-        self.events.push(Event::AllocationCreated { user: login.user_shared(), tuple: from.tuple, relayed });
-        Ok(allocated(relayed.0, lifetime, from.tuple.client.0))
+        let mut relayed = given.relays.into_iter().flatten().map(|(_, address)| address);
+        if let Some(first) = relayed.next() {
+            let additional = relayed.next();
+            let user = login.user_shared();
+            self.events.push(Event::AllocationCreated {
+                user,
+                tuple: from.tuple,
+                relayed: first,
+                additional,
+            });
+        }
+        Ok(success)
+    }
+
+    /// Steps 5 to 9: what is asked for, if it makes sense and can be had at all.
+    fn wanted(&self, message: &Message<'_>, client: SocketAddr) -> Result<Wanted, Refused> {
+        let even_port = match message.get(attr::EVEN_PORT) {
+            None => None,
+            Some(&[flags]) => Some(flags & RESERVE != 0),
+            Some(_) => return Err(Refused::because(400)),
+        };
+        let requested = message.get(attr::REQUESTED_ADDRESS_FAMILY).is_some();
+        let additional = additional_family(message);
+        // 5.
+        if let Some(token) = message.get(attr::RESERVATION_TOKEN) {
+            let token = <[u8; 8]>::try_from(token).map_err(|_| const { Refused::because(400) })?;
+            if even_port.is_some() || requested || additional.is_some() {
+                return Err(Refused::because(400));
+            }
+            return Ok(Wanted::Reserved(ReservationToken(token)));
+        }
+        // 6.
+        if requested && additional.is_some() {
+            return Err(Refused::because(400));
+        }
+        // 7.
+        let family = self.family(message, client)?;
+        // 8, 9.
+        match (even_port, additional) {
+            (Some(true), Some(_)) => Err(Refused::because(400)),
+            (_, Some(value)) if !matches!(value, [IPV6, _, _, _]) => Err(Refused::because(400)),
+            (Some(true), None) => Ok(Wanted::EvenAndNext(family)),
+            (Some(false), None) => Ok(Wanted::One(family, Parity::Even)),
+            (None, None) => Ok(Wanted::One(family, Parity::Any)),
+            (Some(_), Some(_)) => Ok(Wanted::Both(Parity::Even)),
+            (None, Some(_)) => Ok(Wanted::Both(Parity::Any)),
+        }
+    }
+
+    fn open_relays(
+        &self,
+        now: &Now,
+        id: AllocationId,
+        wanted: Wanted,
+        owner: &str,
+        sockets: &mut impl RelaySockets,
+    ) -> Result<Given, Refused> {
+        let mut given = Given::default();
+        let keep = |given: &mut Given, (token, address): (RelayToken, RelayedTransportAddress)| {
+            given.relays[place(AddressFamily::of(&address.0.ip()))] = Some((token, address));
+        };
+        match wanted {
+            Wanted::Reserved(token) => keep(&mut given, sockets.redeem(id, token, owner, now.mono)?),
+            Wanted::One(family, parity) => keep(&mut given, sockets.bind(id, family, parity, owner)?),
+            Wanted::EvenAndNext(family) => {
+                let hold = Hold { from: now.mono, until: now.mono + RESERVATION };
+                let (token, address, reservation) = sockets.bind_pair(id, family, owner, hold)?;
+                keep(&mut given, (token, address));
+                given.reservation = Some(reservation);
+            }
+            Wanted::Both(parity) => {
+                let mut refused = None;
+                for family in [AddressFamily::Ipv4, AddressFamily::Ipv6] {
+                    let bound = if self.supports(family) {
+                        sockets.bind(id, family, parity, owner).map_err(Refused::from)
+                    } else {
+                        Err(Refused::because(440))
+                    };
+                    match bound {
+                        Ok(bound) => keep(&mut given, bound),
+                        Err(why) => match refused {
+                            None => refused = Some((family, why.code)),
+                            Some((_, 486)) => return Err(Refused::because(486)),
+                            Some(_) => return Err(Refused::because(508)),
+                        },
+                    }
+                }
+                // Only these two codes may stand in ADDRESS-ERROR-CODE (RFC 8656 §18.12).
+                given.half_refused = refused
+                    .map(|(family, code)| AddressError { family, code: if code == 440 { 440 } else { 508 } });
+            }
+        }
+        Ok(given)
     }
 
     fn family(&self, message: &Message<'_>, client: SocketAddr) -> Result<AddressFamily, Refused> {
@@ -82,12 +191,31 @@ impl Server {
                 _ => AddressFamily::Ipv4,
             },
         };
-        let supported = match family {
-            AddressFamily::Ipv4 => settings.ipv4,
-            AddressFamily::Ipv6 => settings.ipv6,
-        };
-        if supported { Ok(family) } else { Err(Refused::because(440)) }
+        if self.supports(family) { Ok(family) } else { Err(Refused::because(440)) }
     }
+
+    const fn supports(&self, family: AddressFamily) -> bool {
+        match family {
+            AddressFamily::Ipv4 => self.settings.ipv4,
+            AddressFamily::Ipv6 => self.settings.ipv6,
+        }
+    }
+}
+
+impl From<BindError> for Refused {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Quota => Self::because(486),
+            BindError::Exhausted => Self::because(508),
+        }
+    }
+}
+
+/// ADDITIONAL-ADDRESS-FAMILY, with the number of the RFC or of its drafts.
+fn additional_family<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    message
+        .get(attr::ADDITIONAL_ADDRESS_FAMILY)
+        .or_else(|| message.get(attr::DRAFT_ADDITIONAL_ADDRESS_FAMILY))
 }
 
 /// REQUESTED-ADDRESS-FAMILY (RFC 8656 §18.6): 400 for a wrong length, 440 for an unknown family.
@@ -115,6 +243,13 @@ pub(super) fn in_seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-fn allocated(relayed: SocketAddr, lifetime: Duration, client: SocketAddr) -> Success {
-    Success { relayed: Some(relayed), lifetime: Some(in_seconds(lifetime)), mapped: Some(client) }
+fn allocated(now: &Now, allocation: &Allocation, client: SocketAddr) -> Success {
+    let relay = |family| allocation.relay(now.mono, family).map(|relay| relay.address.0);
+    Success {
+        relayed: [relay(AddressFamily::Ipv4), relay(AddressFamily::Ipv6)],
+        lifetime: Some(in_seconds(allocation.expires.since(now.mono))),
+        mapped: Some(client),
+        reservation: allocation.reservation,
+        half_refused: allocation.half_refused,
+    }
 }

@@ -8,7 +8,10 @@ use ahash::RandomState;
 use slab::Slab;
 
 use super::policy::Gate;
-use super::{AllocationId, ClientRoute, FiveTuple, RelayToken, RelayedTransportAddress, Traffic};
+use super::{
+    AddressError, AllocationId, ClientRoute, FiveTuple, RelayToken, RelayedTransportAddress,
+    ReservationToken, Traffic,
+};
 use crate::auth::Login;
 use crate::time::Timestamp;
 use crate::wire::{AddressFamily, ChannelNumber, TransactionId};
@@ -32,6 +35,21 @@ pub(super) struct ChannelBinding {
     pub(super) expires: Timestamp,
 }
 
+/// A relayed transport address of an allocation, with a time-to-expiry of its own: a Refresh may name one family
+/// alone (RFC 8656 §8.1).
+#[derive(Clone, Copy)]
+pub(super) struct Relay {
+    pub(super) token: RelayToken,
+    pub(super) address: RelayedTransportAddress,
+    pub(super) expires: Timestamp,
+}
+
+impl Relay {
+    pub(super) fn family(&self) -> AddressFamily {
+        AddressFamily::of(&self.address.0.ip())
+    }
+}
+
 /// One allocation.
 pub(super) struct Allocation {
     pub(super) id: AllocationId,
@@ -41,9 +59,14 @@ pub(super) struct Allocation {
     pub(super) transaction: TransactionId,
     /// Who made it.
     pub(super) login: Login,
-    pub(super) relay: RelayToken,
-    pub(super) relayed: RelayedTransportAddress,
+    /// Held for a later Allocate, and told again to a retransmission.
+    pub(super) reservation: Option<ReservationToken>,
+    /// Why the second of two families was not given, likewise.
+    pub(super) half_refused: Option<AddressError>,
+    /// One for each family, IPv4 first.
+    relays: [Option<Relay>; 2],
     pub(super) created: Timestamp,
+    /// When the last of its relays expires.
     pub(super) expires: Timestamp,
     /// When the table looks at it next.
     wake: Timestamp,
@@ -55,9 +78,32 @@ pub(super) struct Allocation {
 }
 
 impl Allocation {
-    /// The family of its relayed transport address.
-    pub(super) fn family(&self) -> AddressFamily {
-        AddressFamily::of(&self.relayed.0.ip())
+    /// Its live relay of a family.
+    pub(super) fn relay(&self, now: Timestamp, family: AddressFamily) -> Option<&Relay> {
+        self.relays[place(family)].as_ref().filter(|relay| relay.expires > now)
+    }
+
+    /// All its relays, expired or not.
+    pub(super) fn relays(&self) -> impl Iterator<Item = &Relay> {
+        self.relays.iter().flatten()
+    }
+
+    /// Takes a relay out, with the permissions and channels of its family (RFC 8656 §8.1).
+    fn remove_relay(&mut self, family: AddressFamily) -> Option<Relay> {
+        let relay = self.relays[place(family)].take()?;
+        self.permissions.retain(|ip, _| AddressFamily::of(ip) != family);
+        self.channels.retain(|_, channel| AddressFamily::of(&channel.peer.ip()) != family);
+        self.numbers.retain(|peer, _| AddressFamily::of(&peer.ip()) != family);
+        self.expires = self.last_expiry();
+        Some(relay)
+    }
+
+    fn last_expiry(&self) -> Timestamp {
+        self.relays().map(|relay| relay.expires).max().unwrap_or(Timestamp::START)
+    }
+
+    fn first_expiry(&self) -> Timestamp {
+        self.relays().map(|relay| relay.expires).min().unwrap_or(Timestamp::START)
     }
 
     /// The live permission for an address.
@@ -91,7 +137,7 @@ impl Allocation {
 
     /// Forgets what has expired. Returns when the next thing expires.
     fn purge(&mut self, now: Timestamp) -> Timestamp {
-        let mut next = self.expires;
+        let mut next = self.first_expiry();
         self.permissions.retain(|_, permission| {
             let live = permission.expires > now;
             if live {
@@ -113,13 +159,22 @@ impl Allocation {
     }
 }
 
+/// Where the relay of a family stands.
+pub(super) const fn place(family: AddressFamily) -> usize {
+    match family {
+        AddressFamily::Ipv4 => 0,
+        AddressFamily::Ipv6 => 1,
+    }
+}
+
 /// What a new allocation begins with.
 pub(super) struct NewAllocation {
     pub(super) route: ClientRoute,
     pub(super) transaction: TransactionId,
     pub(super) login: Login,
-    pub(super) relay: RelayToken,
-    pub(super) relayed: RelayedTransportAddress,
+    pub(super) relays: [Option<Relay>; 2],
+    pub(super) reservation: Option<ReservationToken>,
+    pub(super) half_refused: Option<AddressError>,
 }
 
 /// All allocations of a worker.
@@ -166,10 +221,10 @@ impl Allocations {
     }
 
     /// Adds an allocation under [`Self::next_id`].
-    pub(super) fn insert(&mut self, now: Timestamp, lifetime: Duration, new: NewAllocation) -> &Allocation {
+    pub(super) fn insert(&mut self, now: Timestamp, new: NewAllocation) -> &Allocation {
         let id = self.next_id();
         self.generation = self.generation.wrapping_add(1);
-        let expires = now + lifetime;
+        let expires = new.relays.iter().flatten().map(|relay| relay.expires).max().unwrap_or(now);
         self.by_tuple.insert(new.route.tuple, id.index);
         self.timers.insert((expires, id.index));
         let key = self.slots.insert(Allocation {
@@ -177,8 +232,9 @@ impl Allocations {
             route: new.route,
             transaction: new.transaction,
             login: new.login,
-            relay: new.relay,
-            relayed: new.relayed,
+            relays: new.relays,
+            reservation: new.reservation,
+            half_refused: new.half_refused,
             created: now,
             expires,
             wake: expires,
@@ -219,12 +275,28 @@ impl Allocations {
         Some(allocation)
     }
 
-    /// Sets the time-to-expiry anew.
-    pub(super) fn refresh(&mut self, id: AllocationId, expires: Timestamp) {
+    /// Sets the time-to-expiry of one family, or of all, anew.
+    pub(super) fn refresh(&mut self, id: AllocationId, family: Option<AddressFamily>, expires: Timestamp) {
         let Some(allocation) = self.get(id) else { return };
-        allocation.expires = expires;
+        for relay in allocation.relays.iter_mut().flatten() {
+            if family.is_none_or(|family| family == relay.family()) {
+                relay.expires = expires;
+            }
+        }
+        allocation.expires = allocation.last_expiry();
         // A later expiry is noticed when the timer fires; an earlier one has to move it.
         self.wake_by(id, expires);
+    }
+
+    /// Takes one family's relay out of an allocation that keeps the other.
+    pub(super) fn remove_relay(&mut self, id: AllocationId, family: AddressFamily) -> Option<Relay> {
+        let allocation = self.get(id)?;
+        let before = (allocation.permission_count(), allocation.channel_count());
+        let relay = allocation.remove_relay(family);
+        let after = (allocation.permission_count(), allocation.channel_count());
+        self.permissions -= before.0 - after.0;
+        self.channels -= before.1 - after.1;
+        relay
     }
 
     /// Installs or refreshes a permission (RFC 8656 §9).
@@ -313,6 +385,8 @@ impl Allocations {
                 && self.by_tuple.get(&allocation.route.tuple) == Some(&allocation.id.index)
                 && self.timers.contains(&(allocation.wake, allocation.id.index))
                 && allocation.channels.len() == allocation.numbers.len()
+                && allocation.relays().count() > 0
+                && allocation.expires == allocation.last_expiry()
         });
         sound
             && permissions == self.permissions

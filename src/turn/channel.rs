@@ -25,11 +25,11 @@ impl Server {
         if bound.is_some_and(|channel| channel.peer != peer)
             || allocation.number(now.mono, peer).is_some_and(|other| other != number)
         {
-            return Err(Refused { code: 400, peer: Some(peer) });
+            return Err(Refused::about(400, peer));
         }
-        let gate = judge(&self.settings.policy, allocation, peer)?;
+        let gate = judge(now.mono, &self.settings.policy, allocation, peer)?;
         if !self.settings.policy.allows(peer, || sockets.is_live(peer)) {
-            return Err(Refused { code: 403, peer: Some(peer) });
+            return Err(Refused::about(403, peer));
         }
         let is_full = |allocation: &Allocation| {
             bound.is_none() && allocation.channel_count() >= limits.channels

@@ -46,6 +46,8 @@ pub enum Event {
         tuple: FiveTuple,
         /// Its relayed transport address.
         relayed: RelayedTransportAddress,
+        /// The one of the other family, in a dual allocation (RFC 8656 §5).
+        additional: Option<RelayedTransportAddress>,
     },
     /// An allocation ended.
     AllocationEnded {
@@ -53,8 +55,10 @@ pub enum Event {
         user: Arc<str>,
         /// Its 5-tuple.
         tuple: FiveTuple,
-        /// Its relayed transport address.
+        /// The relayed transport address that it had last.
         relayed: RelayedTransportAddress,
+        /// The one of the other family, if it had both.
+        additional: Option<RelayedTransportAddress>,
         /// How long it lived.
         duration: Duration,
         /// Relayed from the client to peers.

@@ -20,6 +20,7 @@ mod counters;
 mod event;
 mod permission;
 mod policy;
+mod redirect;
 mod refresh;
 mod relay;
 mod request;
@@ -30,8 +31,9 @@ mod types;
 pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
 pub use event::{EndReason, Event};
 pub use policy::{PeerPolicy, PolicyRule};
+pub use redirect::Alternates;
 pub use server::{FamilyDefault, Limits, Server, Settings};
 pub use types::{
-    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Parity, PeerAddress, RelaySockets,
-    RelayToken, RelayedTransportAddress, Verdict,
+    AddressError, AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Parity, PeerAddress,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Verdict,
 };

@@ -7,6 +7,7 @@ use super::allocation::Allocation;
 use super::policy::Gate;
 use super::request::{Answer, Refused, Request, Success};
 use super::{PeerPolicy, Server};
+use crate::time::Timestamp;
 use crate::wire::{AddressFamily, attr};
 
 impl Server {
@@ -34,11 +35,11 @@ impl Server {
         let Some(allocation) = self.allocations.get(id) else { return Err(Refused::because(437)) };
         // The family of all of them (443, a MUST) comes before the policy for any of them (403, a MAY).
         for attribute in peers() {
-            check_family(allocation, message.xor_address(attribute.value))?;
+            check_family(now.mono, allocation, message.xor_address(attribute.value))?;
         }
         let mut gates = Vec::with_capacity(count);
         for ip in &addresses {
-            let refused = || Refused { code: 403, peer: Some(SocketAddr::new(*ip, 0)) };
+            let refused = || Refused::about(403, SocketAddr::new(*ip, 0));
             gates.push(self.settings.policy.gate(*ip).ok_or_else(refused)?);
         }
         let new = addresses.iter().filter(|ip| !allocation.keeps_permission(**ip)).count();
@@ -53,15 +54,20 @@ impl Server {
 }
 
 /// The family (443) and the policy (403) of a peer that a permission is asked for.
-pub(super) fn judge(policy: &PeerPolicy, allocation: &Allocation, peer: SocketAddr) -> Result<Gate, Refused> {
-    check_family(allocation, Some(peer))?;
-    policy.gate(peer.ip()).ok_or(Refused { code: 403, peer: Some(peer) })
+pub(super) fn judge(
+    now: Timestamp,
+    policy: &PeerPolicy,
+    allocation: &Allocation,
+    peer: SocketAddr,
+) -> Result<Gate, Refused> {
+    check_family(now, allocation, Some(peer))?;
+    policy.gate(peer.ip()).ok_or_else(|| Refused::about(403, peer))
 }
 
-fn check_family(allocation: &Allocation, peer: Option<SocketAddr>) -> Result<(), Refused> {
+fn check_family(now: Timestamp, allocation: &Allocation, peer: Option<SocketAddr>) -> Result<(), Refused> {
     match peer {
-        Some(peer) if AddressFamily::of(&peer.ip()) != allocation.family() => {
-            Err(Refused { code: 443, peer: Some(peer) })
+        Some(peer) if allocation.relay(now, AddressFamily::of(&peer.ip())).is_none() => {
+            Err(Refused::about(443, peer))
         }
         _ => Ok(()),
     }

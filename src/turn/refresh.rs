@@ -13,19 +13,22 @@ impl Server {
             return Err(Refused::because(437));
         };
         let id = allocation.id;
-        match requested_family(message) {
-            Ok(None) => {}
-            Ok(Some(family)) if family == allocation.family() => {}
+        let family = match requested_family(message) {
+            Ok(None) => None,
+            Ok(Some(family)) if allocation.relay(now.mono, family).is_some() => Some(family),
             Err(malformed) if malformed.code == 400 => return Err(malformed),
             // A family that does not exist is not the allocation's either.
             Ok(Some(_)) | Err(_) => return Err(Refused::because(443)),
-        }
+        };
         let lifetime = lifetime(message, max)?.unwrap_or(Self::DEFAULT_LIFETIME);
         if message.get(attr::LIFETIME) == Some(&[0; 4]) {
-            self.end(now, id, EndReason::Deleted, sockets);
+            match family {
+                Some(family) if allocation.relays().count() > 1 => self.end_half(id, family, sockets),
+                _ => self.end(now, id, EndReason::Deleted, sockets),
+            }
             return Ok(Success { lifetime: Some(0), ..Success::default() });
         }
-        self.allocations.refresh(id, now.mono + lifetime);
+        self.allocations.refresh(id, family, now.mono + lifetime);
         Ok(Success { lifetime: Some(in_seconds(lifetime)), ..Success::default() })
     }
 }

@@ -7,7 +7,8 @@ use super::allocation::Allocation;
 use super::policy::Gate;
 use super::request::is_unknown;
 use super::{
-    AllocationId, ClientRoute, DropReason, PeerAddress, PeerPolicy, RelaySockets, Server, Transport, Verdict,
+    AllocationId, ClientRoute, DropReason, PeerAddress, PeerPolicy, RelaySockets, RelayToken, Server,
+    Transport, Verdict,
 };
 use crate::time::{Now, Timestamp};
 use crate::wire::{
@@ -38,12 +39,12 @@ impl Server {
         let Some(channel) = allocation.channel(now.mono, number) else {
             return self.drop(transport, DropReason::NoChannel);
         };
-        if let Err(reason) = may_pass(&self.settings.policy, allocation, now.mono, channel.peer, sockets) {
-            return self.drop(transport, reason);
-        }
+        let relay = match may_pass(&self.settings.policy, allocation, now.mono, channel.peer, sockets) {
+            Ok(relay) => relay,
+            Err(reason) => return self.drop(transport, reason),
+        };
         datagram.narrow(ChannelData::HEADER_LEN, len);
         allocation.to_peers.add(len);
-        let relay = allocation.relay;
         self.counters.of(transport).to_peers.add(len);
         Verdict::ToPeer { relay, peer: PeerAddress(channel.peer) }
     }
@@ -71,9 +72,8 @@ impl Server {
         let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return Err(DropReason::NoAllocation);
         };
-        may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
+        let relay = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
         allocation.to_peers.add(data.len());
-        let relay = allocation.relay;
         self.counters.of(from.tuple.transport).to_peers.add(data.len());
         let start = message.offset_of(data);
         Ok((Verdict::ToPeer { relay, peer: PeerAddress(peer) }, start..start + data.len()))
@@ -118,22 +118,21 @@ impl Server {
     }
 }
 
-/// The permission (§9), the family, and for some peers the port: asked for each datagram of either direction.
+/// The permission (§9), for some peers the port, and the relay of the peer's family: asked for each datagram of
+/// either direction.
 fn may_pass(
     policy: &PeerPolicy,
     allocation: &Allocation,
     now: Timestamp,
     peer: SocketAddr,
     sockets: &impl RelaySockets,
-) -> Result<(), DropReason> {
+) -> Result<RelayToken, DropReason> {
     let permission = allocation.permission(now, peer.ip()).ok_or(DropReason::NoPermission)?;
     if permission.gate == Gate::ByPort && !policy.allows(peer, || sockets.is_live(peer)) {
         return Err(DropReason::Forbidden);
     }
-    if AddressFamily::of(&peer.ip()) != allocation.family() {
-        return Err(DropReason::PeerFamily);
-    }
-    Ok(())
+    let relay = allocation.relay(now, AddressFamily::of(&peer.ip())).ok_or(DropReason::PeerFamily)?;
+    Ok(relay.token)
 }
 
 /// Puts STUN header, XOR-PEER-ADDRESS and the header of DATA in front of the data, and padding behind it.

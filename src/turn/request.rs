@@ -3,7 +3,11 @@
 use core::net::SocketAddr;
 
 use super::budget::Origin;
-use super::{ClientRoute, CountedMethod, DropReason, Event, RelaySockets, Server, Verdict};
+use super::redirect::Redirect;
+use super::{
+    AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
+    Verdict,
+};
 use crate::auth::{Expiry, Login};
 use crate::time::Now;
 use crate::wire::{
@@ -18,7 +22,7 @@ const MAX_FROM_STRANGERS: usize = 2048;
 
 /// The comprehension-required attributes that are understood. In a method that has no use for one of them it is
 /// ignored (RFC 8489 §6.3).
-const UNDERSTOOD: [AttributeType; 19] = [
+const UNDERSTOOD: [AttributeType; 20] = [
     attr::MAPPED_ADDRESS,
     attr::USERNAME,
     attr::MESSAGE_INTEGRITY,
@@ -38,6 +42,7 @@ const UNDERSTOOD: [AttributeType; 19] = [
     attr::PASSWORD_ALGORITHM,
     attr::USERHASH,
     attr::XOR_MAPPED_ADDRESS,
+    attr::RESERVATION_TOKEN,
 ];
 
 /// Whether an attribute must not be ignored and is not understood.
@@ -59,9 +64,11 @@ pub(super) type Answer = Result<Success, Refused>;
 /// The attributes of a success response, all optional.
 #[derive(Default)]
 pub(super) struct Success {
-    pub(super) relayed: Option<SocketAddr>,
+    pub(super) relayed: [Option<SocketAddr>; 2],
     pub(super) lifetime: Option<u32>,
     pub(super) mapped: Option<SocketAddr>,
+    pub(super) reservation: Option<ReservationToken>,
+    pub(super) half_refused: Option<AddressError>,
 }
 
 /// An error response to an authenticated request.
@@ -69,11 +76,17 @@ pub(super) struct Refused {
     pub(super) code: u16,
     /// The peer it is about, for the log.
     pub(super) peer: Option<SocketAddr>,
+    /// The server to go to, with 300.
+    pub(super) redirect: Option<Redirect>,
 }
 
 impl Refused {
     pub(super) const fn because(code: u16) -> Self {
-        Self { code, peer: None }
+        Self { code, peer: None, redirect: None }
+    }
+
+    pub(super) const fn about(code: u16, peer: SocketAddr) -> Self {
+        Self { code, peer: Some(peer), redirect: None }
     }
 }
 
@@ -225,6 +238,9 @@ impl Server {
             Err(refused) => {
                 self.counters.of(transport).error(refused.code);
                 writer.error_code(refused.code);
+                if let Some(redirect) = &refused.redirect {
+                    redirect.write(&mut writer);
+                }
                 self.events.push(Event::RequestRefused {
                     user: request.login.user_shared(),
                     tuple: request.from.tuple,
@@ -315,7 +331,7 @@ impl Server {
 
 impl Success {
     fn write(&self, writer: &mut MessageWriter<'_>) {
-        if let Some(relayed) = self.relayed {
+        for relayed in self.relayed.into_iter().flatten() {
             writer.xor_address(attr::XOR_RELAYED_ADDRESS, relayed);
         }
         if let Some(lifetime) = self.lifetime {
@@ -323,6 +339,12 @@ impl Success {
         }
         if let Some(mapped) = self.mapped {
             writer.xor_address(attr::XOR_MAPPED_ADDRESS, mapped);
+        }
+        if let Some(ReservationToken(token)) = self.reservation {
+            writer.attribute(attr::RESERVATION_TOKEN, &token);
+        }
+        if let Some(AddressError { family, code }) = self.half_refused {
+            writer.address_error_code(family, code);
         }
     }
 }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::allocation::{Allocation, Allocations};
+use super::allocation::{Allocation, Allocations, Relay};
 use super::budget::Budget;
 use super::event::Events;
 use super::transaction::TransactionIds;
 use super::{
-    AllocationId, ClientRoute, Counters, DropReason, EndReason, Event, FiveTuple, PeerPolicy, RelaySockets,
-    Transport,
+    AllocationId, Alternates, ClientRoute, Counters, DropReason, EndReason, Event, FiveTuple, PeerPolicy,
+    RelaySockets, Transport,
 };
 use crate::auth::{Authenticator, Cause};
 use crate::time::{Now, Timestamp};
+use crate::wire::AddressFamily;
 
 /// How many allocations one call of [`Server::handle_timeout`] looks at.
 const TIMEOUTS_PER_CALL: usize = 64;
@@ -61,6 +62,23 @@ pub struct Settings {
     pub ipv6: bool,
     /// What to do when a client names no family.
     pub family_default: FamilyDefault,
+    /// Other servers that clients are sent to.
+    pub alternates: Alternates,
+}
+
+impl Settings {
+    /// Settings for a server that relays both families and has no other peculiarity.
+    pub fn new(authenticator: Arc<Authenticator>, policy: Arc<PeerPolicy>) -> Self {
+        Self {
+            authenticator,
+            policy,
+            limits: Limits::default(),
+            ipv4: true,
+            ipv6: true,
+            family_default: FamilyDefault::default(),
+            alternates: Alternates::default(),
+        }
+    }
 }
 
 /// A STUN and TURN server without sockets.
@@ -134,11 +152,16 @@ impl Server {
     pub fn handle_timeout(&mut self, now: &Now, sockets: &mut impl RelaySockets) {
         for _ in 0..TIMEOUTS_PER_CALL {
             let Some(id) = self.allocations.due(now.mono) else { return };
-            if self.allocations.get(id).is_some_and(|allocation| allocation.expires <= now.mono) {
+            let Some(allocation) = self.allocations.get(id) else { return };
+            if allocation.expires <= now.mono {
                 self.end(now, id, EndReason::Expired, sockets);
-            } else {
-                self.allocations.purge(now.mono, id);
+                continue;
             }
+            let expired = allocation.relays().find(|relay| relay.expires <= now.mono).map(Relay::family);
+            if let Some(family) = expired {
+                self.end_half(id, family, sockets);
+            }
+            self.allocations.purge(now.mono, id);
         }
     }
 
@@ -173,18 +196,38 @@ impl Server {
         sockets: &mut impl RelaySockets,
     ) {
         let Some(allocation) = self.allocations.remove(id) else { return };
-        sockets.close(allocation.relay, allocation.login.owner());
+        for relay in allocation.relays() {
+            sockets.close(relay.token, allocation.login.owner());
+        }
         self.counters.of(allocation.route.tuple.transport).allocations -= 1;
-        let Allocation { route, login, relayed, created, to_peers, to_client, .. } = allocation;
+        let mut relayed = allocation.relays().map(|relay| relay.address);
+        let (first, additional) = (relayed.next(), relayed.next());
+        let Some(first) = first else { return };
+        drop(relayed);
+        let Allocation { route, login, created, to_peers, to_client, .. } = allocation;
         self.events.push(Event::AllocationEnded {
             user: login.user_shared(),
             tuple: route.tuple,
-            relayed,
+            relayed: first,
+            additional,
             duration: now.mono.since(created),
             to_peers,
             to_client,
             reason,
         });
+    }
+
+    /// Ends one family of a dual allocation (RFC 8656 §8.1): what belongs to the other goes on.
+    pub(super) fn end_half(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        sockets: &mut impl RelaySockets,
+    ) {
+        let Some(relay) = self.allocations.remove_relay(id, family) else { return };
+        if let Some(allocation) = self.allocations.get(id) {
+            sockets.close(relay.token, allocation.login.owner());
+        }
     }
 
     /// Ends the allocation of a 5-tuple if its lifetime has run out but no timer has come by yet.

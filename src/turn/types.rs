@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::{DropReason, Transport};
+use crate::time::Timestamp;
 use crate::wire::AddressFamily;
 
 /// A client's transport address as the server sees it: its server-reflexive address.
@@ -49,6 +50,19 @@ pub struct AllocationId {
     pub(super) generation: u32,
 }
 
+/// What a client redeems a held relayed transport address with (RFC 8656 §18.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReservationToken(pub [u8; 8]);
+
+/// Why one of the two families that a client asked for was not given (RFC 8656 §18.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressError {
+    /// The family.
+    pub family: AddressFamily,
+    /// 440 or 508.
+    pub code: u16,
+}
+
 /// Which ports will do for a relayed transport address (RFC 8656 §18.6, EVEN-PORT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parity {
@@ -67,6 +81,15 @@ pub enum BindError {
     Exhausted,
 }
 
+/// From when until when a port is held in reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Now.
+    pub from: Timestamp,
+    /// When it may be given to others.
+    pub until: Timestamp,
+}
+
 /// The only call of the core outwards, and only when an allocation begins or ends.
 pub trait RelaySockets {
     /// Opens a relay socket of `family` on a port of `parity` for allocation `id`, counted against the quota of `owner`.
@@ -79,6 +102,31 @@ pub trait RelaySockets {
         family: AddressFamily,
         parity: Parity,
         owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError>;
+
+    /// Opens a relay socket on an even port as [`Self::bind`] does, and holds the next port for whoever redeems the token
+    /// (RFC 8656 §7.2).
+    ///
+    /// # Errors
+    /// See [`BindError`]; nothing has been opened, held or counted then.
+    fn bind_pair(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+        hold: Hold,
+    ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError>;
+
+    /// Opens the relay socket that is held for a token, counted against the quota of `owner`. A token works once.
+    ///
+    /// # Errors
+    /// See [`BindError`]; [`BindError::Exhausted`] when nothing is held for the token.
+    fn redeem(
+        &mut self,
+        id: AllocationId,
+        token: ReservationToken,
+        owner: &str,
+        now: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError>;
 
     /// Closes a relay socket and gives its port and quota back.

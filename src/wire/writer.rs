@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::attr as kind;
 use super::integrity::{IntegrityKey, fingerprint};
-use super::{AttributeType, Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, padded};
+use super::{AddressFamily, AttributeType, Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, padded};
 use super::{address, header};
 
 /// The longest answer: a realm and a nonce of 763 bytes each and all else fit with room to spare.
@@ -132,6 +132,20 @@ impl<'a> MessageWriter<'a> {
         let class = u8::try_from(code / 100).unwrap_or(5);
         let number = u8::try_from(code % 100).unwrap_or(0);
         self.attribute(kind::ERROR_CODE, &[0, 0, class & 7, number])
+    }
+
+    /// Appends ADDRESS-ERROR-CODE with an empty reason phrase (RFC 8656 §18.12).
+    pub fn address_error_code(&mut self, family: AddressFamily, code: u16) -> &mut Self {
+        let class = u8::try_from(code / 100).unwrap_or(5);
+        let number = u8::try_from(code % 100).unwrap_or(0);
+        self.attribute(kind::ADDRESS_ERROR_CODE, &[family.number(), 0, class & 7, number])
+    }
+
+    /// Appends an address attribute that is not XORed (RFC 8489 §14.1).
+    pub fn address(&mut self, kind: AttributeType, address: SocketAddr) -> &mut Self {
+        let mut value = [0; 20];
+        let len = address::encode_address(address, &mut value);
+        self.attribute(kind, value.get(..len).unwrap_or_default())
     }
 
     /// Appends MESSAGE-INTEGRITY over all that is written so far (RFC 8489 §14.5).

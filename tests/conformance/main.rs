@@ -13,6 +13,7 @@ mod rfc8489_09;
 mod rfc8489_14;
 mod rfc8656_05;
 mod rfc8656_07;
+mod rfc8656_07_reserve_and_dual;
 mod rfc8656_08;
 mod rfc8656_09_10;
 mod rfc8656_11;

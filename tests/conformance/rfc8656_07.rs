@@ -85,25 +85,6 @@ fn rfc8656_7_2_step4_dont_fragment_is_an_unknown_attribute() {
 }
 
 #[test]
-fn rfc8656_7_2_step5_reservation_token_is_an_unknown_attribute() {
-    let attributes = [udp(), A::Raw(RESERVATION, vec![0; 8])];
-    let answer = Client::alice().ask(&mut World::new(), ALLOCATE, &attributes);
-    assert_eq!((answer.code(), answer.unknown()), (420, vec![RESERVATION]));
-}
-
-#[test]
-fn rfc8656_7_2_step8_even_port_gets_an_even_port_and_no_reservation() {
-    let mut world = World::new();
-    let mut alice = Client::alice();
-    let reserve = alice.ask(&mut world, ALLOCATE, &[udp(), A::Raw(EVEN_PORT, vec![0x80])]);
-    assert_eq!(reserve.code(), 508, "the next port cannot be reserved");
-    let malformed = alice.ask(&mut world, ALLOCATE, &[udp(), A::Raw(EVEN_PORT, vec![0; 2])]);
-    assert_eq!(malformed.code(), 400);
-    let answer = alice.ask(&mut world, ALLOCATE, &[udp(), A::Raw(EVEN_PORT, vec![0x7F])]);
-    assert_eq!(answer.address(RELAYED).port() % 2, 0);
-}
-
-#[test]
 fn rfc8656_7_2_step7_requested_family_is_given() {
     let mut world = World::new();
     for (number, is_ipv4, port) in [(1, true, 1), (2, false, 2)] {

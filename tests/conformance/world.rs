@@ -10,9 +10,9 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, SharedSecret, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, DropReason, Event, FamilyDefault, FiveTuple, Limits,
-    Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, Server, Settings,
-    Transport, Verdict,
+    AllocationId, Alternates, BindError, ClientAddress, ClientRoute, DropReason, Event, FamilyDefault,
+    FiveTuple, Hold, Limits, Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken,
+    RelayedTransportAddress, ReservationToken, Server, Settings, Transport, Verdict,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
 
@@ -43,7 +43,12 @@ pub const ALGORITHM: u16 = 0x001D;
 pub const USERHASH: u16 = 0x001E;
 pub const MAPPED: u16 = 0x0020;
 pub const RESERVATION: u16 = 0x0022;
+pub const ADDITIONAL_FAMILY: u16 = 0x8000;
+pub const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
+pub const ADDRESS_ERROR: u16 = 0x8001;
 pub const ALGORITHMS: u16 = 0x8002;
+pub const ALTERNATE_DOMAIN: u16 = 0x8003;
+pub const ALTERNATE_SERVER: u16 = 0x8023;
 pub const SOFTWARE: u16 = 0x8022;
 pub const FINGERPRINT: u16 = 0x8028;
 
@@ -318,17 +323,32 @@ impl Answer {
     }
 
     pub fn address(&self, kind: u16) -> SocketAddr {
-        let value = self.get(kind).expect("the address attribute is there");
-        let tid: [u8; 12] = self.bytes[8..20].try_into().unwrap();
-        let mask: Vec<u8> = [0x21, 0x12, 0xA4, 0x42].into_iter().chain(tid).collect();
-        let octets: Vec<u8> = value[4..].iter().zip(&mask).map(|(octet, mask)| octet ^ mask).collect();
-        let ip = match (value[1], value.len()) {
-            (1, 8) => IpAddr::from(<[u8; 4]>::try_from(octets).unwrap()),
-            (2, 20) => IpAddr::from(<[u8; 16]>::try_from(octets).unwrap()),
-            other => panic!("family and length do not fit: {other:?}"),
+        *self.addresses(kind).first().expect("the address attribute is there")
+    }
+
+    /// All XORed addresses of this type.
+    pub fn addresses(&self, kind: u16) -> Vec<SocketAddr> {
+        let mask = [&[0x21, 0x12, 0xA4, 0x42], &self.bytes[8..20]].concat();
+        self.read_addresses(kind, &mask)
+    }
+
+    /// All addresses of this type that are not XORed.
+    pub fn plain_addresses(&self, kind: u16) -> Vec<SocketAddr> {
+        self.read_addresses(kind, &[0; 16])
+    }
+
+    fn read_addresses(&self, kind: u16, mask: &[u8]) -> Vec<SocketAddr> {
+        let read = |value: &[u8]| {
+            let octets: Vec<u8> = value[4..].iter().zip(mask).map(|(octet, mask)| octet ^ mask).collect();
+            let ip = match (value[1], value.len()) {
+                (1, 8) => IpAddr::from(<[u8; 4]>::try_from(octets).unwrap()),
+                (2, 20) => IpAddr::from(<[u8; 16]>::try_from(octets).unwrap()),
+                other => panic!("family and length do not fit: {other:?}"),
+            };
+            assert_eq!(value[0], 0, "RFC 8489 §14.1: the first byte is zero");
+            SocketAddr::new(ip, u16::from_be_bytes([value[2] ^ mask[0], value[3] ^ mask[1]]))
         };
-        assert_eq!(value[0], 0, "RFC 8489 §14.1: the first byte is zero");
-        SocketAddr::new(ip, u16::from_be_bytes([value[2], value[3]]) ^ 0x2112)
+        self.attributes.iter().filter(|found| found.0 == kind).map(|found| read(&found.1)).collect()
     }
 
     pub fn lifetime(&self) -> u32 {
@@ -397,6 +417,10 @@ pub struct Sockets {
     pub closed: u32,
     pub quota: Option<usize>,
     pub exhausted: bool,
+    /// Families without a free port.
+    pub no_ports: BTreeSet<u8>,
+    /// Held ports: owner's token, address, until when.
+    pub reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
     /// Live relayed transport addresses of other workers.
     pub elsewhere: BTreeSet<SocketAddr>,
 }
@@ -416,7 +440,7 @@ impl RelaySockets for Sockets {
         if self.quota.is_some_and(|quota| held >= quota) {
             return Err(BindError::Quota);
         }
-        if self.exhausted {
+        if self.exhausted || self.no_ports.contains(&family.number()) {
             return Err(BindError::Exhausted);
         }
         let ip = if family == AddressFamily::Ipv4 { RELAY4 } else { RELAY6 };
@@ -424,6 +448,41 @@ impl RelaySockets for Sockets {
         let even = if parity == Parity::Even { 0 } else { 1 };
         let port = 49152 + (token % 8192) as u16 * 2 + even;
         let address = SocketAddr::new(ip.parse().unwrap(), port);
+        self.opened += 1;
+        self.open.insert(token, (id, address, owner.to_owned()));
+        Ok((RelayToken(token), RelayedTransportAddress(address)))
+    }
+
+    fn bind_pair(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+        hold: Hold,
+    ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
+        let (relay, relayed) = self.bind(id, family, Parity::Even, owner)?;
+        let next = SocketAddr::new(relayed.0.ip(), relayed.0.port() + 1);
+        let token = sha256(next.to_string().as_bytes())[..8].try_into().unwrap();
+        self.reserved.insert(token, (next, hold.until));
+        Ok((relay, relayed, ReservationToken(token)))
+    }
+
+    fn redeem(
+        &mut self,
+        id: AllocationId,
+        token: ReservationToken,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        let held = self.open.values().filter(|socket| socket.2 == owner).count();
+        if self.quota.is_some_and(|quota| held >= quota) {
+            return Err(BindError::Quota);
+        }
+        let (address, until) = self.reserved.remove(&token.0).ok_or(BindError::Exhausted)?;
+        if until <= now {
+            return Err(BindError::Exhausted);
+        }
+        let token = self.opened;
         self.opened += 1;
         self.open.insert(token, (id, address, owner.to_owned()));
         Ok((RelayToken(token), RelayedTransportAddress(address)))
@@ -451,6 +510,7 @@ pub struct Choice {
     pub ipv4: bool,
     pub ipv6: bool,
     pub family_default: FamilyDefault,
+    pub alternates: Alternates,
 }
 
 impl Default for Choice {
@@ -469,6 +529,7 @@ impl Default for Choice {
             ipv4: true,
             ipv6: true,
             family_default: FamilyDefault::Ipv4,
+            alternates: Alternates::default(),
         }
     }
 }
@@ -498,12 +559,12 @@ impl Choice {
             separator: self.separator,
         };
         Settings {
-            authenticator: Arc::new(Authenticator::new(settings, &[42; 32]).unwrap()),
-            policy: Arc::new(self.policy),
             limits: self.limits,
             ipv4: self.ipv4,
             ipv6: self.ipv6,
             family_default: self.family_default,
+            alternates: self.alternates,
+            ..Settings::new(Arc::new(Authenticator::new(settings, &[42; 32]).unwrap()), Arc::new(self.policy))
         }
     }
 }
@@ -559,7 +620,7 @@ impl World {
     pub fn audit(&mut self) {
         assert!(self.server.is_consistent());
         assert_eq!(self.sockets.opened, self.sockets.closed + self.sockets.open.len() as u32);
-        assert_eq!(self.server.allocation_count(), self.sockets.open.len());
+        assert!(self.server.allocation_count() <= self.sockets.open.len());
         let counters = *self.server.counters();
         let allocations: u64 = counters.by_transport.iter().map(|one| one.allocations).sum();
         assert_eq!(allocations, self.server.allocation_count() as u64);
