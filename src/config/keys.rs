@@ -96,8 +96,8 @@ pub(crate) const SECTIONS: [(&str, &str); 8] = [
 
 /// Keys and sections of later versions: refused as such, not as typing errors.
 #[rustfmt::skip]
-pub(crate) const LATER: [&str; 10] = [
-    "listen.tls", "listen.dtls", "tls", "relay.tcp", "relay.mobility", "auth.oauth", "redirect", "nat_discovery",
+pub(crate) const LATER: [&str; 9] = [
+    "listen.tls", "listen.dtls", "tls", "relay.mobility", "auth.oauth", "redirect", "nat_discovery",
     "http.share_tls", "http.keys",
 ];
 
@@ -167,6 +167,9 @@ pub(crate) static KEYS: &[Key] = &[
     key!(relay.family_default, Kind::Choice { words: &["ipv4", "follow"] }, r#""ipv4""#,
         "Family of the relayed address for a client that names none: \"ipv4\" as in RFC 8656, or \"follow\" the client's.",
         |r, n| r.choice(n, &FAMILIES), |v| word(&FAMILIES, v)),
+    key!(relay.tcp, Kind::Flag, "false",
+        "Relay TCP too (RFC 6062): clients that come by TCP or TLS get connections with peers; open relay.ports for TCP in the firewall then.",
+        |r, n| r.flag(n), |v| v.to_string()),
 
     key!(auth.realm, Kind::Text { form: "1 to 127 characters, at most 763 bytes, no quotes" }, r#""relais""#,
         "Realm of every challenge; more than 8 bytes make the challenge longer than twice the request.",
@@ -199,6 +202,9 @@ pub(crate) static KEYS: &[Key] = &[
         |r, n| r.count(n), |v| v.to_string()),
     key!(limits.channels_per_allocation, Kind::Count { min: 1, max: 4_096 }, "1024",
         "Channels that one allocation may hold at once; one more is answered 508.",
+        |r, n| r.count(n), |v| v.to_string()),
+    key!(limits.connections_per_allocation, Kind::Count { min: 1, max: 1_024 }, "16",
+        "TCP connections with peers that one allocation may hold at once; one more is answered 508, or closed when a peer makes it.",
         |r, n| r.count(n), |v| v.to_string()),
     key!(limits.streams_per_address, Kind::Count { min: 1, max: 1_000_000 }, "64",
         "TCP connections without an allocation that one client address may hold at once; one more is closed.",

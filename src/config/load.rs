@@ -99,6 +99,7 @@ impl Settings {
                 external: BTreeMap::new(),
                 ports: PORTS,
                 family_default: FamilyDefault::Ipv4,
+                tcp: false,
             },
             auth: Auth {
                 realm: String::new(),
@@ -112,6 +113,7 @@ impl Settings {
                 allocations_per_user: 0,
                 permissions_per_allocation: 0,
                 channels_per_allocation: 0,
+                connections_per_allocation: 0,
                 streams_per_address: 0,
                 max_lifetime: Duration::ZERO,
                 drain: Duration::ZERO,

@@ -59,6 +59,8 @@ pub struct Relay {
     pub ports: RangeInclusive<u16>,
     /// The family given to a client that names none.
     pub family_default: FamilyDefault,
+    /// Whether TCP is relayed (RFC 6062).
+    pub tcp: bool,
 }
 
 /// One entry of `relay.addresses`.
@@ -157,6 +159,8 @@ pub struct Limits {
     pub permissions_per_allocation: u32,
     /// Channels that one allocation may hold at once: at most 4096, there are no more numbers.
     pub channels_per_allocation: u32,
+    /// TCP connections with peers that one allocation may hold at once: 1 to 1,024.
+    pub connections_per_allocation: u32,
     /// TCP connections that one client address (IPv6: /56) may hold at once.
     pub streams_per_address: u32,
     /// The longest lifetime an allocation is granted at a time: 10 minutes to 24 hours.

@@ -6,14 +6,17 @@
 
 mod addresses;
 mod clock;
+mod connections;
 mod frame;
 mod io;
 mod open;
 mod ports;
+mod pump;
 mod relays;
 mod report;
 mod stream;
 mod sys;
+mod tcp_relay;
 mod udp;
 mod worker;
 

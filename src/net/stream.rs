@@ -13,9 +13,11 @@ use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use super::connections::Claim;
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
 use super::ports::Admission;
+use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientAddress, ClientRoute, DropReason, FiveTuple, Transport, Verdict};
@@ -55,6 +57,8 @@ struct Output {
     queue: Vec<u8>,
     /// Bytes that the stream's task has taken out and not written yet.
     taken: usize,
+    /// Whether an answer did not fit.
+    overflown: bool,
     wake: Rc<Notify>,
 }
 
@@ -62,6 +66,17 @@ impl Streams {
     /// Queues relayed data. `false`: the queue is full, the data are dropped.
     pub(super) fn push_data(&mut self, link: u32, bytes: &[u8]) -> bool {
         self.push(link, bytes, MAX_QUEUE)
+    }
+
+    /// Queues an answer that comes later than its request, or an indication. A client that leaves no room for it is gone:
+    /// its stream ends.
+    pub(super) fn push_answer(&mut self, link: u32, bytes: &[u8]) {
+        if !self.push(link, bytes, MAX_QUEUE_WITH_ANSWERS)
+            && let Some(output) = self.outputs.get_mut(link as usize)
+        {
+            output.overflown = true;
+            output.wake.notify_one();
+        }
     }
 
     fn push(&mut self, link: u32, bytes: &[u8], max: usize) -> bool {
@@ -106,7 +121,7 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
     // Media cannot wait for more to come along.
     let _ = stream.set_nodelay(true);
     let wake = Rc::new(Notify::new());
-    let output = Output { queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
+    let output = Output { queue: Vec::new(), taken: 0, overflown: false, wake: Rc::clone(&wake) };
     let key = inside.streams.outputs.insert(output);
     let Ok(link) = u32::try_from(key) else {
         inside.streams.outputs.remove(key);
@@ -127,6 +142,7 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
         without_allocation: Some((now.mono, admission)),
         pending: Vec::new(),
         written: 0,
+        claim: None,
     };
     worker.borrow().spawn(connection.run());
 }
@@ -137,6 +153,8 @@ enum Next {
     Go,
     /// The client sends no more; what waits for it is still written.
     HalfClosed,
+    /// From here on it carries the data of a peer.
+    Bound,
     Close,
 }
 
@@ -155,21 +173,43 @@ struct Connection {
     /// Taken from the queue, written up to `written`.
     pending: Vec<u8>,
     written: usize,
+    /// The peer data connection that the last frame has claimed.
+    claim: Option<Box<Claim>>,
 }
 
 impl Connection {
     async fn run(mut self) {
         let mut reply = Box::<ReplyBuffer>::default();
         while self.turn(&mut reply).await == Next::Go {}
-        let _ = tokio::time::timeout(LINGER, self.linger()).await;
-        let mut worker = self.worker.borrow_mut();
+        drop(reply);
+        let (worker, route) = (Rc::clone(&self.worker), self.route);
+        match self.claim.take() {
+            Some(claim) => self.relay(*claim).await,
+            None => {
+                let _ = tokio::time::timeout(LINGER, self.linger()).await;
+            }
+        }
+        let mut worker = worker.borrow_mut();
         let now = worker.now();
         let Worker { server, relays, streams, .. } = &mut *worker;
-        server.handle_closed(&now, &self.route, relays);
+        server.handle_closed(&now, &route, relays);
         relays.reap();
-        server.count(Transport::Tcp).streams -= 1;
-        streams.outputs.try_remove(self.route.link as usize);
+        server.count(route.tuple.transport).streams -= 1;
+        streams.outputs.try_remove(route.link as usize);
         worker.report_events();
+    }
+
+    /// Is a data connection from now on (RFC 6062 §5.4): what stands behind the ConnectionBind belongs to the peer, and
+    /// what waits for the client, the success response last, comes before the peer's bytes.
+    async fn relay(mut self, claim: Claim) {
+        let mut to_client = self.pending.split_off(self.written);
+        if let Some(output) = self.worker.borrow_mut().streams.outputs.get_mut(self.route.link as usize) {
+            to_client.append(&mut output.queue);
+        }
+        // It has proved who it is, and counts for its allocation now.
+        self.without_allocation = None;
+        let transport = self.route.tuple.transport;
+        tcp_relay::relay(self.worker, transport, self.io, claim, self.partial, to_client).await;
     }
 
     /// Waits for something to do, and does it.
@@ -183,6 +223,9 @@ impl Connection {
             }
         }
         let (next, drained) = self.read(reply);
+        if next == Next::Bound {
+            return next;
+        }
         if next == Next::Close || self.write().is_err() || self.is_overdue() {
             return Next::Close;
         }
@@ -229,6 +272,8 @@ impl Connection {
         worker.stream_buffer = buffer;
         worker.relays.reap();
         worker.report_events();
+        drop(worker);
+        tcp_relay::start(&self.worker);
         (next, drained)
     }
 
@@ -266,8 +311,10 @@ impl Connection {
                         break;
                     }
                     *budget -= 1;
-                    if !self.handle_frame(worker, &now, bytes, start..start + len, reply) {
-                        return (Next::Close, start);
+                    match self.handle_frame(worker, &now, bytes, start..start + len, reply) {
+                        Next::Go => {}
+                        Next::Bound => return (Next::Bound, start + len),
+                        Next::HalfClosed | Next::Close => return (Next::Close, start),
                     }
                     start += len;
                     self.frame_began = None;
@@ -281,27 +328,38 @@ impl Connection {
         (self.count_against_address(worker, &now), start)
     }
 
-    /// Handles one frame. `false`: the client does not read its answers.
+    /// Handles one frame, and ends the stream of a client that does not read its answers.
     fn handle_frame(
-        &self,
+        &mut self,
         worker: &mut Worker,
         now: &Now,
         bytes: &mut [u8],
         range: std::ops::Range<usize>,
         reply: &mut ReplyBuffer,
-    ) -> bool {
-        let Some(mut datagram) = Datagram::within(bytes, range) else { return true };
+    ) -> Next {
+        let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
-            Verdict::Reply => streams.push(self.route.link, reply.bytes(), MAX_QUEUE_WITH_ANSWERS),
+            Verdict::Reply => {
+                if !streams.push(self.route.link, reply.bytes(), MAX_QUEUE_WITH_ANSWERS) {
+                    return Next::Close;
+                }
+            }
+            Verdict::Bind { .. } => {
+                self.claim = relays.tcp.take_claimed();
+                if !streams.push(self.route.link, reply.bytes(), MAX_QUEUE_WITH_ANSWERS) {
+                    return Next::Close;
+                }
+                return Next::Bound;
+            }
             Verdict::ToPeer { relay, peer } => {
                 if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
                     server.count(Transport::Tcp).drop(DropReason::SendFailed);
                 }
-                true
             }
-            _ => true,
+            _ => {}
         }
+        Next::Go
     }
 
     /// A stream counts against its address as long as it has no allocation.
@@ -335,6 +393,9 @@ impl Connection {
                 let Some(output) = worker.streams.outputs.get_mut(self.route.link as usize) else {
                     return Ok(());
                 };
+                if output.overflown {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
                 std::mem::swap(&mut self.pending, &mut output.queue);
                 output.taken = self.pending.len();
                 if self.pending.is_empty() {

@@ -161,7 +161,6 @@ impl Drop for TcpRelays {
     /// A worker that ends, for whatever reason, leaves no quotas taken and no connections behind.
     fn drop(&mut self) {
         for listener in self.listeners.drain() {
-            self.shared.set_dead(listener.port);
             self.shared.discharge(&listener.owner);
         }
         for (id, leash) in self.leashes.drain() {

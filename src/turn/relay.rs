@@ -72,6 +72,9 @@ impl Server {
         let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return Err(DropReason::NoAllocation);
         };
+        if allocation.connections.is_some() {
+            return Err(DropReason::TcpAllocation);
+        }
         let relay = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
         allocation.to_peers.add(data.len());
         self.counters.of(from.tuple.transport).to_peers.add(data.len());

@@ -22,7 +22,7 @@ const MAX_FROM_STRANGERS: usize = 2048;
 
 /// The comprehension-required attributes that are understood. In a method that has no use for one of them it is
 /// ignored (RFC 8489 §6.3).
-const UNDERSTOOD: [AttributeType; 20] = [
+const UNDERSTOOD: [AttributeType; 21] = [
     attr::MAPPED_ADDRESS,
     attr::USERNAME,
     attr::MESSAGE_INTEGRITY,
@@ -43,6 +43,7 @@ const UNDERSTOOD: [AttributeType; 20] = [
     attr::USERHASH,
     attr::XOR_MAPPED_ADDRESS,
     attr::RESERVATION_TOKEN,
+    attr::CONNECTION_ID,
 ];
 
 /// Whether an attribute must not be ignored and is not understood.
@@ -139,6 +140,8 @@ impl Server {
             (method::REFRESH, Class::Request) => CountedMethod::Refresh,
             (method::CREATE_PERMISSION, Class::Request) => CountedMethod::CreatePermission,
             (method::CHANNEL_BIND, Class::Request) => CountedMethod::ChannelBind,
+            (method::CONNECT, Class::Request) if self.settings.tcp => CountedMethod::Connect,
+            (method::CONNECTION_BIND, Class::Request) if self.settings.tcp => CountedMethod::ConnectionBind,
             _ => return self.drop(from.tuple.transport, DropReason::UnknownMethod),
         };
         self.end_if_expired(now, &from.tuple, sockets);
@@ -150,8 +153,8 @@ impl Server {
             return self.refuse_unknown(now, from, message, reply, &unknown, Some(&login));
         }
         let request = Request { now, from, message, login };
-        // A request other than Allocate needs an allocation that the same user made (RFC 8656 §5).
-        if counted != CountedMethod::Allocate {
+        // A request other than Allocate and ConnectionBind needs an allocation that the same user made (RFC 8656 §5).
+        if !matches!(counted, CountedMethod::Allocate | CountedMethod::ConnectionBind) {
             match self.allocations.live(now.mono, &from.tuple) {
                 None => return self.answer(&request, counted, Err(Refused::because(437)), reply),
                 Some(allocation) if !allocation.login.is_same_user(&request.login) => {
@@ -165,6 +168,17 @@ impl Server {
             CountedMethod::Refresh => self.refresh(&request, sockets),
             CountedMethod::CreatePermission => self.create_permission(&request),
             CountedMethod::ChannelBind => self.channel_bind(&request, sockets),
+            CountedMethod::Connect => match self.connect(&request, sockets) {
+                Ok(()) => return Verdict::Consumed,
+                Err(refused) => Err(refused),
+            },
+            CountedMethod::ConnectionBind => match self.connection_bind(&request, sockets) {
+                Ok(connection) => {
+                    self.answer(&request, counted, Ok(Success::default()), reply);
+                    return Verdict::Bind { connection };
+                }
+                Err(refused) => Err(refused),
+            },
             CountedMethod::Binding => unreachable!("answered above, without a login"),
         };
         self.answer(&request, counted, answer, reply)
@@ -195,7 +209,9 @@ impl Server {
             return Err(self.drop(from.tuple.transport, DropReason::TooLong));
         }
         // The expiry of a credential counts when an allocation begins, not while it goes on (draft-uberti §4.2).
-        let begins = message.method() == method::ALLOCATE || known.is_none();
+        // A ConnectionBind belongs to an allocation, though its 5-tuple has none.
+        let goes_elsewhere = self.settings.tcp && message.method() == method::CONNECTION_BIND;
+        let begins = message.method() == method::ALLOCATE || known.is_none() && !goes_elsewhere;
         let expiry = if begins { Expiry::Enforce } else { Expiry::Ignore };
         // But a user or secret that has been withdrawn ends here: to go on, an allocation needs a key that is still
         // among the credentials. To end, it needs none but its own.

@@ -13,7 +13,7 @@ use super::permission::judge;
 use super::request::{Refused, Request};
 use super::{
     AllocationId, ClientRoute, ConnectionEnd, ConnectionId, CountedMethod, DropReason, Event, PeerAddress,
-    RelaySockets, RelayedTransportAddress, Server, Traffic, Transport,
+    RelaySockets, Server, Traffic, Transport,
 };
 use crate::auth::Login;
 use crate::time::{Now, Timestamp};
@@ -122,14 +122,14 @@ impl Server {
         let Some(connections) = &allocation.connections else { return Err(Refused::because(437)) };
         let peer = message.get(attr::XOR_PEER_ADDRESS).and_then(|value| message.xor_address(value));
         let peer = peer.ok_or(const { Refused::because(400) })?;
-        let refused = |code| Refused { code, peer: Some(peer) };
+        let refused = |code| Refused::about(code, peer);
         match connections.by_peer.get(&peer).map(|connection| &connection.state) {
             // The same request again: its answer is on the way.
             Some(State::Connecting(first)) if first.transaction == message.transaction() => return Ok(()),
             Some(_) => return Err(refused(446)),
             None => {}
         }
-        judge(&self.settings.policy, allocation, peer)?;
+        judge(now.mono, &self.settings.policy, allocation, peer)?;
         let Some(relay) = allocation.relays().next().copied() else { return Err(Refused::because(437)) };
         // A relayed address that is connected with itself would send its own bytes back to itself.
         if peer == relay.address.0 || !self.settings.policy.allows(peer, || sockets.is_listening(peer)) {
@@ -138,16 +138,15 @@ impl Server {
         if connections.by_peer.len() >= self.settings.limits.connections {
             return Err(refused(508));
         }
-        let id = sockets
-            .connect(allocation.id, relay.token, PeerAddress(peer))
-            .map_err(|_| const { Refused::because(508) })?;
+        let allocation = allocation.id;
+        let id = sockets.connect(allocation, relay.token, PeerAddress(peer))?;
         let unanswered = Unanswered {
             transaction: message.transaction(),
             login: login.clone(),
             has_fingerprint: message.has_fingerprint(),
         };
         let state = State::Connecting(Box::new(unanswered));
-        self.add_connection(allocation_id(allocation), peer, Connection { id, state });
+        self.add_connection(allocation, peer, Connection { id, state });
         Ok(())
     }
 
@@ -294,13 +293,13 @@ impl Server {
         to_client: Traffic,
     ) {
         let Some(allocation) = self.allocations.get(connection.allocation) else { return };
-        allocation.to_peers.merge(&to_peer);
-        allocation.to_client.merge(&to_client);
         let Some(connections) = &mut allocation.connections else { return };
         if connections.get(connection).is_none() {
             return;
         }
         connections.by_peer.remove(&connection.peer.0);
+        allocation.to_peers.merge(&to_peer);
+        allocation.to_client.merge(&to_client);
         let ended = Event::ConnectionEnded {
             user: allocation.login.user_shared(),
             tuple: allocation.route.tuple,
