@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relais::auth::{self, Authenticator, Credential, User};
+use relais::auth::{
+    self, AccessToken, Authenticator, Credential, Expired, MAX_TOKEN, OauthKey, TokenAlgorithm, User,
+};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Limits, Parity, PeerAddress,
@@ -37,6 +39,33 @@ pub fn message(data: &[u8]) {
     assert!(again.verify(&key) && again.fingerprint_holds() && again.has_fingerprint());
     assert!(again.attributes().eq(message.attributes()));
     let _: Attributes<'_> = again.attributes();
+}
+
+const SERVER_NAME: &str = "turn.relay.io";
+
+fn oauth_key(algorithm: TokenAlgorithm) -> OauthKey {
+    OauthKey { kid: "north".into(), algorithm, key: vec![9; algorithm.key_len()].into(), expires: None }
+}
+
+/// Opens the bytes as tokens of each algorithm, and reads them as what a token holds; what can be read must survive
+/// being sealed and opened again.
+pub fn token(data: &[u8]) -> bool {
+    let block = AccessToken::decode(data);
+    for (_, algorithm) in TokenAlgorithm::NAMES {
+        let key = oauth_key(algorithm);
+        let opened = AccessToken::open(data, &key, SERVER_NAME);
+        for token in block.iter().chain(&opened) {
+            token.remaining(1_800_000_000);
+            let sealed = token.seal(&key, SERVER_NAME, &[3; 12]).expect("the key is as long as it has to be");
+            assert!(sealed.len() <= MAX_TOKEN);
+            assert_eq!(AccessToken::open(&sealed, &key, SERVER_NAME).as_ref(), Some(token));
+            assert_eq!(AccessToken::open(&sealed, &key, "another"), None);
+        }
+        if opened.is_some() {
+            return true;
+        }
+    }
+    block.is_some()
 }
 
 #[derive(Default)]
@@ -113,6 +142,9 @@ fn settings() -> Settings {
         users: users.into(),
         secrets: Vec::new(),
         separator: ':',
+        expired: Expired::Cut,
+        oauth: vec![oauth_key(TokenAlgorithm::A256Gcm)],
+        server_name: SERVER_NAME.into(),
     };
     let authenticator = Authenticator::new(login, &[7; 32]).expect("the names are allowed");
     let policy = PeerPolicy { relayed: vec![[8, 34, 2, 1].into()], ..PeerPolicy::default() };

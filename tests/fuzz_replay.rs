@@ -28,6 +28,15 @@ fn safety_corpus_of_messages() {
 }
 
 #[test]
+fn safety_corpus_of_tokens() {
+    let mut good = 0;
+    let tokens = replay("token", |bytes| good += u32::from(bodies::token(bytes)));
+    assert!(tokens >= 8);
+    // The samples of each algorithm open, otherwise they would exercise nothing.
+    assert!(good >= 8, "{good}");
+}
+
+#[test]
 fn safety_corpus_of_sessions() {
     let mut best = bodies::Seen::default();
     let sessions = replay("server", |bytes| {

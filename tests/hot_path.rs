@@ -81,6 +81,9 @@ fn start() -> (tokio::runtime::Runtime, Workers) {
             users: vec![user],
             secrets: Vec::new(),
             separator: ':',
+            expired: relais::auth::Expired::default(),
+            oauth: Vec::new(),
+            server_name: String::new(),
         },
         &[1; 32],
     )

@@ -122,6 +122,9 @@ fn authenticator(settings: &Settings, keys: &Keys) -> Result<Authenticator, Erro
         users: users.collect::<Result<_, _>>()?,
         secrets: secrets.collect(),
         separator: settings.auth.separator,
+        expired: settings.auth.expired,
+        oauth: settings.auth.oauth.clone(),
+        server_name: settings.auth.server_name().to_owned(),
     };
     Authenticator::new(settings, &keys.nonce).map_err(|error| Error(format!("auth: {error}")))
 }

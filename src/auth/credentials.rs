@@ -45,6 +45,8 @@ pub enum Error {
     UserName(String),
     /// The password of this user is empty or has control characters.
     Password(String),
+    /// The key with this id is not as long as its algorithm says.
+    OauthKey(String),
 }
 
 impl fmt::Display for Error {
@@ -57,6 +59,9 @@ impl fmt::Display for Error {
             Self::Password(name) => {
                 write!(f, "the password of user {name:?} is empty or has control characters")
             }
+            Self::OauthKey(kid) => {
+                write!(f, "the key {kid:?} is not as long as its algorithm says")
+            }
         }
     }
 }
@@ -66,10 +71,10 @@ impl core::error::Error for Error {}
 /// Name and quota owner of somebody who has logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// The user name of the credential.
+    /// The user name of the credential: what USERNAME says.
     pub(super) name: Arc<str>,
-    /// Where in `name` the part begins that quotas count: behind the expiry of a time-limited credential.
-    pub(super) owner_from: usize,
+    /// What quotas count: the name without the expiry of a time-limited credential; for tokens each session key.
+    pub(super) owner: Arc<str>,
 }
 
 /// A key that may fit, with whose it is.
@@ -172,12 +177,12 @@ impl Credentials {
         {
             return;
         }
-        let Some((expires, owner_from)) = rest::parse(name, self.separator) else { return };
+        let Some((expires, owner)) = rest::parse(name, self.separator) else { return };
         for secret in &self.secrets {
             let password = Zeroizing::new(rest::password(&secret.secret, name.as_bytes()));
             let key =
                 LongTermKey::derive(algorithm, name.as_bytes(), self.realm.as_bytes(), password.as_bytes());
-            let identity = Identity { name: name.into(), owner_from };
+            let identity = Identity { name: name.into(), owner: owner.into() };
             if offer(Candidate { identity, key, expires: Some(expires) }) {
                 return;
             }
@@ -196,7 +201,7 @@ impl Credentials {
             PasswordAlgorithm::Md5 => entry.md5.clone(),
             PasswordAlgorithm::Sha256 => entry.sha256.clone(),
         }?;
-        let identity = Identity { name: Arc::clone(&entry.name), owner_from: 0 };
+        let identity = Identity { name: Arc::clone(&entry.name), owner: Arc::clone(&entry.name) };
         Some(Candidate { identity, key, expires: None })
     }
 }

@@ -1,13 +1,23 @@
-//! Who is asking: the long-term credential mechanism (RFC 8489 §9.2), with users of a list and time-limited
-//! credentials (draft-uberti-behave-turn-rest) side by side. No clock, no randomness, no state per client.
+//! Who is asking: the long-term credential mechanism (RFC 8489 §9.2), with users of a list, time-limited credentials
+//! (draft-uberti-behave-turn-rest) and access tokens of third parties (RFC 7635) side by side. No clock, no randomness,
+//! no state per client.
 
+mod aead;
+mod authenticator;
 mod credentials;
 mod key;
 mod login;
 mod nonce;
+mod refusal;
 pub mod rest;
+mod third_party;
+mod token;
 
+pub use aead::TokenAlgorithm;
+pub use authenticator::{Authenticator, Settings};
 pub use credentials::{Credential, Credentials, Error, SharedSecret, User};
 pub use key::{opaque_string, userhash};
-pub use login::{Authenticator, Cause, Expiry, Login, Refusal, Settings};
+pub use login::{Expired, Login, Stage};
 pub use nonce::{NONCE_LEN, NonceKey};
+pub use refusal::{Cause, Refusal};
+pub use token::{AccessToken, MAX_ACCESS_TOKEN, MAX_TOKEN, OauthKey};

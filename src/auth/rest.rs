@@ -15,16 +15,30 @@ pub fn password(secret: &[u8], username: &[u8]) -> String {
     STANDARD.encode(mac.finalize().into_bytes())
 }
 
-/// Splits `expiry[separator user]` into the expiry in Unix seconds and the offset of what quotas count: the user,
-/// or the whole name when there is none.
-pub(super) fn parse(name: &str, separator: char) -> Option<(u64, usize)> {
-    let (expiry, owner_from) = match name.find(separator) {
-        Some(at) => (name.get(..at)?, at + separator.len_utf8()),
-        None => (name, 0),
+/// The expiry in a user name, in Unix seconds, and what quotas count: the user, or the whole name when there is none.
+///
+/// The forms that are met: `expiry` (Prosody), `expiry:user` (Nextcloud Talk, ejabberd), also with separators in the
+/// user (Synapse: `expiry:@alice:example.org`), and `user:expiry`, which older drafts had. In front the expiry ends
+/// at the first separator, at the end it begins behind the last.
+pub(super) fn parse(name: &str, separator: char) -> Option<(u64, &str)> {
+    let Some((front, user)) = name.split_once(separator) else {
+        return Some((expiry(name)?, name));
     };
-    let all_digits = !expiry.is_empty() && expiry.bytes().all(|byte| byte.is_ascii_digit());
-    let owner_from = if owner_from == name.len() { 0 } else { owner_from };
-    all_digits.then(|| expiry.parse().ok().map(|expires| (expires, owner_from))).flatten()
+    let (expires, user) = if is_number(front) {
+        (expiry(front)?, user)
+    } else {
+        let (user, back) = name.rsplit_once(separator)?;
+        (expiry(back)?, user)
+    };
+    Some((expires, if user.is_empty() { name } else { user }))
+}
+
+fn expiry(text: &str) -> Option<u64> {
+    is_number(text).then(|| text.parse().ok()).flatten()
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -32,14 +46,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draft_uberti_2_2_expiry_stands_in_front_of_the_user() {
-        assert_eq!(parse("1700000000:alice", ':'), Some((1_700_000_000, 11)));
-        assert_eq!(parse("1700000000", ':'), Some((1_700_000_000, 0)));
-        assert_eq!(parse("1700000000:", ':'), Some((1_700_000_000, 0)));
-        assert_eq!(parse("1700000000:a:b", ':'), Some((1_700_000_000, 11)));
-        assert_eq!(parse("1700000000-alice", '-'), Some((1_700_000_000, 11)));
+    fn draft_uberti_2_2_expiry_stands_in_front_of_the_user_or_behind() {
+        for (name, owner) in [
+            ("1700000000:alice", "alice"),
+            ("1700000000", "1700000000"),
+            ("1700000000:", "1700000000:"),
+            ("1700000000:a:b", "a:b"),
+            ("1700000000:@alice:example.org", "@alice:example.org"),
+            ("1700000000:5", "5"),
+            ("alice:1700000000", "alice"),
+            ("@alice:example.org:1700000000", "@alice:example.org"),
+            (":1700000000", ":1700000000"),
+        ] {
+            assert_eq!(parse(name, ':'), Some((1_700_000_000, owner)), "{name}");
+        }
+        assert_eq!(parse("1700000000-alice", '-'), Some((1_700_000_000, "alice")));
         assert_eq!(parse("1700000000-alice", ':'), None);
-        for not in ["", ":", "alice", "-1:alice", "+1:a", "99999999999999999999999:a", "1e9:a"] {
+        for not in
+            ["", ":", "alice", "-1:alice", "+1:a", "99999999999999999999999:5", "1e9:a", "alice: 5", "a:5:"]
+        {
             assert_eq!(parse(not, ':'), None, "{not}");
         }
     }

@@ -1,4 +1,4 @@
-//! `relais ice-servers` and `relais credentials new`.
+//! `relais ice-servers` and `relais credentials`.
 
 use std::process::ExitCode;
 
@@ -36,6 +36,8 @@ pub(super) struct IceArgs {
 pub(super) enum CredentialsCommand {
     /// Make a time-limited credential, as JSON
     New(NewArgs),
+    /// Make an access token of third-party authorization (RFC 7635)
+    Token(super::token::TokenArgs),
 }
 
 #[derive(Args)]
@@ -117,7 +119,10 @@ pub(super) fn ice_servers(args: &IceArgs) -> ExitCode {
 }
 
 pub(super) fn credentials(command: &CredentialsCommand) -> ExitCode {
-    let CredentialsCommand::New(args) = command;
+    let args = match command {
+        CredentialsCommand::New(args) => args,
+        CredentialsCommand::Token(args) => return super::token::run(args),
+    };
     let settings = match args.grant.settings(None) {
         Ok(settings) => settings,
         Err(code) => return code,

@@ -6,6 +6,7 @@ mod healthcheck;
 mod ice;
 mod options;
 mod serve;
+mod token;
 
 use std::process::ExitCode;
 

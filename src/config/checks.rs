@@ -25,7 +25,7 @@ pub(super) fn nobody(settings: &Settings) -> Problem {
     let place = settings.source.file.clone().map_or(Place::Default, Place::File);
     Problem::error(
         &place,
-        "there are neither users nor secrets, so nobody could relay",
+        "there are neither users nor secrets nor keys of tokens, so nobody could relay",
         "make a secret with `openssl rand -hex 32` and write in [auth]: secrets = [{ name = \"main\", secret_file = \
          \"/etc/relais/secret\" }]",
     )
@@ -145,6 +145,16 @@ fn auth(settings: &Settings, problems: &mut Vec<Problem>) {
                 auth.realm.len()
             ),
             format!("a realm of at most {SHORT_REALM} bytes does not; clients take any"),
+        ));
+    }
+    if !auth.oauth.is_empty() && auth.server_name().len() > SHORT_REALM {
+        problems.push(Problem::warning(
+            &settings.place("auth.oauth_server_name"),
+            format!(
+                "a server name of {} bytes stands in each challenge, whose size reflection attacks like",
+                auth.server_name().len()
+            ),
+            format!("if the authorization server agrees, use a name of at most {SHORT_REALM} bytes"),
         ));
     }
     for secret in &auth.secrets {

@@ -1,4 +1,4 @@
-//! `auth.users` and `auth.secrets`.
+//! `auth.users` and `auth.secrets`; what their entries have in common with others.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub(crate) fn users(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<User>> {
         else {
             continue;
         };
-        let name = entry.name(reader, units::user_name);
+        let name = entry.name(reader, "name", units::user_name);
         let credential = match entry.only_one_of(reader, &["password", "key", "password_file"], FORM) {
             Some(field) if field.name == "key" => {
                 reader.checked(&field.node, key_of_hex).map(UserCredential::Key)
@@ -30,7 +30,7 @@ pub(crate) fn users(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<User>> {
         };
         let (Some(name), Some(credential)) = (name, credential) else { continue };
         if users.iter().any(|user| user.name == name) {
-            entry.twice(reader, &name, "user");
+            entry.twice(reader, "name", &name, "user");
             continue;
         }
         users.push(User { name, credential });
@@ -46,14 +46,14 @@ pub(crate) fn secrets(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Shared
         let Some(entry) = Entry::read(reader, entry, &["name", "secret", "secret_file"], FORM) else {
             continue;
         };
-        let name = entry.name(reader, secret_name);
+        let name = entry.name(reader, "name", secret_name);
         let secret = match entry.only_one_of(reader, &["secret", "secret_file"], FORM) {
             Some(field) => entry.secret(reader, field, "the secret"),
             None => None,
         };
         let (Some(name), Some(secret)) = (name, secret) else { continue };
         if secrets.iter().any(|known| known.name == name) {
-            entry.twice(reader, &name, "secret");
+            entry.twice(reader, "name", &name, "secret");
             continue;
         }
         secrets.push(SharedSecret { name, secret });
@@ -62,13 +62,18 @@ pub(crate) fn secrets(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Shared
 }
 
 /// A table of a list, its fields known to be allowed.
-struct Entry<'n> {
+pub(super) struct Entry<'n> {
     node: &'n Node,
     fields: &'n [Field],
 }
 
 impl<'n> Entry<'n> {
-    fn read(reader: &mut Reader<'_>, node: &'n Node, allowed: &[&'static str], form: &str) -> Option<Self> {
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        node: &'n Node,
+        allowed: &[&'static str],
+        form: &str,
+    ) -> Option<Self> {
         let Value::Table(fields) = &node.value else {
             let message = format!("an entry of `{}` is a table, not {}", reader.key.name, node.value.kind());
             reader.error(node, message, form);
@@ -85,23 +90,34 @@ impl<'n> Entry<'n> {
         Some(Self { node, fields })
     }
 
-    fn field(&self, name: &str) -> Option<&'n Field> {
+    pub(super) fn field(&self, name: &str) -> Option<&'n Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    fn name(&self, reader: &mut Reader<'_>, check: impl Fn(&str) -> Result<String, Why>) -> Option<String> {
-        match self.field("name") {
+    /// What the field `key`, which there has to be, calls the entry.
+    pub(super) fn name(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &str,
+        check: impl Fn(&str) -> Result<String, Why>,
+    ) -> Option<String> {
+        match self.field(key) {
             Some(field) => reader.checked(&field.node, check),
             None => {
-                let message = format!("an entry of `{}` has no `name`", reader.key.name);
-                reader.error(self.node, message, "add `name = \"…\"`");
+                let message = format!("an entry of `{}` has no `{key}`", reader.key.name);
+                reader.error(self.node, message, format!("add `{key} = \"…\"`"));
                 None
             }
         }
     }
 
     /// The one field of several that stand for the same thing.
-    fn only_one_of(&self, reader: &mut Reader<'_>, names: &[&str], form: &str) -> Option<&'n Field> {
+    pub(super) fn only_one_of(
+        &self,
+        reader: &mut Reader<'_>,
+        names: &[&str],
+        form: &str,
+    ) -> Option<&'n Field> {
         let given: Vec<&Field> = names.iter().filter_map(|name| self.field(name)).collect();
         let quoted = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
         match given.as_slice() {
@@ -125,7 +141,7 @@ impl<'n> Entry<'n> {
     }
 
     /// The text of an inline secret, or of the file named by a field `…_file`.
-    fn secret(&self, reader: &mut Reader<'_>, field: &Field, what: &str) -> Option<Secret> {
+    pub(super) fn secret(&self, reader: &mut Reader<'_>, field: &Field, what: &str) -> Option<Secret> {
         let text = reader.text(&field.node)?;
         if field.name.ends_with("_file") {
             let path = beside(&field.node.place, text);
@@ -150,8 +166,9 @@ impl<'n> Entry<'n> {
         reader.checked(&field.node, |text| strong(text, what)).map(Secret::new)
     }
 
-    fn twice(&self, reader: &mut Reader<'_>, name: &str, what: &str) {
-        let place = self.field("name").map_or(self.node, |field| &field.node);
+    /// Refuses an entry whose field `key` says `name`, as an earlier one does.
+    pub(super) fn twice(&self, reader: &mut Reader<'_>, key: &str, name: &str, what: &str) {
+        let place = self.field(key).map_or(self.node, |field| &field.node);
         reader.error(
             place,
             format!("there are two entries for {what} `{name}`"),
@@ -214,5 +231,16 @@ pub(crate) fn is_secret(section: &str, name: &str) -> bool {
         return false;
     }
     let suspicious = ["secret", "pass", "key", "token"].iter().any(|word| name.to_lowercase().contains(word));
-    suspicious || (section == "auth" && !["name", "realm", "separator", "nonce_lifetime"].contains(&name))
+    const PLAIN: [&str; 9] = [
+        "name",
+        "realm",
+        "separator",
+        "nonce_lifetime",
+        "expired",
+        "oauth_server_name",
+        "kid",
+        "algorithm",
+        "expires",
+    ];
+    suspicious || (section == "auth" && !PLAIN.contains(&name))
 }

@@ -10,6 +10,7 @@ use super::place::Place;
 use super::problem::did_you_mean;
 use super::settings::Settings;
 use super::units::show_duration;
+use crate::auth::TokenAlgorithm;
 
 /// The configuration file with every key commented out at its default.
 pub fn default_file() -> String {
@@ -88,6 +89,9 @@ fn takes(kind: Kind) -> String {
         Kind::External => "a table of local to public IP addresses".to_owned(),
         Kind::Users => "a list of tables: name and one of password, password_file, key".to_owned(),
         Kind::Secrets => "a list of tables: name and one of secret, secret_file".to_owned(),
+        Kind::Oauth => {
+            "a list of tables: kid, one of key, key_file, and optionally algorithm, expires".to_owned()
+        }
         Kind::Text { form } => form.to_owned(),
         Kind::Choice { words } => format!("one of {}", words.join(", ")),
         Kind::Duration { min, max } => {
@@ -130,6 +134,7 @@ fn key_schema(key: &Key) -> Value {
         Kind::External => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Users => entries(&["password", "password_file", "key"]),
         Kind::Secrets => entries(&["secret", "secret_file"]),
+        Kind::Oauth => oauth_keys(),
         Kind::Text { .. } => json!({ "type": "string" }),
         Kind::Choice { words } => json!({ "type": "string", "enum": words }),
         Kind::Duration { .. } => json!({ "type": "string", "pattern": "^([0-9]+ *(ms|s|m|h|d))+$" }),
@@ -152,6 +157,22 @@ fn entries(fields: &[&str]) -> Value {
     let one_of: Vec<Value> = fields.iter().map(|field| json!({ "required": [field] })).collect();
     json!({ "type": "array", "items": {
         "type": "object", "properties": properties, "required": ["name"], "oneOf": one_of,
+        "additionalProperties": false,
+    } })
+}
+
+/// The schema of `auth.oauth`.
+fn oauth_keys() -> Value {
+    let algorithms = TokenAlgorithm::NAMES.map(|(name, _)| name);
+    let text = json!({ "type": "string" });
+    json!({ "type": "array", "items": {
+        "type": "object",
+        "properties": {
+            "kid": text, "key": text, "key_file": text,
+            "algorithm": { "type": "string", "enum": algorithms },
+            "expires": { "type": "integer", "minimum": 1 },
+        },
+        "required": ["kid"], "oneOf": [{ "required": ["key"] }, { "required": ["key_file"] }],
         "additionalProperties": false,
     } })
 }

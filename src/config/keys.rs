@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::credentials;
 use super::node::Node;
+use super::oauth;
 use super::reader::{Reader, show_list, show_text};
 use super::settings::{FamilyDefault, LogFormat, Rooms, Settings};
 use super::units::{self, show_duration};
+use crate::auth::Expired;
 
 /// One key of the configuration.
 pub(crate) struct Key {
@@ -41,6 +43,8 @@ pub(crate) enum Kind {
     Users,
     /// A list of tables.
     Secrets,
+    /// A list of tables of `oauth`.
+    Oauth,
     /// A string of the given form.
     Text { form: &'static str },
     /// One of these words.
@@ -60,6 +64,10 @@ impl Key {
             Kind::Users => r#"users = [{ name = "alice", password_file = "/etc/relais/alice" }]"#.to_owned(),
             Kind::Secrets => {
                 r#"secrets = [{ name = "2026-11", secret_file = "/etc/relais/secret" }]"#.to_owned()
+            }
+            Kind::Oauth => {
+                r#"oauth = [{ kid = "2026-11", key_file = "/etc/relais/oauth", algorithm = "A256GCM" }]"#
+                    .to_owned()
             }
             Kind::External => r#"external = { "10.0.0.5" = "198.51.100.7" }"#.to_owned(),
             _ if (self.section, self.name) == ("peers", "allow") => {
@@ -96,8 +104,8 @@ pub(crate) const SECTIONS: [(&str, &str); 8] = [
 
 /// Keys and sections of later versions: refused as such, not as typing errors.
 #[rustfmt::skip]
-pub(crate) const LATER: [&str; 9] = [
-    "listen.tls", "listen.dtls", "tls", "relay.mobility", "auth.oauth", "redirect", "nat_discovery",
+pub(crate) const LATER: [&str; 8] = [
+    "listen.tls", "listen.dtls", "tls", "relay.mobility", "redirect", "nat_discovery",
     "http.share_tls", "http.keys",
 ];
 
@@ -106,6 +114,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 const FAMILIES: [(&str, FamilyDefault); 2] =
     [("ipv4", FamilyDefault::Ipv4), ("follow", FamilyDefault::Follow)];
+const EXPIRED: [(&str, Expired); 3] =
+    [("grace", Expired::Grace), ("refresh", Expired::Refresh), ("cut", Expired::Cut)];
 const ROOMS: [(&str, Rooms); 3] = [("off", Rooms::Off), ("named", Rooms::Named), ("open", Rooms::Open)];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
@@ -186,6 +196,16 @@ pub(crate) static KEYS: &[Key] = &[
     key!(auth.separator, Kind::Text { form: "one punctuation character" }, r#"":""#,
         "What stands between expiry and user in a time-limited user name.",
         |r, n| r.checked(n, units::separator), |v| show_text(&v.to_string())),
+
+    key!(auth.expired, Kind::Choice { words: &["grace", "refresh", "cut"] }, r#""refresh""#,
+        "What becomes of an allocation whose time-limited credential has expired: \"grace\" lets it go on, \"refresh\" refuses to refresh it, \"cut\" ends it at that moment.",
+        |r, n| r.choice(n, &EXPIRED), |v| word(&EXPIRED, v)),
+    key!(auth.oauth, Kind::Oauth, "[]",
+        "Keys shared with authorization servers whose access tokens are taken (RFC 7635): { kid = \"2026-11\", key = \"…\" } in base64, or key_file; algorithm = \"A256GCM\" (default), \"A192GCM\", \"A128GCM\", \"A256CBC-HS512\", \"A192CBC-HS384\" or \"A128CBC-HS256\"; expires = seconds since 1970, from when on the key opens no token.",
+        |r, n| oauth::keys(r, n), |v| oauth::show(v)),
+    key!(auth.oauth_server_name, Kind::Text { form: "at most 255 bytes without control characters" }, r#""""#,
+        "Name of this server in access tokens, told to clients in every challenge when there are keys in oauth; empty takes the realm.",
+        |r, n| r.checked(n, units::server_name), |v| show_text(v)),
 
     key!(peers.allow, Kind::Texts { form: "networks or addresses, optionally with ports" }, "[]",
         "Networks opened although denied by default: \"10.1.0.0/16\", with ports \"10.1.2.3:5000-6000\" or \"[fd00::/8]:5000-6000\".",

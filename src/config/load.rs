@@ -16,6 +16,7 @@ use super::settings::{
     Admin, Auth, FamilyDefault, Http, Limits, Listen, Log, LogFormat, Peers, Relay, RelayAddress, Rooms,
     Settings, Source,
 };
+use crate::auth::Expired;
 
 /// Reads the configuration: built-in defaults, then the file at `path`, then `env` (`RELAIS__…` and systemd's
 /// `CREDENTIALS_DIRECTORY`; others are ignored), then `overrides`. Returns the settings with warnings.
@@ -45,10 +46,11 @@ pub fn load(
     settings.source.places = holding.iter().map(|entry| (entry.key.path, entry.node.place.clone())).collect();
     let is_set = |key: &str| settings.source.places.contains_key(key);
     settings.listen.explicit = is_set("listen.udp") || is_set("listen.tcp");
-    let nobody = settings.auth.users.is_empty() && settings.auth.secrets.is_empty();
+    let nobody = settings.auth.admits_nobody();
     // Entries that were given and are wrong are no reason to complain that there are none.
     let failed = unreadable
-        || (is_set("auth.users") || is_set("auth.secrets")) && problems.iter().any(Problem::is_error);
+        || ["auth.users", "auth.secrets", "auth.oauth"].into_iter().any(is_set)
+            && problems.iter().any(Problem::is_error);
     settings.source.zero = path.is_none() && nobody && !failed;
     if settings.source.zero && !is_set("http.rooms") && loopback_only(&settings.http.listen) {
         settings.http.rooms = Rooms::Open;
@@ -107,6 +109,9 @@ impl Settings {
                 users: Vec::new(),
                 secrets: Vec::new(),
                 separator: ':',
+                expired: Expired::default(),
+                oauth: Vec::new(),
+                oauth_server_name: String::new(),
             },
             peers: Peers::default(),
             limits: Limits {

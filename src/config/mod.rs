@@ -13,6 +13,7 @@ mod keys;
 mod layers;
 mod load;
 mod node;
+pub(crate) mod oauth;
 mod peer_rule;
 mod place;
 mod problem;

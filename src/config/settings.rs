@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::peer_rule::PeerRule;
 use super::place::Place;
 use super::secret::Secret;
+use crate::auth::{Expired, OauthKey};
 
 /// Everything an operator can decide, after all layers are merged and checked.
 #[derive(Clone, Debug)]
@@ -103,6 +104,24 @@ pub struct Auth {
     pub secrets: Vec<SharedSecret>,
     /// What stands between expiry and user in a time-limited user name.
     pub separator: char,
+    /// What becomes of allocations whose time-limited credential has expired.
+    pub expired: Expired,
+    /// Keys of access tokens (RFC 7635); `kid` is unique.
+    pub oauth: Vec<OauthKey>,
+    /// The name of this server in access tokens: at most 255 bytes. Empty: the realm.
+    pub oauth_server_name: String,
+}
+
+impl Auth {
+    /// The name of this server in access tokens.
+    pub fn server_name(&self) -> &str {
+        if self.oauth_server_name.is_empty() { &self.realm } else { &self.oauth_server_name }
+    }
+
+    /// Whether nobody at all could log in.
+    pub(crate) const fn admits_nobody(&self) -> bool {
+        self.users.is_empty() && self.secrets.is_empty() && self.oauth.is_empty()
+    }
 }
 
 /// A user with a lasting credential.
@@ -227,7 +246,7 @@ pub enum LogFormat {
 pub struct Source {
     /// The configuration file, if one was read.
     pub file: Option<PathBuf>,
-    /// True when there is neither a file nor a user nor a secret from anywhere: the server makes itself a
+    /// True when there is neither a file nor a user, secret or key from anywhere: the server makes itself a
     /// secret for the trial. Flags and environment may have changed other keys all the same.
     pub zero: bool,
     /// For each key (`"relay.ports"`) that is not at its default: what set it.

@@ -84,6 +84,21 @@ pub(crate) fn realm(text: &str) -> Result<String, Why> {
     Err((why, "write a short name, such as \"relais\" or your domain".to_owned()))
 }
 
+/// The name of this server in access tokens (RFC 7635 §6); may be empty.
+pub(crate) fn server_name(text: &str) -> Result<String, Why> {
+    let why = if text.len() > 255 {
+        format!("the name has {} bytes; a challenge has room for 255", text.len())
+    } else if text.chars().any(char::is_control) {
+        "the name has a control character".to_owned()
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err((
+        why,
+        "write what the authorization server calls this server, such as \"turn.example.org\"".to_owned(),
+    ))
+}
+
 /// The one character between expiry and user.
 pub(crate) fn separator(text: &str) -> Result<char, Why> {
     let mut characters = text.chars();

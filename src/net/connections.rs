@@ -152,8 +152,12 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
+    use md5::{Digest as _, Md5};
+
     use super::*;
-    use crate::time::Timestamp;
+    use crate::auth::{self, Authenticator, Credential, Stage, User};
+    use crate::time::{Now, Timestamp};
+    use crate::wire::{Class, IntegrityKey, Message, MessageWriter, TransactionId, attr, method};
 
     fn claim(ties: Ties) -> (Claim, oneshot::Receiver<ConnectionEnd>) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -162,8 +166,31 @@ mod tests {
         (Claim { stream, tally: ties.tally, stop: ties.stop, done }, ended)
     }
 
+    /// alice has logged in.
     fn waiting() -> Waiting {
-        Waiting { user: "alice".into(), until: Timestamp::START }
+        let credential = Credential::Password("wonder".to_owned().into());
+        let users = vec![User { name: "alice".into(), credential }];
+        let settings = auth::Settings { users, ..auth::Settings::default() };
+        let authenticator = Authenticator::new(settings, &[1; 32]).unwrap();
+        let now = Now { mono: Timestamp::START, unix: 0 };
+        let client = "9.9.9.9:9".parse().unwrap();
+        let mut buffer = [0; 512];
+        let begin = |buffer| MessageWriter::to(buffer, method::ALLOCATE, Class::Request, TransactionId([0; 12]));
+        let mut writer = begin(&mut buffer[..]);
+        authenticator.challenge(&mut writer, &now, client, 3478);
+        let len = writer.finish().unwrap();
+        let nonce = Message::parse(&buffer[..len]).unwrap().get(attr::NONCE).unwrap().to_vec();
+        let mut writer = begin(&mut buffer[..]);
+        let key = Md5::digest(b"alice:relais:wonder");
+        writer
+            .attribute(attr::USERNAME, b"alice")
+            .attribute(attr::REALM, b"relais")
+            .attribute(attr::NONCE, &nonce)
+            .message_integrity(&IntegrityKey::new(&key));
+        let len = writer.finish().unwrap();
+        let request = Message::parse(&buffer[..len]).unwrap();
+        let login = authenticator.check(&now, &request, true, None, Stage::Begin).unwrap();
+        Waiting { login, until: Timestamp::START }
     }
 
     #[test]
@@ -174,7 +201,7 @@ mod tests {
         let (leash, ties) = tie();
         let (offered, mut ended) = claim(ties);
         table.offer(id, waiting(), offered);
-        assert_eq!(&*table.waiting(id).unwrap().user, "alice");
+        assert_eq!(table.waiting(id).unwrap().login.user(), "alice");
         let mut claimed = table.claim(id).unwrap();
         assert!(table.claim(id).is_none() && table.waiting(id).is_none() && !table.withdraw(id));
         claimed.tally.add_to_peer(3);

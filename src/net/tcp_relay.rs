@@ -324,8 +324,7 @@ fn hand_over(
     // What is interactive cannot wait for more to come along.
     let _ = stream.set_nodelay(true);
     if let Ok(stream) = stream.into_std() {
-        let waiting = crate::turn::Waiting { user: offer.user, until: offer.until };
-        shared.connections.offer(id, waiting, Claim { stream, tally: ties.tally, stop: ties.stop, done });
+        shared.connections.offer(id, offer.waiting, Claim { stream, tally: ties.tally, stop: ties.stop, done });
     }
     ended
 }

@@ -66,6 +66,7 @@ impl Server {
         };
         let lifetime =
             lifetime(message, self.settings.limits.max_lifetime)?.unwrap_or(Self::DEFAULT_LIFETIME);
+        let lifetime = login.bound(now.mono, lifetime);
         // 11. Another server.
         if let Some(redirect) = self.redirect(message, &from.tuple) {
             return Err(Refused { redirect: Some(redirect), ..Refused::because(300) });

@@ -17,6 +17,8 @@ pub enum EndReason {
     Deleted,
     /// Its lifetime ran out.
     Expired,
+    /// The credential or token that bounds its lifetime has ended.
+    CredentialExpired,
     /// The client's stream closed.
     ConnectionClosed,
     /// The server stops.
@@ -29,6 +31,7 @@ impl EndReason {
         match self {
             Self::Deleted => "deleted by the client",
             Self::Expired => "expired",
+            Self::CredentialExpired => "credential expired",
             Self::ConnectionClosed => "connection closed",
             Self::ServerStopped => "server stopped",
         }

@@ -7,7 +7,7 @@ use crate::wire::attr;
 
 impl Server {
     pub(super) fn refresh(&mut self, request: &Request<'_>, sockets: &mut impl RelaySockets) -> Answer {
-        let Request { now, from, message, .. } = request;
+        let Request { now, from, message, login } = request;
         let max = self.settings.limits.max_lifetime;
         let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return Err(Refused::because(437));
@@ -28,6 +28,8 @@ impl Server {
             }
             return Ok(Success { lifetime: Some(0), ..Success::default() });
         }
+        let lifetime = login.bound(now.mono, lifetime);
+        allocation.login.renew(login);
         self.allocations.refresh(id, family, now.mono + lifetime);
         Ok(Success { lifetime: Some(in_seconds(lifetime)), ..Success::default() })
     }

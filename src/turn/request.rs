@@ -4,11 +4,12 @@ use core::net::SocketAddr;
 
 use super::budget::Origin;
 use super::redirect::Redirect;
+use super::tcp::waiting_login;
 use super::{
     AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
     Verdict,
 };
-use crate::auth::{Expiry, Login};
+use crate::auth::{Login, Stage};
 use crate::time::Now;
 use crate::wire::{
     AttributeType, Class, Datagram, Message, MessageWriter, Protocol, ReplyBuffer, attr, method,
@@ -145,11 +146,13 @@ impl Server {
             _ => return self.drop(from.tuple.transport, DropReason::UnknownMethod),
         };
         self.end_if_expired(now, &from.tuple, sockets);
-        let login = match self.log_in(now, from, message, reply) {
+        let login = match self.log_in(now, from, message, reply, sockets) {
             Ok(login) => login,
             Err(verdict) => return verdict,
         };
-        if let Some(unknown) = UnknownAttributes::of(message) {
+        let takes_tokens = self.settings.authenticator.takes_tokens();
+        let unknown = UnknownAttributes::beyond(message, |kind| kind == attr::ACCESS_TOKEN && takes_tokens);
+        if let Some(unknown) = unknown {
             return self.refuse_unknown(now, from, message, reply, &unknown, Some(&login));
         }
         let request = Request { now, from, message, login };
@@ -157,7 +160,9 @@ impl Server {
         if !matches!(counted, CountedMethod::Allocate | CountedMethod::ConnectionBind) {
             match self.allocations.live(now.mono, &from.tuple) {
                 None => return self.answer(&request, counted, Err(Refused::because(437)), reply),
-                Some(allocation) if !allocation.login.is_same_user(&request.login) => {
+                Some(allocation)
+                    if !request.login.may_use(&allocation.login, counted == CountedMethod::Refresh) =>
+                {
                     return self.answer(&request, counted, Err(Refused::because(441)), reply);
                 }
                 Some(_) => {}
@@ -191,10 +196,11 @@ impl Server {
         from: ClientRoute,
         message: &Message<'_>,
         reply: &mut ReplyBuffer,
+        sockets: &impl RelaySockets,
     ) -> Result<Login, Verdict> {
         let client = from.tuple.client.0;
         let server_port = from.tuple.server.port();
-        let mut known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
+        let known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
         let authenticator = std::sync::Arc::clone(&self.settings.authenticator);
         let tries = message.integrity().is_some();
         let proven = tries && authenticator.knows_nonce(now, client, server_port, message);
@@ -208,25 +214,31 @@ impl Server {
         if known.is_none() && message.bytes().len() > MAX_FROM_STRANGERS {
             return Err(self.drop(from.tuple.transport, DropReason::TooLong));
         }
-        // The expiry of a credential counts when an allocation begins, not while it goes on (draft-uberti §4.2).
-        // A ConnectionBind belongs to an allocation, though its 5-tuple has none.
-        let goes_elsewhere = self.settings.tcp && message.method() == method::CONNECTION_BIND;
-        let begins = message.method() == method::ALLOCATE || known.is_none() && !goes_elsewhere;
-        let expiry = if begins { Expiry::Enforce } else { Expiry::Ignore };
-        // But a user or secret that has been withdrawn ends here: to go on, an allocation needs a key that is still
-        // among the credentials. To end, it needs none but its own.
-        let goes_on = message.method() == method::REFRESH && message.get(attr::LIFETIME) != Some(&[0; 4]);
-        if goes_on {
-            known = None;
-        }
-        let refusal = match authenticator.check(now, message, proven, known, expiry) {
+        // A ConnectionBind is about an allocation of another 5-tuple.
+        let elsewhere = match message.method() {
+            method::CONNECTION_BIND if tries && known.is_none() => waiting_login(from, message, sockets),
+            _ => None,
+        };
+        let known = known.or(elsewhere.as_ref());
+        let stage = match message.method() {
+            _ if known.is_none() => Stage::Begin,
+            method::ALLOCATE => Stage::Begin,
+            method::REFRESH if message.get(attr::LIFETIME) != Some(&[0; 4]) => Stage::GoOn,
+            _ => Stage::Within,
+        };
+        let refusal = match authenticator.check(now, message, proven, known, stage) {
             Ok(login) => return Ok(login),
             Err(refusal) => refusal,
         };
-        if tries && refusal.code == 401 {
+        if tries && matches!(refusal.code, 401 | 420) {
             self.budget.login_failed(now.mono, client.ip(), origin);
         }
         self.login_refused(from.tuple, refusal.code, refusal.cause);
+        if refusal.code == 420
+            && let Some(unknown) = UnknownAttributes::of(message)
+        {
+            return Err(self.refuse_unknown(now, from, message, reply, &unknown, None));
+        }
         Err(self.answer_stranger(now, from, message, reply, refusal.code, |writer| {
             if refusal.is_challenge() {
                 authenticator.challenge(writer, now, client, server_port);
@@ -374,7 +386,13 @@ pub(super) struct UnknownAttributes {
 impl UnknownAttributes {
     /// `None` when there are none.
     pub(super) fn of(message: &Message<'_>) -> Option<Self> {
+        Self::beyond(message, |_| false)
+    }
+
+    /// The same without those that are `understood` for this once.
+    pub(super) fn beyond(message: &Message<'_>, understood: impl Fn(AttributeType) -> bool) -> Option<Self> {
         let mut unknown = Self { types: [0; 2 * MAX_UNKNOWN], count: 0 };
+        let is_unknown = |kind| is_unknown(kind) && !understood(kind);
         for attribute in message.attributes().filter(|attribute| is_unknown(attribute.kind)) {
             let kind = attribute.kind.0.to_be_bytes();
             let listed = unknown.types.chunks_exact(2).take(unknown.count).any(|known| known == kind);

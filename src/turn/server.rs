@@ -212,6 +212,10 @@ impl Server {
         let Some(first) = first else { return };
         drop(relayed);
         let Allocation { route, login, created, to_peers, to_client, .. } = allocation;
+        let reason = match reason {
+            EndReason::Expired if login.has_ended(now.mono) => EndReason::CredentialExpired,
+            other => other,
+        };
         self.events.push(Event::AllocationEnded {
             user: login.user_shared(),
             tuple: route.tuple,

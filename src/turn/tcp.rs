@@ -6,18 +6,17 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::allocation::Allocation;
 use super::permission::judge;
 use super::request::{Refused, Request};
 use super::{
     AllocationId, ClientRoute, ConnectionEnd, ConnectionId, CountedMethod, DropReason, Event, PeerAddress,
-    RelaySockets, Server, Traffic, Transport,
+    RelaySockets, Server, Traffic, Transport, Waiting,
 };
 use crate::auth::Login;
 use crate::time::{Now, Timestamp};
-use crate::wire::{Class, MessageWriter, ReplyBuffer, TransactionId, attr, method};
+use crate::wire::{Class, Message, MessageWriter, ReplyBuffer, TransactionId, attr, method};
 
 /// How long a peer data connection waits for its ConnectionBind (RFC 6062 §5.2, §5.3).
 const UNBOUND_LIFETIME: Duration = Duration::from_secs(30);
@@ -38,10 +37,8 @@ pub struct PeerConnection {
 pub struct Offer {
     /// Where to send what stands in the reply buffer.
     pub client: ClientRoute,
-    /// Who may claim it.
-    pub user: Arc<str>,
-    /// Until when.
-    pub until: Timestamp,
+    /// Who may claim it, and until when.
+    pub waiting: Waiting,
 }
 
 /// The peer data connections of one allocation: at most one to each peer (RFC 6062 §3).
@@ -162,12 +159,11 @@ impl Server {
         if !from.tuple.transport.is_stream() || self.allocations.live(now.mono, &from.tuple).is_some() {
             return Err(bad());
         }
-        let id = message.get(attr::CONNECTION_ID).and_then(|value| <[u8; 4]>::try_from(value).ok());
-        let id = ConnectionId(u32::from_be_bytes(id.ok_or_else(bad)?));
+        let id = connection_id(message).ok_or_else(bad)?;
         let waiting = sockets.waiting(id).filter(|waiting| waiting.until > now.mono).ok_or_else(bad)?;
         // The same credentials as on the control connection (§4.3); otherwise as for any request that concerns
         // somebody else's allocation (RFC 8656 §5).
-        if *waiting.user != *login.user() {
+        if !login.may_use(&waiting.login, false) {
             return Err(Refused::because(441));
         }
         // Another worker may have been faster.
@@ -184,7 +180,7 @@ impl Server {
     ) -> Option<Offer> {
         let until = now.mono + UNBOUND_LIFETIME;
         let allocation = self.allocations.get(connection.allocation)?;
-        let (client, user) = (allocation.route, allocation.login.user_shared());
+        let (client, login) = (allocation.route, allocation.login.clone());
         let found = allocation.connections.as_mut()?.get(connection)?;
         let State::Connecting(unanswered) = core::mem::replace(&mut found.state, State::Unbound(until)) else {
             return None;
@@ -194,7 +190,7 @@ impl Server {
         self.answer_later(client, &unanswered, Class::SuccessResponse, reply, |writer| {
             writer.u32(attr::CONNECTION_ID, connection.id.0);
         });
-        Some(Offer { client, user, until })
+        Some(Offer { client, waiting: Waiting { login, until } })
     }
 
     /// The peer refused, could not be reached, or did not answer in time: writes the error response to the Connect.
@@ -237,7 +233,7 @@ impl Server {
         sockets: &mut impl RelaySockets,
     ) -> Result<Offer, DropReason> {
         let admitted = self.admit(now, connection, sockets);
-        let (client, user) = admitted.inspect_err(|reason| self.counters.of(Transport::Tcp).drop(*reason))?;
+        let (client, login) = admitted.inspect_err(|reason| self.counters.of(Transport::Tcp).drop(*reason))?;
         // The kernel knows no two connections between the same ends: the old one has been reset.
         let old = self.allocations.get(connection.allocation).and_then(|allocation| {
             allocation.connections.as_ref()?.by_peer.get(&connection.peer.0).map(|old| old.id)
@@ -259,7 +255,7 @@ impl Server {
         if writer.finish().is_none() {
             return Err(DropReason::TooLong);
         }
-        Ok(Offer { client, user, until })
+        Ok(Offer { client, waiting: Waiting { login, until } })
     }
 
     /// Whether a peer may connect, and who is to be told.
@@ -268,7 +264,7 @@ impl Server {
         now: &Now,
         connection: &PeerConnection,
         sockets: &impl RelaySockets,
-    ) -> Result<(ClientRoute, Arc<str>), DropReason> {
+    ) -> Result<(ClientRoute, Login), DropReason> {
         let peer = connection.peer.0;
         let allocation = self.allocations.get(connection.allocation);
         let allocation = allocation.filter(|allocation| allocation.expires > now.mono);
@@ -281,7 +277,7 @@ impl Server {
         if connections.by_peer.len() >= self.settings.limits.connections {
             return Err(DropReason::ConnectionLimit);
         }
-        Ok((allocation.route, allocation.login.user_shared()))
+        Ok((allocation.route, allocation.login.clone()))
     }
 
     /// A peer data connection has ended, with this much relayed.
@@ -368,4 +364,20 @@ impl Server {
             self.counters.of(client.tuple.transport).answered.add(len);
         }
     }
+}
+
+fn connection_id(message: &Message<'_>) -> Option<ConnectionId> {
+    let value = message.get(attr::CONNECTION_ID).and_then(|value| <[u8; 4]>::try_from(value).ok())?;
+    Some(ConnectionId(u32::from_be_bytes(value)))
+}
+
+/// The login of the allocation whose connection a ConnectionBind is about.
+pub(super) fn waiting_login(
+    from: ClientRoute,
+    message: &Message<'_>,
+    sockets: &impl RelaySockets,
+) -> Option<Login> {
+    // Over datagrams it is refused anyway.
+    let id = connection_id(message).filter(|_| from.tuple.transport.is_stream())?;
+    sockets.waiting(id).map(|waiting| waiting.login)
 }

@@ -1,9 +1,9 @@
 //! The values that cross the border of the core.
 
 use core::net::SocketAddr;
-use std::sync::Arc;
 
 use super::{DropReason, Traffic, Transport};
+use crate::auth::Login;
 use crate::time::Timestamp;
 use crate::wire::AddressFamily;
 
@@ -51,8 +51,8 @@ pub struct ConnectionId(pub u32);
 /// Who may claim a peer data connection, and until when.
 #[derive(Clone, Debug)]
 pub struct Waiting {
-    /// The user of its allocation.
-    pub user: Arc<str>,
+    /// The login of its allocation.
+    pub login: Login,
     /// When it is closed.
     pub until: Timestamp,
 }

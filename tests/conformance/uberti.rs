@@ -1,8 +1,8 @@
 //! draft-uberti-behave-turn-rest: time-limited credentials.
 
 use crate::world::*;
-use relais::auth::Cause;
-use relais::turn::Event;
+use relais::auth::{Cause, Expired};
+use relais::turn::{EndReason, Event};
 
 fn world() -> World {
     World::with(|choice| choice.secrets = vec!["north", "south"])
@@ -68,18 +68,161 @@ fn uberti_4_2_expired_credential_gets_401_at_allocate() {
     assert_eq!(causes, [Cause::Expired, Cause::Expired], "the operator learns why");
 }
 
+fn under(expired: Expired) -> World {
+    World::with(|choice| {
+        (choice.secrets, choice.expired) = (vec!["north", "south"], expired);
+        choice.nonce_lifetime = std::time::Duration::from_secs(3600);
+    })
+}
+
 #[test]
-fn uberti_4_2_expiry_does_not_touch_a_live_allocation() {
-    let mut world = world();
+fn uberti_4_2_expiry_does_not_touch_what_a_live_allocation_does() {
+    for expired in [Expired::Grace, Expired::Refresh] {
+        let mut world = under(expired);
+        let mut fred = holder(60, "fred", "north");
+        fred.allocate(&mut world);
+        world.pass_secs(120);
+        assert_eq!(fred.permit(&mut world, &[peer(1)]), 0);
+        assert_eq!(fred.bind(&mut world, 0x4000, peer(2)), 0);
+        assert!(fred.reaches(&mut world, peer(1)));
+        assert_eq!(fred.refresh(&mut world, &[lifetime(0)]).code(), 0, "it may always be given back");
+        assert_eq!(fred.ask_in_vain(&mut world, ALLOCATE, &[udp()]).code(), 401, "and there it counts");
+    }
+}
+
+#[test]
+fn uberti_4_2_grace_lets_an_allocation_be_refreshed() {
+    let mut world = under(Expired::Grace);
     let mut fred = holder(60, "fred", "north");
     fred.allocate(&mut world);
-    world.pass_secs(120);
+    world.pass_secs(500);
+    assert_eq!(fred.refresh(&mut world, &[]).lifetime(), 600);
+    world.pass_secs(500);
+    assert_eq!(fred.refresh(&mut world, &[lifetime(3600)]).lifetime(), 3600);
+}
+
+#[test]
+fn uberti_expired_credential_is_refused_at_the_next_refresh() {
+    let mut world = under(Expired::Refresh);
+    let mut fred = holder(60, "fred", "north");
+    fred.allocate(&mut world);
     assert_eq!(fred.permit(&mut world, &[peer(1)]), 0);
-    assert_eq!(fred.bind(&mut world, 0x4000, peer(2)), 0);
+    world.pass_secs(59);
+    assert_eq!(fred.refresh(&mut world, &[]).lifetime(), 600, "the expiry bounds no lifetime");
+    world.pass_secs(1);
+    assert_eq!(fred.ask_in_vain(&mut world, REFRESH, &[]).code(), 401);
+    assert_eq!(fred.ask_in_vain(&mut world, REFRESH, &[lifetime(1)]).code(), 401);
+    assert!(fred.reaches(&mut world, peer(1)), "data go on");
+    assert_eq!(fred.permit(&mut world, &[peer(1)]), 0);
+    world.pass_secs(280);
+    assert_eq!(fred.permit(&mut world, &[peer(1)]), 0);
+    world.pass_secs(280);
+    assert!(fred.reaches(&mut world, peer(1)), "until the lifetime ends that was given");
+    world.pass_secs(39);
+    assert!(!fred.reaches(&mut world, peer(1)));
+    world.timers();
+    world.audit();
+    assert_eq!(ends(&mut world), [EndReason::Expired]);
+}
+
+/// Why allocations ended.
+fn ends(world: &mut World) -> Vec<EndReason> {
+    let reason = |event| match event {
+        Event::AllocationEnded { reason, .. } => Some(reason),
+        _ => None,
+    };
+    world.events().into_iter().filter_map(reason).collect()
+}
+
+#[test]
+fn uberti_cut_ends_an_allocation_with_its_credential() {
+    let mut world = under(Expired::Cut);
+    let mut fred = holder(900, "fred", "north");
+    let answer = fred.ask(&mut world, ALLOCATE, &[udp(), lifetime(3600)]);
+    assert_eq!((answer.code(), answer.lifetime()), (0, 900), "the answer tells the truth");
+    assert_eq!(fred.permit(&mut world, &[peer(1)]), 0);
+    world.pass_secs(200);
+    assert_eq!(fred.refresh(&mut world, &[]).lifetime(), 600, "what is left is longer");
+    world.pass_secs(290);
+    assert_eq!(fred.permit(&mut world, &[peer(1)]), 0);
+    assert_eq!(fred.refresh(&mut world, &[lifetime(3600)]).lifetime(), 410);
+    world.pass_secs(200);
+    assert_eq!(fred.refresh(&mut world, &[]).lifetime(), 210, "also below the default of RFC 8656");
+    world.pass_secs(80);
+    assert_eq!(fred.permit(&mut world, &[peer(1)]), 0);
+    world.pass_secs(129);
     assert!(fred.reaches(&mut world, peer(1)));
-    assert_eq!(fred.refresh(&mut world, &[]).code(), 0, "only Allocate looks at the expiry");
-    assert_eq!(fred.refresh(&mut world, &[lifetime(0)]).code(), 0);
-    assert_eq!(fred.ask_in_vain(&mut world, ALLOCATE, &[udp()]).code(), 401, "and there it counts");
+    assert_eq!(fred.refresh(&mut world, &[]).lifetime(), 1);
+    world.pass_secs(1);
+    assert!(!fred.reaches(&mut world, peer(1)));
+    world.timers();
+    world.audit();
+    assert_eq!(ends(&mut world), [EndReason::CredentialExpired]);
+    assert_eq!(fred.ask_in_vain(&mut world, ALLOCATE, &[udp()]).code(), 401);
+}
+
+#[test]
+fn uberti_cut_does_not_move_with_the_wall_clock() {
+    for jump in [-5000, 5000] {
+        let mut world = under(Expired::Cut);
+        let mut fred = holder(300, "fred", "north");
+        fred.allocate(&mut world);
+        assert_eq!(fred.permit(&mut world, &[peer(1)]), 0);
+        world.now.unix = world.now.unix.saturating_add_signed(jump);
+        world.pass_secs(299);
+        world.timers();
+        assert!(fred.reaches(&mut world, peer(1)), "{jump}");
+        world.pass_secs(1);
+        world.timers();
+        assert!(!fred.reaches(&mut world, peer(1)), "{jump}");
+        assert_eq!(ends(&mut world), [EndReason::CredentialExpired]);
+    }
+}
+
+#[test]
+fn uberti_cut_leaves_users_of_the_list_alone() {
+    let mut world = under(Expired::Cut);
+    let answer = Client::alice().ask(&mut world, ALLOCATE, &[udp(), lifetime(3600)]);
+    assert_eq!(answer.lifetime(), 3600);
+}
+
+#[test]
+fn uberti_policy_of_expiry_changes_with_the_configuration() {
+    let mut world = under(Expired::Grace);
+    let mut fred = holder(60, "fred", "north");
+    fred.allocate(&mut world);
+    world.pass_secs(90);
+    assert_eq!(fred.refresh(&mut world, &[]).code(), 0);
+    let choice = Choice { secrets: vec!["north"], expired: Expired::Refresh, ..Choice::default() };
+    world.server.reconfigure(choice.settings());
+    assert_eq!(fred.ask_in_vain(&mut world, REFRESH, &[]).code(), 401);
+}
+
+#[test]
+fn uberti_2_2_forms_that_services_in_the_field_make() {
+    let expiry = START_UNIX + 600;
+    for (at, name, owner) in [
+        // Synapse, which puts the whole user id behind the first colon.
+        (1, format!("{expiry}:@fred:example.org"), "@fred:example.org".to_owned()),
+        // Nextcloud Talk and the button that tests its settings.
+        (2, format!("{expiry}:s3cr3tN4me"), "s3cr3tN4me".to_owned()),
+        (3, format!("{expiry}:turn-test-user"), "turn-test-user".to_owned()),
+        // Prosody and with it Jitsi: the expiry alone, or with a name.
+        (4, expiry.to_string(), expiry.to_string()),
+        (5, format!("{expiry}:fred@meet.example.org/phone"), "fred@meet.example.org/phone".to_owned()),
+        // Services that were written after older drafts.
+        (6, format!("fred:{expiry}"), "fred".to_owned()),
+        (7, format!("@fred:example.org:{expiry}"), "@fred:example.org".to_owned()),
+    ] {
+        let mut world = under(Expired::Refresh);
+        let mut client = Client::rest(&name, "north").at(&format!("9.9.9.9:{at}"));
+        client.allocate(&mut world);
+        let owners: Vec<_> = world.sockets.open.values().map(|socket| socket.2.clone()).collect();
+        assert_eq!(owners, [owner], "{name}");
+        world.pass_secs(600);
+        let mut late = Client::rest(&name, "north").at(&format!("9.9.9.8:{at}"));
+        assert_eq!(late.ask_in_vain(&mut world, ALLOCATE, &[udp()]).code(), 401, "{name} has expired");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relais::auth::{self, Authenticator, Credential, SharedSecret, User};
+use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSecret, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{AllocationId, Alternates, BindError, ClientAddress, ClientRoute, ConnectionEnd, ConnectionId, DropReason, Event, FamilyDefault, FiveTuple, Hold, Limits, Offer, Parity, PeerAddress, PeerConnection, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings, Traffic, Transport, Verdict, Waiting};
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
@@ -36,6 +36,7 @@ pub const FAMILY: u16 = 0x0017;
 pub const EVEN_PORT: u16 = 0x0018;
 pub const TRANSPORT: u16 = 0x0019;
 pub const DONT_FRAGMENT: u16 = 0x001A;
+pub const ACCESS_TOKEN: u16 = 0x001B;
 pub const MI256: u16 = 0x001C;
 pub const ALGORITHM: u16 = 0x001D;
 pub const USERHASH: u16 = 0x001E;
@@ -49,12 +50,15 @@ pub const ALGORITHMS: u16 = 0x8002;
 pub const ALTERNATE_DOMAIN: u16 = 0x8003;
 pub const ALTERNATE_SERVER: u16 = 0x8023;
 pub const SOFTWARE: u16 = 0x8022;
+pub const THIRD_PARTY: u16 = 0x802E;
 pub const FINGERPRINT: u16 = 0x8028;
 
 /// SHA-256, then MD5, without parameters.
 pub const OFFER: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 
 pub const REALM_TEXT: &str = "relay.io";
+/// What this server is called in access tokens.
+pub const SERVER_NAME: &str = "turn.relay.io";
 pub const START_UNIX: u64 = 1_800_000_000;
 
 pub fn addr(text: &str) -> SocketAddr {
@@ -608,6 +612,8 @@ pub struct Choice {
     pub realm: String,
     pub secrets: Vec<&'static str>,
     pub separator: char,
+    pub expired: Expired,
+    pub oauth: Vec<OauthKey>,
     pub nonce_lifetime: Duration,
     pub policy: PeerPolicy,
     pub limits: Limits,
@@ -624,6 +630,8 @@ impl Default for Choice {
             realm: REALM_TEXT.into(),
             secrets: Vec::new(),
             separator: ':',
+            expired: Expired::default(),
+            oauth: Vec::new(),
             nonce_lifetime: Duration::from_secs(600),
             policy: PeerPolicy {
                 relayed: vec![RELAY4.parse().unwrap(), RELAY6.parse().unwrap()],
@@ -663,6 +671,9 @@ impl Choice {
             users,
             secrets: secrets.collect(),
             separator: self.separator,
+            expired: self.expired,
+            oauth: self.oauth,
+            server_name: SERVER_NAME.into(),
         };
         Settings {
             limits: self.limits,
@@ -772,8 +783,7 @@ impl World {
     }
 
     fn offer(&mut self, name: PeerConnection, offer: Offer) -> Answer {
-        let waiting = Waiting { user: offer.user, until: offer.until };
-        self.sockets.connections.get_mut(&name.id).unwrap().waiting = Some(waiting);
+        self.sockets.connections.get_mut(&name.id).unwrap().waiting = Some(offer.waiting);
         Answer::read(self.reply.bytes())
     }
 
@@ -850,6 +860,10 @@ pub struct Client {
     pub fingerprint: bool,
     pub realm: String,
     pub nonce: Vec<u8>,
+    /// A session key, used as it is instead of one made from the password (RFC 7635 §5).
+    pub mac_key: Option<Vec<u8>>,
+    /// ACCESS-TOKEN for Allocate and Refresh (RFC 7635 §9).
+    pub token: Option<Vec<u8>>,
     serial: u32,
 }
 
@@ -869,6 +883,8 @@ impl Client {
             fingerprint: false,
             realm: String::new(),
             nonce: Vec::new(),
+            mac_key: None,
+            token: None,
             serial: 0,
         }
     }
@@ -910,6 +926,9 @@ impl Client {
     }
 
     pub fn key(&self) -> Vec<u8> {
+        if let Some(mac_key) = &self.mac_key {
+            return mac_key.clone();
+        }
         let text = format!("{}:{}:{}", self.user, self.realm, self.password);
         if self.scheme == Scheme::Sha256 { sha256(text.as_bytes()) } else { md5(text.as_bytes()) }
     }
@@ -931,6 +950,11 @@ impl Client {
             message.raw(USERHASH, &sha256(text.as_bytes()))
         } else {
             message.raw(USERNAME, self.user.as_bytes())
+        };
+        let kind = u16::from_be_bytes([message.0[0], message.0[1]]);
+        let message = match &self.token {
+            Some(token) if [ALLOCATE, REFRESH].contains(&kind) => message.raw(ACCESS_TOKEN, token),
+            _ => message,
         };
         let message = message.raw(REALM, self.realm.as_bytes()).raw(NONCE, &self.nonce);
         match self.scheme {

@@ -186,7 +186,6 @@ fn what_later_versions_have_is_named_as_such() {
         "[listen]\ndtls = []",
         "[relay]\ntcp = false",
         "[relay]\nmobility = true",
-        "[auth]\nsecrets = [{ name = \"a\", secret = \"north-wind-and-sun\" }]\noauth = []",
         "[http]\nshare_tls = true",
         "[http]\nkeys = []",
     ];
