@@ -170,7 +170,16 @@ mod tests {
     fn waiting() -> Waiting {
         let credential = Credential::Password("wonder".to_owned().into());
         let users = vec![User { name: "alice".into(), credential }];
-        let settings = auth::Settings { users, ..auth::Settings::default() };
+        let settings = auth::Settings {
+            realm: "relais".into(),
+            nonce_lifetime: std::time::Duration::from_secs(60),
+            users,
+            secrets: Vec::new(),
+            separator: ':',
+            expired: auth::Expired::Grace,
+            oauth: Vec::new(),
+            server_name: String::new(),
+        };
         let authenticator = Authenticator::new(settings, &[1; 32]).unwrap();
         let now = Now { mono: Timestamp::START, unix: 0 };
         let client = "9.9.9.9:9".parse().unwrap();
