@@ -104,6 +104,7 @@ fn start() -> (tokio::runtime::Runtime, Workers) {
         allocations_per_user: 10,
         streams_per_address: 10,
         seed: [1, 2, 3, 4],
+        ticket_key: [5; 32],
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     (runtime, Workers::start(options, Clock::start()).unwrap())

@@ -7,14 +7,16 @@
 mod live;
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use live::{Client, LOOPBACK, Link, SOON, Server, data_of, eventually, heard, http, peer, relay_ports};
+use live::{
+    Client, LOOPBACK, Link, Reply, SOON, Server, data_of, eventually, heard, http, peer, relay_ports,
+};
 use md5::{Digest as _, Md5};
 use relais::auth::rest;
 use relais::wire::{attr, method};
@@ -27,7 +29,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// An expiry that is far away.
 const LATER: &str = "4000000000";
 
-const TESTS: [(&str, fn()); 31] = [
+const TESTS: [(&str, fn()); 33] = [
     ("listen.udp", listen_udp_is_where_datagrams_are_answered),
     ("listen.tcp", listen_tcp_is_where_streams_are_accepted),
     ("listen.workers", listen_workers_is_the_number_of_relay_threads),
@@ -35,6 +37,7 @@ const TESTS: [(&str, fn()); 31] = [
     ("relay.external", relay_external_is_shown_and_clients_still_reach_each_other),
     ("relay.ports", relay_ports_bound_what_is_given_out),
     ("relay.family_default", relay_family_default_decides_for_clients_that_do_not),
+    ("relay.tcp", relay_tcp_is_off_unless_asked_for),
     ("auth.realm", auth_realm_is_in_the_challenge),
     ("auth.nonce_lifetime", auth_nonce_lifetime_ends_a_nonce),
     ("auth.users", auth_users_log_in_by_password_file_and_both_keys),
@@ -45,6 +48,7 @@ const TESTS: [(&str, fn()); 31] = [
     ("limits.allocations_per_user", limits_allocations_per_user_is_answered_486),
     ("limits.permissions_per_allocation", limits_permissions_per_allocation_is_answered_508),
     ("limits.channels_per_allocation", limits_channels_per_allocation_is_answered_508),
+    ("limits.connections_per_allocation", limits_connections_per_allocation_is_answered_508),
     ("limits.streams_per_address", limits_streams_per_address_closes_one_more),
     ("limits.max_lifetime", limits_max_lifetime_cuts_what_is_asked_for),
     ("limits.drain", limits_drain_is_when_the_last_allocations_end),
@@ -233,6 +237,28 @@ fn relay_family_default_decides_for_clients_that_do_not() {
     assert_eq!(family_of(r#""follow""#, r#"["127.0.0.1"]"#), 4, "there is no other");
 }
 
+fn allocate_tcp(client: &mut Client) -> Reply {
+    client.call(method::ALLOCATE, |writer| {
+        writer.attribute(attr::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
+    })
+}
+
+#[test]
+fn relay_tcp_is_off_unless_asked_for() {
+    for (on, code) in [("false", 442), ("true", 0)] {
+        let server = Server::start(&[("relay.tcp", on)]);
+        let mut client = server.tcp();
+        assert_eq!(allocate_tcp(&mut client).code(), code, "{on}");
+        let request = client.write(method::CONNECT, |_| {});
+        client.send(&request);
+        if code == 0 {
+            assert_eq!(client.response_to(&request).code(), 400, "no peer");
+        } else {
+            assert!(is_silent(&client), "an unknown method");
+        }
+    }
+}
+
 #[test]
 fn auth_realm_is_in_the_challenge() {
     let server = Server::start(&[("auth.realm", r#""north.example""#)]);
@@ -393,6 +419,23 @@ fn limits_channels_per_allocation_is_answered_508() {
     let mut code = |channel, port| client.bind(channel, SocketAddr::new(LOOPBACK, port));
     assert_eq!((code(0x4000, 5001), code(0x4001, 5002), code(0x4002, 5003)), (0, 0, 508));
     assert_eq!(code(0x4000, 5001), 0, "the same again");
+}
+
+#[test]
+fn limits_connections_per_allocation_is_answered_508() {
+    let server = Server::start(&[("relay.tcp", "true"), ("limits.connections_per_allocation", "2")]);
+    let mut client = server.tcp();
+    assert_eq!(allocate_tcp(&mut client).code(), 0);
+    let peers: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind((LOOPBACK, 0)).unwrap()).collect();
+    let mut codes = Vec::new();
+    for peer in &peers {
+        let address = peer.local_addr().unwrap();
+        let reply = client.call(method::CONNECT, |writer| {
+            writer.xor_address(attr::XOR_PEER_ADDRESS, address);
+        });
+        codes.push(reply.code());
+    }
+    assert_eq!(codes, [0, 0, 508]);
 }
 
 #[test]

@@ -272,7 +272,7 @@ fn safety_a_million_mutated_datagrams() {
                 assert!(data.len() <= bytes.len());
                 to_peers += 1;
             }
-            Out::ToClient { .. } => unreachable!(),
+            Out::ToClient { .. } | Out::Forward(_) => unreachable!(),
             Out::Dropped(_) | Out::Consumed => {}
         }
         if route.tuple.transport == Transport::Udp {

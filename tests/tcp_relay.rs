@@ -342,7 +342,10 @@ fn a_peer_without_permission_is_closed_at_once() {
         let mut visitor = TcpStream::connect(relayed).unwrap();
         assert!(has_ended(&mut visitor));
     }
-    assert!(client.stream().set_nonblocking(true).is_ok() && client.try_receive().is_none(), "nobody is told");
+    assert!(
+        client.stream().set_nonblocking(true).is_ok() && client.try_receive().is_none(),
+        "nobody is told"
+    );
     let drops = r#"relais_drops_total{transport="tcp",reason="no_permission"}"#;
     assert!(eventually(|| server.metric(drops) as u32 == 3));
 }
@@ -380,10 +383,7 @@ fn a_stale_nonce_leaves_the_data_connection_open() {
 
 #[test]
 fn the_servers_own_listeners_are_no_peers_whatever_is_allowed() {
-    let server = Server::start(&[
-        ("relay.tcp", "true"),
-        ("peers.allow", "[\"127.0.0.0/8\"]"),
-    ]);
+    let server = Server::start(&[("relay.tcp", "true"), ("peers.allow", "[\"127.0.0.0/8\"]")]);
     let (mut client, _) = allocated(&server);
     for port in [3478, 9478] {
         let own = SocketAddr::new(server.ip.into(), port);

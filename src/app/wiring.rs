@@ -14,21 +14,21 @@ use crate::turn::{self, PeerPolicy, PolicyRule};
 /// Random numbers that are drawn once and live as long as the process.
 pub(super) struct Keys {
     nonce: [u8; 32],
+    tickets: [u8; 32],
     seed: [u64; 4],
 }
 
 impl Keys {
     pub(super) fn random() -> Result<Self, Error> {
-        let mut bytes = [0; 64];
-        getrandom::fill(&mut bytes).map_err(Error::new)?;
-        let (nonce, rest) = bytes.split_at(32);
+        let (mut nonce, mut tickets, mut words) = ([0; 32], [0; 32], [0; 32]);
+        for bytes in [&mut nonce, &mut tickets, &mut words] {
+            getrandom::fill(bytes).map_err(Error::new)?;
+        }
         let mut seed = [0; 4];
-        for (word, chunk) in seed.iter_mut().zip(rest.chunks_exact(8)) {
+        for (word, chunk) in seed.iter_mut().zip(words.chunks_exact(8)) {
             *word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
         }
-        let mut key = [0; 32];
-        key.copy_from_slice(nonce);
-        Ok(Self { nonce: key, seed })
+        Ok(Self { nonce, tickets, seed })
     }
 }
 
@@ -64,6 +64,7 @@ pub(super) fn turn_settings(
         },
         alternates: turn::Alternates::default(),
         tcp: settings.relay.tcp,
+        mobility: true,
     })
 }
 
@@ -88,6 +89,7 @@ pub(super) fn options(
         allocations_per_user: settings.limits.allocations_per_user,
         streams_per_address: settings.limits.streams_per_address,
         seed: keys.seed,
+        ticket_key: keys.tickets,
     })
 }
 

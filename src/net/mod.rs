@@ -9,6 +9,7 @@ mod clock;
 mod connections;
 mod frame;
 mod io;
+mod mail;
 mod open;
 mod ports;
 mod pump;
@@ -65,6 +66,8 @@ pub struct Options {
     pub streams_per_address: u32,
     /// Random bytes for hash tables and ports.
     pub seed: [u64; 4],
+    /// A secret that mobility tickets are sealed with (RFC 8016).
+    pub ticket_key: [u8; 32],
 }
 
 /// Why the workers could not be started.
@@ -105,7 +108,8 @@ impl Workers {
         // Streams of strangers may take a part of the descriptors; the rest is for allocations.
         let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
-        let groups = open::listeners(&udp, &tcp, workers.max(1), lenient).map_err(StartError::Open)?;
+        let groups = open::listeners(&udp, &tcp, workers.clamp(1, mail::MAX_WORKERS), lenient)
+            .map_err(StartError::Open)?;
         let mut bound = Vec::new();
         if let Some(group) = groups.first() {
             bound.extend(group.udp.iter().map(|listener| (Transport::Udp, listener.address)));
@@ -119,7 +123,8 @@ impl Workers {
             streams_per_address: options.streams_per_address,
         };
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound };
-        for (index, sockets) in (0u64..).zip(groups) {
+        let mail = mail::connect(groups.len());
+        for ((index, sockets), (post, inbox)) in (0u64..).zip(groups).zip(mail) {
             let seed =
                 seed.map(|word| word.rotate_left(7).wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
             let plan = Plan {
@@ -128,6 +133,9 @@ impl Workers {
                 shared: Arc::clone(&shared),
                 clock,
                 seed,
+                ticket_key: options.ticket_key,
+                post,
+                inbox,
                 draining: false,
             };
             let (sender, receiver) = mpsc::channel(MAILBOX);

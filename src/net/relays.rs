@@ -8,12 +8,13 @@ use std::sync::Arc;
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::mail::Post;
 use super::ports::{Port, Shared};
 use super::sys::{self, Epoll};
 use super::tcp_relay::{self, TcpRelays};
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, BindError, ConnectionId, Hold, Parity, PeerAddress, RelaySockets, RelayToken,
+    AllocationId, BindError, ClientRoute, ConnectionId, Hold, Parity, PeerAddress, RelaySockets, RelayToken,
     RelayedTransportAddress, ReservationToken, Traffic, Waiting,
 };
 use crate::wire::AddressFamily;
@@ -44,12 +45,13 @@ pub(super) struct Relays {
     pub(super) allocations_per_user: u32,
     /// The sockets of TCP allocations.
     pub(super) tcp: TcpRelays,
+    post: Post,
 }
 
 impl Relays {
-    pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32, post: Post) -> Self {
         let tcp = TcpRelays::new(Arc::clone(&shared));
-        Self { sockets: Slab::new(), ended: Vec::new(), shared, epoll, allocations_per_user, tcp }
+        Self { sockets: Slab::new(), ended: Vec::new(), shared, epoll, allocations_per_user, tcp, post }
     }
 
     /// The socket behind a token of the core.
@@ -251,6 +253,14 @@ impl RelaySockets for Relays {
 
     fn is_live(&self, address: SocketAddr) -> bool {
         self.shared.is_live(address)
+    }
+
+    fn adopt(&mut self, route: &ClientRoute) {
+        self.post.adopt(route);
+    }
+
+    fn release(&mut self, route: &ClientRoute) {
+        self.post.release(route);
     }
 
     fn listen(

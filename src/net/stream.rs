@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::connections::Claim;
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
+use super::mail;
 use super::ports::Admission;
 use super::tcp_relay;
 use super::worker::Worker;
@@ -54,33 +55,20 @@ pub(super) struct Streams {
 }
 
 struct Output {
+    tuple: FiveTuple,
     queue: Vec<u8>,
     /// Bytes that the stream's task has taken out and not written yet.
     taken: usize,
-    /// Whether an answer did not fit.
-    overflown: bool,
     wake: Rc<Notify>,
 }
 
 impl Streams {
-    /// Queues relayed data. `false`: the queue is full, the data are dropped.
-    pub(super) fn push_data(&mut self, link: u32, bytes: &[u8]) -> bool {
-        self.push(link, bytes, MAX_QUEUE)
-    }
-
-    /// Queues an answer that comes later than its request, or an indication. A client that leaves no room for it is gone:
-    /// its stream ends.
-    pub(super) fn push_answer(&mut self, link: u32, bytes: &[u8]) {
-        if !self.push(link, bytes, MAX_QUEUE_WITH_ANSWERS)
-            && let Some(output) = self.outputs.get_mut(link as usize)
-        {
-            output.overflown = true;
-            output.wake.notify_one();
-        }
-    }
-
-    fn push(&mut self, link: u32, bytes: &[u8], max: usize) -> bool {
-        let Some(output) = self.outputs.get_mut(link as usize) else { return false };
+    /// Queues a frame. `false`: it is dropped, because the queue is full or the stream has closed and another one has
+    /// its place.
+    pub(super) fn push_to(&mut self, route: &ClientRoute, bytes: &[u8], answer: bool) -> bool {
+        let max = if answer { MAX_QUEUE_WITH_ANSWERS } else { MAX_QUEUE };
+        let output = self.outputs.get_mut(mail::index(route.link) as usize);
+        let Some(output) = output.filter(|output| output.tuple == route.tuple) else { return false };
         // The largest datagram with its header is a little more than the queue is to hold.
         let waiting = output.queue.len() + output.taken;
         let fits = waiting == 0 || waiting + bytes.len() <= max;
@@ -121,16 +109,16 @@ fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
     // Media cannot wait for more to come along.
     let _ = stream.set_nodelay(true);
     let wake = Rc::new(Notify::new());
-    let output = Output { queue: Vec::new(), taken: 0, overflown: false, wake: Rc::clone(&wake) };
+    let tuple = FiveTuple { client: ClientAddress(client), server, transport: Transport::Tcp };
+    let output = Output { tuple, queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
     let key = inside.streams.outputs.insert(output);
-    let Ok(link) = u32::try_from(key) else {
+    let Some(link) = inside.post.link(key) else {
         inside.streams.outputs.remove(key);
         return;
     };
     inside.server.count(Transport::Tcp).streams += 1;
     let now = inside.now();
     drop(inside);
-    let tuple = FiveTuple { client: ClientAddress(client), server, transport: Transport::Tcp };
     let connection = Connection {
         worker: Rc::clone(worker),
         io: Io::plain(stream, Vec::new()),
@@ -195,7 +183,8 @@ impl Connection {
         server.handle_closed(&now, &route, relays);
         relays.reap();
         server.count(route.tuple.transport).streams -= 1;
-        streams.outputs.try_remove(route.link as usize);
+        streams.outputs.try_remove(mail::index(route.link) as usize);
+        worker.forward_closing(route);
         worker.report_events();
     }
 
@@ -203,7 +192,9 @@ impl Connection {
     /// what waits for the client, the success response last, comes before the peer's bytes.
     async fn relay(mut self, claim: Claim) {
         let mut to_client = self.pending.split_off(self.written);
-        if let Some(output) = self.worker.borrow_mut().streams.outputs.get_mut(self.route.link as usize) {
+        if let Some(output) =
+            self.worker.borrow_mut().streams.outputs.get_mut(mail::index(self.route.link) as usize)
+        {
             to_client.append(&mut output.queue);
         }
         // It has proved who it is, and counts for its allocation now.
@@ -301,7 +292,7 @@ impl Connection {
         let mut start = 0;
         self.more = false;
         while start < bytes.len() {
-            let logged_in = worker.server.has_allocation(&now, &self.route.tuple);
+            let logged_in = worker.has_allocation(&now, &self.route.tuple);
             let max = if logged_in { MAX_FRAME } else { MAX_BEFORE_LOGIN };
             match frame::next(&bytes[start..], max) {
                 Frame::Broken => return (Next::Close, start),
@@ -337,26 +328,32 @@ impl Connection {
         range: std::ops::Range<usize>,
         reply: &mut ReplyBuffer,
     ) -> Next {
+        if let Some(owner) = worker.owner_elsewhere(&self.route.tuple) {
+            worker.forward(owner, self.route, bytes.get(range).unwrap_or_default());
+            return Next::Go;
+        }
         let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => {
-                if !streams.push(self.route.link, reply.bytes(), MAX_QUEUE_WITH_ANSWERS) {
+                if !streams.push_to(&self.route, reply.bytes(), true) {
                     return Next::Close;
                 }
             }
             Verdict::Bind { .. } => {
                 self.claim = relays.tcp.take_claimed();
-                if !streams.push(self.route.link, reply.bytes(), MAX_QUEUE_WITH_ANSWERS) {
-                    return Next::Close;
-                }
-                return Next::Bound;
+                return if streams.push_to(&self.route, reply.bytes(), true) {
+                    Next::Bound
+                } else {
+                    Next::Close
+                };
             }
             Verdict::ToPeer { relay, peer } => {
                 if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
                     server.count(Transport::Tcp).drop(DropReason::SendFailed);
                 }
             }
+            Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.bytes()),
             _ => {}
         }
         Next::Go
@@ -365,7 +362,7 @@ impl Connection {
     /// A stream counts against its address as long as it has no allocation.
     fn count_against_address(&mut self, worker: &mut Worker, now: &Now) -> Next {
         let ip = self.route.tuple.client.0.ip();
-        if worker.server.has_allocation(now, &self.route.tuple) {
+        if worker.has_allocation(now, &self.route.tuple) {
             self.without_allocation = None;
         } else if self.without_allocation.is_none() {
             let Some(admission) = worker.shared.admit_stream(ip, worker.streams_per_address) else {
@@ -390,12 +387,10 @@ impl Connection {
                 self.written = 0;
                 self.pending.shrink_to(KEPT_QUEUE);
                 let mut worker = self.worker.borrow_mut();
-                let Some(output) = worker.streams.outputs.get_mut(self.route.link as usize) else {
+                let Some(output) = worker.streams.outputs.get_mut(mail::index(self.route.link) as usize)
+                else {
                     return Ok(());
                 };
-                if output.overflown {
-                    return Err(io::ErrorKind::OutOfMemory.into());
-                }
                 std::mem::swap(&mut self.pending, &mut output.queue);
                 output.taken = self.pending.len();
                 if self.pending.is_empty() {

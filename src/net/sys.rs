@@ -270,6 +270,32 @@ impl SendSpace {
     }
 }
 
+/// Sends one datagram, from the address `from` if the socket has several.
+pub(super) fn send_one(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    from: Option<IpAddr>,
+    to: SocketAddr,
+) -> io::Result<()> {
+    // SAFETY: both are plain C structures for which zeroes are a valid value.
+    let (mut name, mut header): (libc::sockaddr_storage, libc::msghdr) =
+        unsafe { (mem::zeroed(), mem::zeroed()) };
+    let mut control = Control([0; CONTROL]);
+    let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    header.msg_namelen = encode_name(to, &mut name);
+    header.msg_name = (&raw mut name).cast();
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    if let Some(from) = from {
+        header.msg_control = (&raw mut control).cast();
+        header.msg_controllen = CONTROL as _;
+        set_source(&mut header, from);
+    }
+    // SAFETY: the header points to name, vector, control buffer and bytes, which outlive the call; the kernel only reads.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Writes the control message that chooses the source address, and the length of all control messages.
 fn set_source(header: &mut libc::msghdr, from: IpAddr) {
     /// # Safety

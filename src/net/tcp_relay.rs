@@ -18,10 +18,11 @@ use super::connections::{self, Claim, Leash, Tally, Ties};
 use super::io::Io;
 use super::ports::{Port, Shared};
 use super::pump::{Lender, Pump, Way};
+use super::stream::Streams;
 use super::worker::Worker;
 use crate::turn::{
-    AllocationId, BindError, ConnectionEnd, ConnectionId, Offer, PeerAddress, PeerConnection, RelayToken,
-    RelayedTransportAddress, Server, Traffic, Transport,
+    AllocationId, BindError, ClientRoute, ConnectionEnd, ConnectionId, DropReason, Offer, PeerAddress,
+    PeerConnection, RelayToken, RelayedTransportAddress, Server, Traffic, Transport,
 };
 use crate::wire::ReplyBuffer;
 
@@ -238,7 +239,9 @@ async fn accept(
                 }
                 None => TURNED_AWAY_PAUSE,
             },
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => DESCRIPTOR_PAUSE,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                DESCRIPTOR_PAUSE
+            }
             Err(_) => TURNED_AWAY_PAUSE,
         };
         if !pause.is_zero() {
@@ -269,7 +272,7 @@ fn incoming(
     };
     let (leash, ties) = connections::tie();
     relays.tcp.leashes.insert(id, leash);
-    streams.push_answer(offer.client.link, indication.bytes());
+    tell(server, streams, &offer.client, indication.bytes());
     let ended = hand_over(shared, stream, id, offer, ties);
     inside.report_events();
     let worker = Rc::clone(worker);
@@ -298,17 +301,25 @@ async fn connect(
         let Ok(Ok(stream)) = result else {
             relays.tcp.disconnect(connection.id);
             if let Some(client) = server.handle_connect_failed(&connection, &mut reply) {
-                streams.push_answer(client.link, reply.bytes());
+                tell(server, streams, &client, reply.bytes());
             }
             inside.report_events();
             return;
         };
         let Some(offer) = server.handle_connected(&now, &connection, &mut reply) else { return };
-        streams.push_answer(offer.client.link, reply.bytes());
+        tell(server, streams, &offer.client, reply.bytes());
         hand_over(shared, stream, connection.id, offer, ties)
     };
     drop(reply);
     watch(&worker, &connection, ended).await;
+}
+
+/// Sends an answer or indication to a client, whose control connection is this worker's. A client that has left no room
+/// for it does not read.
+fn tell(server: &mut Server, streams: &mut Streams, client: &ClientRoute, bytes: &[u8]) {
+    if !streams.push_to(client, bytes, true) {
+        server.count(client.tuple.transport).drop(DropReason::QueueFull);
+    }
 }
 
 /// Lets whichever worker gets the ConnectionBind have the stream. Returns what hears of the connection's end. Bytes that
@@ -324,7 +335,11 @@ fn hand_over(
     // What is interactive cannot wait for more to come along.
     let _ = stream.set_nodelay(true);
     if let Ok(stream) = stream.into_std() {
-        shared.connections.offer(id, offer.waiting, Claim { stream, tally: ties.tally, stop: ties.stop, done });
+        shared.connections.offer(
+            id,
+            offer.waiting,
+            Claim { stream, tally: ties.tally, stop: ties.stop, done },
+        );
     }
     ended
 }

@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
+use super::mail;
 use super::relays::FIRST_RELAY_TOKEN;
-use super::sys::{BATCH, Batch, Epoll, Outgoing, SendSpace};
+use super::sys::{self, BATCH, Batch, Epoll, Outgoing, SendSpace};
 use super::worker::Worker;
 use crate::time::Now;
 use crate::turn::{
@@ -29,6 +30,12 @@ pub(super) struct UdpListener {
 impl UdpListener {
     fn is_wildcard(&self) -> bool {
         self.address.ip().is_unspecified()
+    }
+
+    /// Sends one datagram to a client, outside of any batch.
+    pub(super) fn send(&self, bytes: &[u8], tuple: &FiveTuple) -> io::Result<()> {
+        let from = self.is_wildcard().then_some(tuple.server.ip());
+        sys::send_one(self.socket.as_fd(), bytes, from, tuple.client.0)
     }
 }
 
@@ -133,6 +140,7 @@ impl UdpLoop {
         else {
             return;
         };
+        let Some(client_link) = worker.post.link(link as usize) else { return };
         self.make_room(worker);
         for slot in self.receive(listener.socket.as_fd()) {
             let Some(source) = self.batch.source(slot) else { continue };
@@ -141,7 +149,11 @@ impl UdpLoop {
             let tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
             let len = self.batch.len(slot);
             let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { continue };
-            let route = ClientRoute { tuple, link };
+            let route = ClientRoute { tuple, link: client_link };
+            if let Some(owner) = worker.owner_elsewhere(&tuple) {
+                worker.forward(owner, route, datagram.bytes());
+                continue;
+            }
             let Worker { server, relays, .. } = &mut *worker;
             match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
                 Verdict::Reply if datagram.replace(self.reply.bytes()) => {
@@ -152,6 +164,7 @@ impl UdpLoop {
                     let range = datagram.range();
                     self.queue(Exit::Relay(relay.0), slot, range, worker.shared.to_local(peer.0), None);
                 }
+                Verdict::Forward { worker: owner } => worker.forward(owner, route, datagram.bytes()),
                 _ => {}
             }
         }
@@ -171,20 +184,26 @@ impl UdpLoop {
         let peer = PeerAddress(worker.shared.to_public(source));
         let len = self.batch.len(slot);
         let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { return };
-        let Worker { server, relays, streams, .. } = &mut *worker;
+        let Worker { server, relays, streams, post, .. } = &mut *worker;
         let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays) else {
             return;
         };
-        if client.tuple.transport.is_stream() {
-            if !streams.push_data(client.link, datagram.bytes()) {
+        if client.tuple.transport.needs_holder() {
+            let sent = if post.holds(client.link) {
+                streams.push_to(&client, datagram.bytes(), false)
+            } else {
+                post.to_client(client, datagram.bytes(), false)
+            };
+            if !sent {
                 server.count(client.tuple.transport).drop(DropReason::QueueFull);
             }
             return;
         }
         let range = datagram.range();
-        let wildcard = self.listeners.get(client.link as usize).is_some_and(UdpListener::is_wildcard);
+        let listener = mail::index(client.link);
+        let wildcard = self.listeners.get(listener as usize).is_some_and(UdpListener::is_wildcard);
         let from = wildcard.then_some(client.tuple.server.ip());
-        self.queue(Exit::Listener(client.link), slot, range, client.tuple.client.0, from);
+        self.queue(Exit::Listener(listener), slot, range, client.tuple.client.0, from);
     }
 
     fn queue(

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::clock::Clock;
+use super::mail::{Inbox, PARCELS, Post};
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
@@ -20,7 +22,8 @@ use super::stream::{self, READ_BUFFER, Streams};
 use super::sys::Epoll;
 use super::udp::{UdpListener, UdpLoop};
 use crate::time::Now;
-use crate::turn::{self, Counters, Server};
+use crate::turn::{self, Counters, FiveTuple, Server};
+use crate::wire::ReplyBuffer;
 
 /// How often expired things are looked for. Expiry itself is exact: it is decided when a thing is used.
 const TICK: Duration = Duration::from_millis(250);
@@ -68,6 +71,12 @@ pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) relays: Relays,
     pub(super) streams: Streams,
+    pub(super) listeners: Rc<Vec<UdpListener>>,
+    pub(super) post: Post,
+    /// Whose the allocations are of 5-tuples that arrive here and belong elsewhere (RFC 8016).
+    pub(super) elsewhere: HashMap<FiveTuple, u8>,
+    /// For answers to what other workers have handed over.
+    pub(super) reply: Box<ReplyBuffer>,
     pub(super) shared: Arc<Shared>,
     pub(super) streams_per_address: u32,
     /// Lent to whichever stream is read.
@@ -133,6 +142,10 @@ pub(super) struct Plan {
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
     pub(super) seed: [u64; 4],
+    /// The secret that all workers seal mobility tickets with.
+    pub(super) ticket_key: [u8; 32],
+    pub(super) post: Post,
+    pub(super) inbox: Inbox,
     /// Whether no more allocations are made.
     pub(super) draining: bool,
 }
@@ -172,11 +185,18 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     let sockets = plan.sockets.share()?;
     let epoll = Rc::new(Epoll::new()?);
     let (panics, mut panicked) = mpsc::unbounded_channel();
-    let relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), plan.tuning.allocations_per_user);
+    let quota = plan.tuning.allocations_per_user;
+    let relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), quota, plan.post.clone());
+    let listeners = Rc::new(sockets.udp);
+    let server = Server::new(plan.tuning.turn.clone(), plan.seed);
     let worker = Rc::new(RefCell::new(Worker {
-        server: Server::new(plan.tuning.turn.clone(), plan.seed),
+        server: server.in_a_group(plan.ticket_key, plan.post.me(), plan.seed[0]),
         relays,
         streams: Streams::default(),
+        listeners: Rc::clone(&listeners),
+        post: plan.post.clone(),
+        elsewhere: HashMap::new(),
+        reply: Box::default(),
         shared: Arc::clone(&plan.shared),
         streams_per_address: plan.tuning.streams_per_address,
         stream_buffer: vec![0; READ_BUFFER],
@@ -193,10 +213,11 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
             let listener = tokio::net::TcpListener::from_std(listener)?;
             worker.borrow().spawn(stream::accept(Rc::clone(&worker), listener));
         }
-        let udp = UdpLoop::new(Rc::clone(&worker), Rc::new(sockets.udp), Rc::clone(&epoll))?;
+        let udp = UdpLoop::new(Rc::clone(&worker), listeners, Rc::clone(&epoll))?;
         let mut udp = tokio::task::spawn_local(udp.run());
         let tick = tokio::time::sleep(TICK);
         tokio::pin!(tick);
+        let mut parcels = Vec::with_capacity(PARCELS);
         loop {
             tokio::select! {
                 ended = &mut udp => match ended {
@@ -205,6 +226,15 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                     Err(_) => return Ok(()),
                 },
                 Some(panic) = panicked.recv() => std::panic::resume_unwind(panic),
+                // The box is never closed: this worker has a way to itself.
+                _ = plan.inbox.recv_many(&mut parcels, PARCELS) => {
+                    let mut worker = worker.borrow_mut();
+                    for parcel in parcels.drain(..) {
+                        worker.open(parcel);
+                    }
+                    worker.relays.reap();
+                    worker.report_events();
+                }
                 message = control.recv() => match message {
                     Some(Control::Counters(answer)) => {
                         // Whoever asked may have given up.

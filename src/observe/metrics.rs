@@ -1,7 +1,9 @@
 //! Counters as Prometheus text. The families are built when somebody asks, so that counting itself stays plain
 //! additions in each worker; every series exists from the start, and no label comes from the wire.
 
-use crate::turn::{ConnectionEnd, CountedMethod, Counters, DropReason, ERROR_CODES, Transport, TransportCounters};
+use crate::turn::{
+    ConnectionEnd, CountedMethod, Counters, DropReason, ERROR_CODES, Transport, TransportCounters,
+};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 

@@ -5,11 +5,11 @@ use core::time::Duration;
 
 use super::allocation::{Allocation, NewAllocation, Relay, place};
 use super::policy::is_tunnelled;
-use super::tcp::Connections;
 use super::request::{Answer, Refused, Request, Success};
+use super::tcp::Connections;
 use super::{
-    AddressError, AllocationId, BindError, Event, FamilyDefault, FiveTuple, Hold, Parity, RelaySockets, RelayToken,
-    RelayedTransportAddress, ReservationToken, Server,
+    AddressError, AllocationId, BindError, Event, FamilyDefault, FiveTuple, Hold, Parity, RelaySockets,
+    RelayToken, RelayedTransportAddress, ReservationToken, Server,
 };
 use crate::time::Now;
 use crate::wire::{AddressFamily, Message, attr};
@@ -66,6 +66,12 @@ impl Server {
         };
         let lifetime =
             lifetime(message, self.settings.limits.max_lifetime)?.unwrap_or(Self::DEFAULT_LIFETIME);
+        let is_tcp = matches!(wanted, Wanted::Listening(_));
+        let wants_ticket = self.wants_ticket(message)?;
+        // A TCP allocation belongs to its control connection (RFC 6062 §3).
+        if is_tcp && wants_ticket {
+            return Err(Refused::because(405));
+        }
         let lifetime = login.bound(now.mono, lifetime);
         // 11. Another server.
         if let Some(redirect) = self.redirect(message, &from.tuple) {
@@ -77,7 +83,6 @@ impl Server {
         }
         // 10. The quota, and the relayed transport addresses.
         let id = self.allocations.next_id();
-        let is_tcp = matches!(wanted, Wanted::Listening(_));
         let given = self.open_relays(now, id, wanted, login.owner(), sockets)?;
         let expires = now.mono + lifetime;
         let relay = |(token, address)| Relay { token, address, expires };
@@ -89,6 +94,7 @@ impl Server {
             reservation: given.reservation,
             half_refused: given.half_refused,
             connections: is_tcp.then(Connections::default),
+            mobility: wants_ticket.then(|| self.first_ticket(id)),
         };
         let success = allocated(now, self.allocations.insert(now.mono, new), from.tuple.client.0);
         let counters = self.counters.of(from.tuple.transport);
@@ -270,5 +276,6 @@ fn allocated(now: &Now, allocation: &Allocation, client: SocketAddr) -> Success 
         mapped: Some(client),
         reservation: allocation.reservation,
         half_refused: allocation.half_refused,
+        ticket: allocation.ticket(),
     }
 }

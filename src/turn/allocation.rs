@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use ahash::RandomState;
 use slab::Slab;
 
+use super::mobility::Mobile;
 use super::policy::Gate;
 use super::tcp::Connections;
 use super::{
@@ -64,6 +65,8 @@ pub(super) struct Allocation {
     pub(super) reservation: Option<ReservationToken>,
     /// Why the second of two families was not given, likewise.
     pub(super) half_refused: Option<AddressError>,
+    /// For a client that may move (RFC 8016).
+    pub(super) mobility: Option<Box<Mobile>>,
     /// One for each family, IPv4 first.
     relays: [Option<Relay>; 2],
     pub(super) created: Timestamp,
@@ -81,6 +84,18 @@ pub(super) struct Allocation {
 }
 
 impl Allocation {
+    /// The 5-tuples that lead to it: one, two while its client moves (RFC 8016 §3.2.2), none after its stream has closed.
+    pub(super) fn tuples(&self) -> impl Iterator<Item = FiveTuple> + use<> {
+        self.routes().map(|route| route.tuple)
+    }
+
+    /// The same, with their links.
+    pub(super) fn routes(&self) -> impl Iterator<Item = ClientRoute> + use<> {
+        let mobile = self.mobility.as_ref();
+        let own = mobile.is_none_or(|mobile| !mobile.orphaned).then_some(self.route);
+        [own, mobile.and_then(|mobile| mobile.pending)].into_iter().flatten()
+    }
+
     /// Its live relay of a family.
     pub(super) fn relay(&self, now: Timestamp, family: AddressFamily) -> Option<&Relay> {
         self.relays[place(family)].as_ref().filter(|relay| relay.expires > now)
@@ -183,6 +198,7 @@ pub(super) struct NewAllocation {
     pub(super) half_refused: Option<AddressError>,
     /// For TCP: no connections yet.
     pub(super) connections: Option<Connections>,
+    pub(super) mobility: Option<Box<Mobile>>,
 }
 
 /// All allocations of a worker.
@@ -244,6 +260,7 @@ impl Allocations {
             reservation: new.reservation,
             half_refused: new.half_refused,
             connections: new.connections,
+            mobility: new.mobility,
             created: now,
             expires,
             wake: expires,
@@ -277,7 +294,9 @@ impl Allocations {
     pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         self.get(id)?;
         let allocation = self.slots.try_remove(id.index as usize)?;
-        self.by_tuple.remove(&allocation.route.tuple);
+        for tuple in allocation.tuples() {
+            self.by_tuple.remove(&tuple);
+        }
         self.timers.remove(&(allocation.wake, id.index));
         self.permissions -= allocation.permissions.len();
         self.channels -= allocation.channels.len();
@@ -295,6 +314,54 @@ impl Allocations {
         allocation.expires = allocation.last_expiry();
         // A later expiry is noticed when the timer fires; an earlier one has to move it.
         self.wake_by(id, expires);
+    }
+
+    /// Adds a second 5-tuple, from which the client has announced itself. Returns the one that it had announced before.
+    pub(super) fn announce(&mut self, id: AllocationId, route: ClientRoute) -> Option<ClientRoute> {
+        let mobile = self.get(id)?.mobility.as_mut()?;
+        let before = mobile.pending.replace(route);
+        if let Some(before) = before {
+            self.by_tuple.remove(&before.tuple);
+        }
+        self.by_tuple.insert(route.tuple, id.index);
+        before
+    }
+
+    /// Takes the announced 5-tuple back.
+    pub(super) fn withdraw(&mut self, id: AllocationId) {
+        let pending = self.get(id).and_then(|allocation| allocation.mobility.as_mut()?.pending.take());
+        if let Some(pending) = pending {
+            self.by_tuple.remove(&pending.tuple);
+        }
+    }
+
+    /// Makes the announced 5-tuple the only one. Returns the old and the new one.
+    pub(super) fn complete_move(&mut self, id: AllocationId) -> Option<(ClientRoute, ClientRoute)> {
+        let allocation = self.get(id)?;
+        let mobile = allocation.mobility.as_mut()?;
+        let new = mobile.pending.take()?;
+        let orphaned = core::mem::replace(&mut mobile.orphaned, false);
+        let old = core::mem::replace(&mut allocation.route, new);
+        if !orphaned {
+            self.by_tuple.remove(&old.tuple);
+        }
+        Some((old, new))
+    }
+
+    /// Forgets the 5-tuple of a client whose stream has closed; the allocation waits for it until `until` at most.
+    pub(super) fn orphan(&mut self, id: AllocationId, until: Timestamp) {
+        let Some(allocation) = self.get(id) else { return };
+        let Some(mobile) = allocation.mobility.as_mut() else { return };
+        mobile.orphaned = true;
+        let tuple = allocation.route.tuple;
+        allocation.route.link = ClientRoute::NOWHERE;
+        for relay in allocation.relays.iter_mut().flatten() {
+            relay.expires = relay.expires.min(until);
+        }
+        allocation.expires = allocation.last_expiry();
+        let next = allocation.first_expiry();
+        self.by_tuple.remove(&tuple);
+        self.wake_by(id, next);
     }
 
     /// Takes one family's relay out of an allocation that keeps the other.
@@ -388,11 +455,13 @@ impl Allocations {
     pub(super) fn is_consistent(&self) -> bool {
         let mut permissions = 0;
         let mut channels = 0;
+        let mut tuples = 0;
         let sound = self.slots.iter().all(|(key, allocation)| {
             permissions += allocation.permissions.len();
             channels += allocation.channels.len();
+            tuples += allocation.tuples().count();
             allocation.id.index as usize == key
-                && self.by_tuple.get(&allocation.route.tuple) == Some(&allocation.id.index)
+                && allocation.tuples().all(|tuple| self.by_tuple.get(&tuple) == Some(&allocation.id.index))
                 && self.timers.contains(&(allocation.wake, allocation.id.index))
                 && allocation.channels.len() == allocation.numbers.len()
                 && allocation.relays().count() > 0
@@ -401,7 +470,7 @@ impl Allocations {
         sound
             && permissions == self.permissions
             && channels == self.channels
-            && self.by_tuple.len() == self.slots.len()
+            && self.by_tuple.len() == tuples
             && self.timers.len() == self.slots.len()
     }
 }

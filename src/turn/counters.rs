@@ -29,6 +29,12 @@ impl Transport {
         }
     }
 
+    /// Whether only the worker that holds the client's connection can send to it; a datagram leaves from the same address
+    /// by any worker's socket.
+    pub const fn needs_holder(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
     /// Whether messages need framing and arrive reliably, so that retransmission does not happen.
     pub const fn is_stream(self) -> bool {
         matches!(self, Self::Tcp | Self::Tls)

@@ -18,6 +18,7 @@ mod budget;
 mod channel;
 mod counters;
 mod event;
+mod mobility;
 mod permission;
 mod policy;
 mod redirect;
@@ -36,6 +37,6 @@ pub use redirect::Alternates;
 pub use server::{FamilyDefault, Limits, Server, Settings};
 pub use tcp::{Offer, PeerConnection};
 pub use types::{
-    AddressError, AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold, Parity, PeerAddress,
-    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Verdict, Waiting,
+    AddressError, AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold, Parity,
+    PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Verdict, Waiting,
 };

@@ -2,17 +2,27 @@
 
 use super::allocate::{in_seconds, lifetime, requested_family};
 use super::request::{Answer, Refused, Request, Success};
-use super::{EndReason, RelaySockets, Server};
+use super::{AllocationId, EndReason, RelaySockets, Server};
 use crate::wire::attr;
 
 impl Server {
     pub(super) fn refresh(&mut self, request: &Request<'_>, sockets: &mut impl RelaySockets) -> Answer {
-        let Request { now, from, message, login } = request;
+        let Request { now, from, .. } = request;
+        match self.allocations.live(now.mono, &from.tuple).map(|allocation| allocation.id) {
+            Some(id) => self.refresh_by_id(request, id, sockets),
+            None => Err(Refused::because(437)),
+        }
+    }
+
+    pub(super) fn refresh_by_id(
+        &mut self,
+        request: &Request<'_>,
+        id: AllocationId,
+        sockets: &mut impl RelaySockets,
+    ) -> Answer {
+        let Request { now, message, login, .. } = request;
         let max = self.settings.limits.max_lifetime;
-        let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
-            return Err(Refused::because(437));
-        };
-        let id = allocation.id;
+        let Some(allocation) = self.allocations.get(id) else { return Err(Refused::because(437)) };
         let family = match requested_family(message) {
             Ok(None) => None,
             Ok(Some(family)) if allocation.relay(now.mono, family).is_some() => Some(family),

@@ -26,16 +26,24 @@ impl Server {
         now: &Now,
         from: ClientRoute,
         datagram: &mut Datagram<'_>,
-        sockets: &impl RelaySockets,
+        sockets: &mut impl RelaySockets,
     ) -> Verdict {
         let transport = from.tuple.transport;
         let (number, len) = match ChannelData::parse(datagram.bytes()) {
             Ok(frame) => (frame.channel, frame.data.len()),
             Err(_) => return self.drop(transport, DropReason::BadChannelData),
         };
-        let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
+        let Some(mut allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return self.drop(transport, DropReason::NoAllocation);
         };
+        if allocation.moves_to(&from.tuple) {
+            let id = allocation.id;
+            self.complete_move(id, sockets);
+            let Some(moved) = self.allocations.get(id) else {
+                return self.drop(transport, DropReason::NoAllocation);
+            };
+            allocation = moved;
+        }
         let Some(channel) = allocation.channel(now.mono, number) else {
             return self.drop(transport, DropReason::NoChannel);
         };
@@ -55,7 +63,7 @@ impl Server {
         now: &Now,
         from: ClientRoute,
         message: &Message<'_>,
-        sockets: &impl RelaySockets,
+        sockets: &mut impl RelaySockets,
     ) -> Result<(Verdict, Range<usize>), DropReason> {
         let (mut peer, mut data) = (None, None);
         for attribute in message.attributes() {
@@ -69,11 +77,16 @@ impl Server {
         let (Some(peer), Some(data)) = (peer.and_then(|value| message.xor_address(value)), data) else {
             return Err(DropReason::Malformed);
         };
-        let Some(allocation) = self.allocations.live(now.mono, &from.tuple) else {
+        let Some(mut allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return Err(DropReason::NoAllocation);
         };
         if allocation.connections.is_some() {
             return Err(DropReason::TcpAllocation);
+        }
+        if allocation.moves_to(&from.tuple) {
+            let id = allocation.id;
+            self.complete_move(id, sockets);
+            allocation = self.allocations.get(id).ok_or(DropReason::NoAllocation)?;
         }
         let relay = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
         allocation.to_peers.add(data.len());

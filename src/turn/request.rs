@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::budget::Origin;
+use super::mobility::Ticket;
 use super::redirect::Redirect;
 use super::tcp::waiting_login;
 use super::{
@@ -71,6 +72,7 @@ pub(super) struct Success {
     pub(super) mapped: Option<SocketAddr>,
     pub(super) reservation: Option<ReservationToken>,
     pub(super) half_refused: Option<AddressError>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// An error response to an authenticated request.
@@ -156,6 +158,15 @@ impl Server {
             return self.refuse_unknown(now, from, message, reply, &unknown, Some(&login));
         }
         let request = Request { now, from, message, login };
+        if counted == CountedMethod::Refresh
+            && let Some(ticket) = message.get(attr::MOBILITY_TICKET)
+        {
+            if let Some(worker) = self.ticket_elsewhere(ticket) {
+                return Verdict::Forward { worker };
+            }
+            let answer = self.refresh_moved(&request, ticket, sockets);
+            return self.answer(&request, counted, answer, reply);
+        }
         // A request other than Allocate and ConnectionBind needs an allocation that the same user made (RFC 8656 §5).
         if !matches!(counted, CountedMethod::Allocate | CountedMethod::ConnectionBind) {
             match self.allocations.live(now.mono, &from.tuple) {
@@ -220,8 +231,10 @@ impl Server {
             _ => None,
         };
         let known = known.or(elsewhere.as_ref());
+        let is_refresh = message.method() == method::REFRESH;
+        let moves = is_refresh && message.get(attr::MOBILITY_TICKET).is_some();
         let stage = match message.method() {
-            _ if known.is_none() => Stage::Begin,
+            _ if !moves && known.is_none() => Stage::Begin,
             method::ALLOCATE => Stage::Begin,
             method::REFRESH if message.get(attr::LIFETIME) != Some(&[0; 4]) => Stage::GoOn,
             _ => Stage::Within,
@@ -373,6 +386,9 @@ impl Success {
         }
         if let Some(AddressError { family, code }) = self.half_refused {
             writer.address_error_code(family, code);
+        }
+        if let Some(ticket) = &self.ticket {
+            writer.attribute(attr::MOBILITY_TICKET, ticket);
         }
     }
 }

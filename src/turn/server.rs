@@ -8,6 +8,7 @@ use ahash::RandomState;
 use super::allocation::{Allocation, Allocations, Relay};
 use super::budget::Budget;
 use super::event::Events;
+use super::mobility::Tickets;
 use super::transaction::TransactionIds;
 use super::{
     AllocationId, Alternates, ClientRoute, Counters, DropReason, EndReason, Event, FiveTuple, PeerPolicy,
@@ -68,6 +69,8 @@ pub struct Settings {
     pub alternates: Alternates,
     /// Whether there are TCP allocations (RFC 6062).
     pub tcp: bool,
+    /// Whether clients may take their allocations to another 5-tuple (RFC 8016).
+    pub mobility: bool,
 }
 
 impl Settings {
@@ -82,6 +85,7 @@ impl Settings {
             family_default: FamilyDefault::default(),
             alternates: Alternates::default(),
             tcp: false,
+            mobility: true,
         }
     }
 }
@@ -95,6 +99,7 @@ pub struct Server {
     pub(super) events: Events,
     pub(super) draining: bool,
     pub(super) transaction_ids: TransactionIds,
+    pub(super) tickets: Tickets,
 }
 
 impl Server {
@@ -113,7 +118,17 @@ impl Server {
             events: Events::default(),
             draining: false,
             transaction_ids: TransactionIds::new(seed),
+            tickets: Tickets::alone(seed),
         }
+    }
+
+    /// Makes this server one of several workers that share `key`, a secret: each accepts the mobility tickets of all,
+    /// and says whose they are (RFC 8016). `worker` is its number among them. A worker that begins anew has another
+    /// `life` than before.
+    #[must_use]
+    pub fn in_a_group(mut self, key: [u8; 32], worker: u8, life: u64) -> Self {
+        self.tickets = Tickets::new(key, worker, life);
+        self
     }
 
     /// Replaces the settings. Allocations go on under the new ones.
@@ -175,7 +190,8 @@ impl Server {
     /// A later stream may have the same 5-tuple, but not the same link.
     pub fn handle_closed(&mut self, now: &Now, route: &ClientRoute, sockets: &mut impl RelaySockets) {
         if let Some(id) = self.allocations.find(&route.tuple)
-            && self.allocations.get(id).is_some_and(|allocation| allocation.route.link == route.link)
+            && self.allocations.get(id).is_some_and(|allocation| allocation.routes().any(|own| own == *route))
+            && !self.survives_closing(now, id, route, sockets)
         {
             self.end(now, id, EndReason::ConnectionClosed, sockets);
         }
@@ -205,6 +221,9 @@ impl Server {
         self.close_connections(&mut allocation, sockets);
         for relay in allocation.relays() {
             sockets.close(relay.token, allocation.login.owner());
+        }
+        for route in allocation.routes() {
+            sockets.release(&route);
         }
         self.counters.of(allocation.route.tuple.transport).allocations -= 1;
         let mut relayed = allocation.relays().map(|relay| relay.address);

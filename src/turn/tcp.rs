@@ -182,7 +182,8 @@ impl Server {
         let allocation = self.allocations.get(connection.allocation)?;
         let (client, login) = (allocation.route, allocation.login.clone());
         let found = allocation.connections.as_mut()?.get(connection)?;
-        let State::Connecting(unanswered) = core::mem::replace(&mut found.state, State::Unbound(until)) else {
+        let State::Connecting(unanswered) = core::mem::replace(&mut found.state, State::Unbound(until))
+        else {
             return None;
         };
         self.allocations.wake_by(connection.allocation, until);
@@ -233,7 +234,8 @@ impl Server {
         sockets: &mut impl RelaySockets,
     ) -> Result<Offer, DropReason> {
         let admitted = self.admit(now, connection, sockets);
-        let (client, login) = admitted.inspect_err(|reason| self.counters.of(Transport::Tcp).drop(*reason))?;
+        let (client, login) =
+            admitted.inspect_err(|reason| self.counters.of(Transport::Tcp).drop(*reason))?;
         // The kernel knows no two connections between the same ends: the old one has been reset.
         let old = self.allocations.get(connection.allocation).and_then(|allocation| {
             allocation.connections.as_ref()?.by_peer.get(&connection.peer.0).map(|old| old.id)
@@ -245,7 +247,11 @@ impl Server {
         }
         let until = now.mono + UNBOUND_LIFETIME;
         let state = State::Unbound(until);
-        self.add_connection(connection.allocation, connection.peer.0, Connection { id: connection.id, state });
+        self.add_connection(
+            connection.allocation,
+            connection.peer.0,
+            Connection { id: connection.id, state },
+        );
         self.allocations.wake_by(connection.allocation, until);
         let transaction = self.transaction_ids.next();
         let mut writer = indication.begin(method::CONNECTION_ATTEMPT, Class::Indication, transaction);
@@ -314,7 +320,12 @@ impl Server {
         for (peer, connection) in overdue {
             let ended = PeerConnection { allocation: id, peer: PeerAddress(peer), id: connection };
             if sockets.abandon(connection) {
-                self.handle_disconnected(&ended, ConnectionEnd::Unbound, Traffic::default(), Traffic::default());
+                self.handle_disconnected(
+                    &ended,
+                    ConnectionEnd::Unbound,
+                    Traffic::default(),
+                    Traffic::default(),
+                );
             } else if let Some(allocation) = self.allocations.get(id)
                 && let Some(connections) = &mut allocation.connections
                 && let Some(found) = connections.get(&ended)

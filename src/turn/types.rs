@@ -40,6 +40,11 @@ pub struct ClientRoute {
     pub link: u32,
 }
 
+impl ClientRoute {
+    /// The link of a client whose stream has closed: it leads nowhere.
+    pub const NOWHERE: u32 = u32::MAX;
+}
+
 /// The owner's number for an open relay socket. Opaque to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelayToken(pub u32);
@@ -149,6 +154,13 @@ pub trait RelaySockets {
     /// Whether this is a live relayed transport address of this server, of any worker.
     fn is_live(&self, address: SocketAddr) -> bool;
 
+    /// A client has moved to this route (RFC 8016). If the route leads through another worker, that one hands over what
+    /// comes on it from now on.
+    fn adopt(&mut self, _route: &ClientRoute) {}
+
+    /// A client that has moved no longer uses this route.
+    fn release(&mut self, _route: &ClientRoute) {}
+
     /// Opens a listening TCP socket of `family` for allocation `id` (RFC 6062 §5.1), counted against the quota of
     /// `owner`. [`Self::close`] closes it too.
     ///
@@ -221,6 +233,11 @@ pub enum Verdict {
     Bind {
         /// The peer data connection that the request has claimed.
         connection: ConnectionId,
+    },
+    /// Hand the datagram, which is as it came, to the worker that owns its allocation (RFC 8016).
+    Forward {
+        /// The number of that worker.
+        worker: u8,
     },
     /// Send what is left of the datagram to a peer.
     ToPeer {

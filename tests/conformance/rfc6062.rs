@@ -49,7 +49,8 @@ fn rfc6062_5_1_without_the_extension_tcp_is_no_transport_and_its_methods_are_unk
     let mut alice = Client::alice().over(Transport::Tcp);
     assert_eq!(alice.ask(&mut world, ALLOCATE, &[tcp()]).code(), 442);
     alice.allocate(&mut world);
-    for (method, attribute) in [(CONNECT, to(peer(1))), (CONNECTION_BIND, A::Raw(CONNECTION_ID, vec![0; 4]))] {
+    for (method, attribute) in [(CONNECT, to(peer(1))), (CONNECTION_BIND, A::Raw(CONNECTION_ID, vec![0; 4]))]
+    {
         let request = alice.signed(method, &[attribute]);
         assert_eq!(world.feed(alice.route, &request.0), Out::Dropped(DropReason::UnknownMethod));
     }
@@ -114,6 +115,15 @@ fn rfc6062_5_1_the_relayed_address_listens_for_tcp() {
     let answer = bob.ask(&mut world, ALLOCATE, &[tcp(), family(2)]);
     assert!(answer.address(RELAYED).is_ipv6());
     world.audit();
+}
+
+#[test]
+fn rfc6062_3_a_tcp_allocation_belongs_to_its_control_connection() {
+    let mut world = world();
+    let mut alice = Client::alice().over(Transport::Tcp);
+    let answer = alice.ask(&mut world, ALLOCATE, &[tcp(), A::Raw(0x8030, vec![])]);
+    assert_eq!(answer.code(), 405, "it cannot move (RFC 8016)");
+    assert_eq!(world.sockets.opened, 0);
 }
 
 #[test]
@@ -207,7 +217,11 @@ fn rfc6062_5_2_one_connection_to_a_peer_at_a_time_else_446() {
     let again = |world: &mut World, alice: &mut Client| alice.ask(world, CONNECT, &[to(peer(1))]).code();
     let first = alice.connect(&mut world, peer(1));
     assert_eq!(again(&mut world, &mut alice), 446, "being made");
-    assert_eq!(world.feed(alice.route, &first.0), Out::Consumed, "a retransmission waits for the same answer");
+    assert_eq!(
+        world.feed(alice.route, &first.0),
+        Out::Consumed,
+        "a retransmission waits for the same answer"
+    );
     let id = world.connected(peer(1)).1.connection();
     assert_eq!(again(&mut world, &mut alice), 446, "waiting for its ConnectionBind");
     assert_eq!(alice.bind_connection(&mut world, DATA_PORT, id).code(), 0);

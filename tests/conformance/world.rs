@@ -9,7 +9,12 @@ use std::time::Duration;
 
 use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSecret, User};
 use relais::time::{Now, Timestamp};
-use relais::turn::{AllocationId, Alternates, BindError, ClientAddress, ClientRoute, ConnectionEnd, ConnectionId, DropReason, Event, FamilyDefault, FiveTuple, Hold, Limits, Offer, Parity, PeerAddress, PeerConnection, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings, Traffic, Transport, Verdict, Waiting};
+use relais::turn::{
+    AllocationId, Alternates, BindError, ClientAddress, ClientRoute, ConnectionEnd, ConnectionId, DropReason,
+    Event, FamilyDefault, FiveTuple, Hold, Limits, Offer, Parity, PeerAddress, PeerConnection, PeerPolicy,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings, Traffic,
+    Transport, Verdict, Waiting,
+};
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
 
 pub const BINDING: u16 = 0x0001;
@@ -47,10 +52,10 @@ pub const ADDITIONAL_FAMILY: u16 = 0x8000;
 pub const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
 pub const ADDRESS_ERROR: u16 = 0x8001;
 pub const ALGORITHMS: u16 = 0x8002;
+pub const TICKET: u16 = 0x8030;
 pub const ALTERNATE_DOMAIN: u16 = 0x8003;
 pub const ALTERNATE_SERVER: u16 = 0x8023;
 pub const SOFTWARE: u16 = 0x8022;
-pub const THIRD_PARTY: u16 = 0x802E;
 pub const FINGERPRINT: u16 = 0x8028;
 
 /// SHA-256, then MD5, without parameters.
@@ -409,8 +414,16 @@ pub enum Out {
     Answer(Vec<u8>),
     /// The answer, and what the stream belongs to from now on.
     Bound(Vec<u8>, ConnectionId),
-    ToPeer { relayed: SocketAddr, peer: SocketAddr, data: Vec<u8> },
-    ToClient { route: ClientRoute, bytes: Vec<u8> },
+    ToPeer {
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        data: Vec<u8>,
+    },
+    ToClient {
+        route: ClientRoute,
+        bytes: Vec<u8>,
+    },
+    Forward(u8),
 }
 
 impl Out {
@@ -438,6 +451,9 @@ pub struct Sockets {
     pub no_ports: BTreeSet<u8>,
     /// Held ports: owner's token, address, until when.
     pub reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
+    /// Routes that were adopted and not released.
+    pub adopted: Vec<ClientRoute>,
+    pub released: Vec<ClientRoute>,
     /// Live relayed transport addresses of other workers.
     pub elsewhere: BTreeSet<SocketAddr>,
     /// The tokens of those that are for TCP.
@@ -528,6 +544,14 @@ impl RelaySockets for Sockets {
         let socket = self.open.remove(&relay.0).expect("a socket is closed once");
         assert_eq!(socket.2, owner, "quota goes back to whom it was taken from");
         self.closed += 1;
+    }
+
+    fn adopt(&mut self, route: &ClientRoute) {
+        self.adopted.push(*route);
+    }
+
+    fn release(&mut self, route: &ClientRoute) {
+        self.released.push(*route);
     }
 
     fn is_live(&self, address: SocketAddr) -> bool {
@@ -622,6 +646,7 @@ pub struct Choice {
     pub family_default: FamilyDefault,
     pub alternates: Alternates,
     pub tcp: bool,
+    pub mobility: bool,
 }
 
 impl Default for Choice {
@@ -644,6 +669,7 @@ impl Default for Choice {
             family_default: FamilyDefault::Ipv4,
             alternates: Alternates::default(),
             tcp: false,
+            mobility: true,
         }
     }
 }
@@ -682,6 +708,7 @@ impl Choice {
             family_default: self.family_default,
             alternates: self.alternates,
             tcp: self.tcp,
+            mobility: self.mobility,
             ..Settings::new(Arc::new(Authenticator::new(settings, &[42; 32]).unwrap()), Arc::new(self.policy))
         }
     }
@@ -730,6 +757,11 @@ impl World {
         }
     }
 
+    /// A client's stream closes.
+    pub fn closes(&mut self, route: ClientRoute) {
+        self.server.handle_closed(&self.now, &route, &mut self.sockets);
+    }
+
     pub fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.server.poll_event()).collect()
     }
@@ -756,7 +788,8 @@ impl World {
     /// The peer answers a connection that was asked for. Returns what the client gets.
     pub fn connected(&mut self, peer: SocketAddr) -> (ClientRoute, Answer) {
         let name = self.connection_to(peer);
-        let offer = self.server.handle_connected(&self.now, &name, &mut self.reply).expect("a live allocation");
+        let offer =
+            self.server.handle_connected(&self.now, &name, &mut self.reply).expect("a live allocation");
         (offer.client, self.offer(name, offer))
     }
 
@@ -815,6 +848,10 @@ impl World {
             Verdict::Bind { connection } => Out::Bound(self.reply.bytes().to_vec(), connection),
             Verdict::ToPeer { relay, peer } => {
                 Out::ToPeer { relayed: self.sockets.open[&relay.0].1, peer: peer.0, data: rest }
+            }
+            Verdict::Forward { worker } => {
+                assert_eq!(rest, bytes, "it is handed on as it came");
+                Out::Forward(worker)
             }
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         }
