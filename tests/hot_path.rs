@@ -96,6 +96,8 @@ fn start() -> (tokio::runtime::Runtime, Workers) {
     let options = Options {
         udp: vec!["127.0.0.1:0".parse().unwrap()],
         tcp: Vec::new(),
+        dtls: Vec::new(),
+        dtls_identity: None,
         lenient: false,
         workers: 1,
         relay_addresses: vec![RelayAddress { local: loopback, public: loopback }],

@@ -81,6 +81,8 @@ pub(super) fn options(
     Ok(net::Options {
         udp: settings.listen.udp.clone(),
         tcp: settings.listen.tcp.clone(),
+        dtls: Vec::new(),
+        dtls_identity: None,
         lenient: !settings.listen.explicit,
         workers,
         relay_addresses: relay.to_vec(),

@@ -166,6 +166,10 @@ mod tests {
         (Claim { stream, tally: ties.tally, stop: ties.stop, done }, ended)
     }
 
+    fn begin(buffer: &mut [u8]) -> MessageWriter<'_> {
+        MessageWriter::to(buffer, method::ALLOCATE, Class::Request, TransactionId([0; 12]))
+    }
+
     /// alice has logged in.
     fn waiting() -> Waiting {
         let credential = Credential::Password("wonder".to_owned().into());
@@ -186,11 +190,11 @@ mod tests {
         let mut buffer = [0; 512];
         let begin =
             |buffer| MessageWriter::to(buffer, method::ALLOCATE, Class::Request, TransactionId([0; 12]));
-        let mut writer = begin(&mut buffer[..]);
+        let mut writer = begin(&mut buffer);
         authenticator.challenge(&mut writer, &now, client, 3478);
         let len = writer.finish().unwrap();
         let nonce = Message::parse(&buffer[..len]).unwrap().get(attr::NONCE).unwrap().to_vec();
-        let mut writer = begin(&mut buffer[..]);
+        let mut writer = begin(&mut buffer);
         let key = Md5::digest(b"alice:relais:wonder");
         writer
             .attribute(attr::USERNAME, b"alice")

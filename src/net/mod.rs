@@ -7,6 +7,7 @@
 mod addresses;
 mod clock;
 mod connections;
+mod dtls;
 mod frame;
 mod io;
 mod mail;
@@ -32,11 +33,13 @@ pub use addresses::{
     Error as AddressError, RelayAddress, local as local_addresses, relay as relay_addresses,
 };
 pub use clock::Clock;
+pub use dtls::Identity as DtlsIdentity;
 pub use open::Error as OpenError;
 pub use report::Foreign;
 
 use crate::turn::{self, Counters, Transport};
 use ports::Shared;
+use udp::UdpListener;
 use worker::{Control, Plan, Tuning};
 
 /// Messages that wait for a worker.
@@ -50,6 +53,10 @@ pub struct Options {
     pub udp: Vec<SocketAddr>,
     /// TCP listen addresses.
     pub tcp: Vec<SocketAddr>,
+    /// DTLS listen addresses; those among the UDP ones share their sockets.
+    pub dtls: Vec<SocketAddr>,
+    /// What the server proves to be over DTLS.
+    pub dtls_identity: Option<Arc<DtlsIdentity>>,
     /// Leave out an address whose family the machine lacks, instead of failing.
     pub lenient: bool,
     /// Threads.
@@ -103,16 +110,18 @@ impl Workers {
     /// # Errors
     /// When a listener cannot be opened; nothing is left half started.
     pub fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
-        let Options { udp, tcp, lenient, workers, seed, .. } = options;
+        let Options { udp, tcp, dtls, lenient, workers, seed, .. } = options;
         let descriptors = sys::raise_descriptor_limit();
         // Streams of strangers may take a part of the descriptors; the rest is for allocations.
         let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
-        let groups = open::listeners(&udp, &tcp, workers.clamp(1, mail::MAX_WORKERS), lenient)
+        let groups = open::listeners(&udp, &tcp, &dtls, workers.clamp(1, mail::MAX_WORKERS), lenient)
             .map_err(StartError::Open)?;
         let mut bound = Vec::new();
         if let Some(group) = groups.first() {
-            bound.extend(group.udp.iter().map(|listener| (Transport::Udp, listener.address)));
+            let of = |transport, listener: &UdpListener| (transport, listener.address);
+            bound.extend(group.udp.iter().filter(|l| l.plain).map(|l| of(Transport::Udp, l)));
+            bound.extend(group.udp.iter().filter(|l| l.dtls).map(|l| of(Transport::Dtls, l)));
             let tcp = group.tcp.iter().filter_map(|listener| listener.local_addr().ok());
             bound.extend(tcp.map(|address| (Transport::Tcp, address)));
         }
@@ -130,6 +139,7 @@ impl Workers {
             let plan = Plan {
                 sockets,
                 tuning: tuning.clone(),
+                dtls: options.dtls_identity.clone(),
                 shared: Arc::clone(&shared),
                 clock,
                 seed,
@@ -203,6 +213,11 @@ impl Handle {
     pub async fn configure(&self, turn: turn::Settings, allocations_per_user: u32, streams_per_address: u32) {
         let tuning = Tuning { turn, allocations_per_user, streams_per_address };
         self.tell(|| Control::Configure(Box::new(tuning.clone()))).await;
+    }
+
+    /// Gives new DTLS associations another certificate; those that are there go on as they are.
+    pub async fn set_dtls(&self, identity: Arc<DtlsIdentity>) {
+        self.tell(|| Control::Dtls(Arc::clone(&identity))).await;
     }
 
     /// No more allocations from now on.

@@ -64,7 +64,8 @@ impl Error {
     }
 }
 
-/// Opens the listeners of `workers` workers, each with a socket of its own on every address. With `lenient`, an
+/// Opens the listeners of `workers` workers, each with a socket of its own on every address. An address that both UDP and
+/// DTLS are served on has one socket for both. With `lenient`, an
 /// address whose family this machine does not have is left out. Addresses with port 0 get a free one.
 ///
 /// # Errors
@@ -72,6 +73,7 @@ impl Error {
 pub(super) fn listeners(
     udp: &[SocketAddr],
     tcp: &[SocketAddr],
+    dtls: &[SocketAddr],
     workers: usize,
     lenient: bool,
 ) -> Result<Vec<Sockets>, Error> {
@@ -80,10 +82,13 @@ pub(super) fn listeners(
     let wanted = udp
         .iter()
         .map(|address| (Transport::Udp, *address))
-        .chain(tcp.iter().map(|address| (Transport::Tcp, *address)));
+        .chain(tcp.iter().map(|address| (Transport::Tcp, *address)))
+        .chain(
+            dtls.iter().filter(|address| !udp.contains(address)).map(|address| (Transport::Dtls, *address)),
+        );
     for (transport, address) in wanted {
-        let opened =
-            open_group(transport, address, &mut groups).map_err(|cause| Error { transport, address, cause });
+        let opened = open_group(transport, address, dtls.contains(&address), &mut groups)
+            .map_err(|cause| Error { transport, address, cause });
         match opened {
             Err(error) if lenient && error.is_missing_family() => {
                 tracing::warn!(target: "relais::net", %address, "this machine has no such address family; left out");
@@ -94,7 +99,12 @@ pub(super) fn listeners(
     Ok(groups)
 }
 
-fn open_group(transport: Transport, address: SocketAddr, groups: &mut [Sockets]) -> io::Result<()> {
+fn open_group(
+    transport: Transport,
+    address: SocketAddr,
+    dtls: bool,
+    groups: &mut [Sockets],
+) -> io::Result<()> {
     // Members of a reuse-port group do not see each other as a conflict, another instance of this program included.
     // A socket outside the group does, so one is bound first, for a moment.
     let probe = new_socket(transport, address, false)?;
@@ -104,7 +114,8 @@ fn open_group(transport: Transport, address: SocketAddr, groups: &mut [Sockets])
         let socket = new_socket(transport, address, true)?;
         match transport {
             Transport::Udp | Transport::Dtls => {
-                group.udp.push(UdpListener { socket: UdpSocket::from(socket), address })
+                let plain = transport == Transport::Udp;
+                group.udp.push(UdpListener { socket: UdpSocket::from(socket), address, plain, dtls });
             }
             Transport::Tcp | Transport::Tls => group.tcp.push(TcpListener::from(socket)),
         }

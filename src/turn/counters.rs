@@ -96,6 +96,8 @@ reasons! {
     TcpAllocation => "tcp_allocation",
     /// A peer's connection beyond those that an allocation may have (RFC 6062).
     ConnectionLimit => "connection_limit",
+    /// A DTLS record of no association, or one that would begin an association too many.
+    Association => "association",
 }
 
 /// Methods that are answered, as counter indices.

@@ -8,6 +8,7 @@ mod world;
 
 mod quirks;
 mod rfc6062;
+mod rfc7635;
 mod rfc8016;
 mod rfc8489_05;
 mod rfc8489_06;

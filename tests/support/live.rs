@@ -221,6 +221,14 @@ pub(crate) fn http(address: SocketAddr, path: &str, headers: &[(&str, &str)]) ->
 pub(crate) enum Link {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    Other(Box<dyn Wire>),
+}
+
+/// Another way to carry messages.
+pub(crate) trait Wire: Send + Sync {
+    fn send(&self, message: &[u8]);
+    fn receive(&self) -> Option<Vec<u8>>;
+    fn set_patience(&self, patience: Duration);
 }
 
 /// A TURN client that logs in as alice unless told otherwise.
@@ -229,6 +237,8 @@ pub(crate) struct Client {
     name: String,
     password: String,
     sha256: bool,
+    /// Session key and token, sent with Allocate and Refresh (RFC 7635).
+    token: Option<(Vec<u8>, Vec<u8>)>,
     realm: Vec<u8>,
     pub(crate) nonce: Vec<u8>,
     algorithms: Option<Vec<u8>>,
@@ -251,15 +261,21 @@ impl Client {
         Self::with(Link::Tcp(stream))
     }
 
-    fn with(link: Link) -> Self {
+    pub(crate) fn with(link: Link) -> Self {
         let (name, password) = ("alice".to_owned(), "wonderland".to_owned());
         let (realm, nonce) = (Vec::new(), Vec::new());
-        Self { link, name, password, sha256: false, realm, nonce, algorithms: None, next: 0 }
+        Self { link, name, password, sha256: false, token: None, realm, nonce, algorithms: None, next: 0 }
     }
 
     pub(crate) fn login(mut self, name: &str, password: &str) -> Self {
         (self.name, self.password) = (name.to_owned(), password.to_owned());
         self
+    }
+
+    /// Has a token instead of a password.
+    pub(crate) fn bearer(mut self, kid: &str, mac_key: &[u8], token: &[u8]) -> Self {
+        self.token = Some((mac_key.to_vec(), token.to_vec()));
+        self.login(kid, "")
     }
 
     /// Chooses the password algorithm SHA-256.
@@ -271,7 +287,7 @@ impl Client {
     pub(crate) fn stream(&self) -> &TcpStream {
         match &self.link {
             Link::Tcp(stream) => stream,
-            Link::Udp(_) => panic!("not a stream"),
+            Link::Udp(_) | Link::Other(_) => panic!("not a stream"),
         }
     }
 
@@ -279,6 +295,7 @@ impl Client {
         match &self.link {
             Link::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
             Link::Tcp(stream) => (&*stream).write_all(bytes).unwrap(),
+            Link::Other(wire) => wire.send(bytes),
         }
     }
 
@@ -296,6 +313,7 @@ impl Client {
                 bytes.truncate(len);
                 Some(bytes)
             }
+            Link::Other(wire) => wire.receive(),
             Link::Tcp(stream) => {
                 let mut bytes = vec![0; 4];
                 (&*stream).read_exact(&mut bytes).ok()?;
@@ -312,6 +330,7 @@ impl Client {
         match &self.link {
             Link::Udp(socket) => socket.set_read_timeout(Some(patience)).unwrap(),
             Link::Tcp(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
+            Link::Other(wire) => wire.set_patience(patience),
         }
     }
 
@@ -348,6 +367,11 @@ impl Client {
                     .attribute(attr::PASSWORD_ALGORITHMS, offered)
                     .attribute(attr::PASSWORD_ALGORITHM, &[0, 2, 0, 0])
                     .message_integrity_sha256(&IntegrityKey::new(&Sha256::digest(&parts)));
+            } else if let Some((mac_key, token)) = &self.token {
+                if [method::ALLOCATE, method::REFRESH].contains(&method) {
+                    writer.attribute(attr::ACCESS_TOKEN, token);
+                }
+                writer.message_integrity(&IntegrityKey::new(mac_key));
             } else {
                 writer.message_integrity(&IntegrityKey::new(&Md5::digest(&parts)));
             }

@@ -23,8 +23,8 @@ fn environment_wins_over_the_file_and_flags_over_both() {
     let (settings, _) = with(Some(&path), &env, &flags).unwrap();
     assert_eq!(settings.relay.ports, 51000..=51100);
     assert_eq!(settings.auth.realm, "flag");
-    assert_eq!(settings.listen.udp, ["127.0.0.1:1111".parse().unwrap(), "[::1]:2222".parse().unwrap()]);
-    assert_eq!(settings.listen.tcp, ["127.0.0.1:3333".parse().unwrap()]);
+    assert_eq!(settings.listen.udp, addresses(["127.0.0.1:1111", "[::1]:2222"]));
+    assert_eq!(settings.listen.tcp, addresses(["127.0.0.1:3333"]));
     assert!(settings.http.listen.is_empty() && settings.http.open);
     assert_eq!(settings.limits.allocations_per_user, 5);
     assert_eq!(settings.relay.external.len(), 1, "a table is replaced, not mixed");
@@ -117,6 +117,22 @@ fn files_with_secrets_that_others_can_read_are_refused() {
         0o640,
     );
     assert!(with(Some(&inline), &[], &Overrides::default()).is_ok());
+}
+
+#[test]
+fn keys_of_tokens_come_from_files_and_never_from_the_environment() {
+    let scratch = Scratch::new("oauth");
+    let key = scratch.file("key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n", 0o600);
+    let with_field = |field: &str| {
+        let value = format!("[{{ kid = \"k\", {field} }}]");
+        with(None, &[("RELAIS__AUTH__OAUTH", &value)], &Overrides::default())
+    };
+    let (settings, _) = with_field(&format!("key_file = {key:?}")).unwrap();
+    assert_eq!(settings.auth.oauth[0].key[..], b"0123456789abcdef0123456789abcdef"[..]);
+    assert!(!settings.source.zero, "somebody can log in");
+    let problems =
+        with_field("key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"").map(|_| ()).unwrap_err();
+    has(&problems[0].message, "which others can read");
 }
 
 #[test]
