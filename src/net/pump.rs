@@ -121,13 +121,16 @@ pub(super) struct Pump {
     peer: Io,
     to_peer: Direction,
     to_client: Direction,
+    /// [`HALF_CLOSED_SILENCE`].
+    silence: Duration,
 }
 
 impl Pump {
     /// `to_peer` has been read from the client already, `to_client` is to be written to it first.
     pub(super) fn new(client: Io, peer: Io, to_peer: Vec<u8>, to_client: Vec<u8>) -> Self {
         let first = |waiting| Direction { waiting, ..Direction::default() };
-        Self { client, peer, to_peer: first(to_peer), to_client: first(to_client) }
+        let (to_peer, to_client) = (first(to_peer), first(to_client));
+        Self { client, peer, to_peer, to_client, silence: HALF_CLOSED_SILENCE }
     }
 
     /// Runs until both sides have closed, one is lost, or `stop` says so. Both connections are closed then, and a lost one
@@ -138,7 +141,7 @@ impl Pump {
         lender: &mut impl Lender,
     ) -> ConnectionEnd {
         loop {
-            let Self { client, peer, to_peer, to_client } = &mut self;
+            let Self { client, peer, to_peer, to_client, silence } = &mut self;
             let there = lender.lend(|buffer| to_peer.step(client, peer, buffer));
             let back = lender.lend(|buffer| to_client.step(peer, client, buffer));
             let mut blocked = true;
@@ -173,10 +176,98 @@ impl Pump {
                 // What is wrong with a side shows at the next step.
                 _ = client.ready_for(to_peer.wants_to_read(), to_client.wants_to_write()) => {}
                 _ = peer.ready_for(to_client.wants_to_read(), to_peer.wants_to_write()) => {}
-                () = tokio::time::sleep(HALF_CLOSED_SILENCE), if closed != [false, false] => {
+                () = tokio::time::sleep(*silence), if closed != [false, false] => {
                     return ConnectionEnd::Silent;
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    struct Buffer {
+        bytes: [u8; 1024],
+        counted: [usize; 2],
+    }
+
+    impl Lender for Buffer {
+        fn lend<T>(&mut self, work: impl FnOnce(&mut [u8]) -> T) -> T {
+            work(&mut self.bytes)
+        }
+
+        fn count(&mut self, way: Way, bytes: usize) {
+            self.counted[usize::from(way == Way::ToClient)] += bytes;
+        }
+    }
+
+    async fn pair() -> (TcpStream, Io) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let outside = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (inside, _) = listener.accept().await.unwrap();
+        (outside, Io::plain(inside, Vec::new()))
+    }
+
+    /// Runs a pump beside what `act` does with both outer ends. Returns how it ended and what it counted.
+    fn pumping<F: Future<Output = (TcpStream, TcpStream)>>(
+        stop: oneshot::Receiver<Infallible>,
+        act: impl FnOnce(TcpStream, TcpStream) -> F,
+    ) -> (ConnectionEnd, [usize; 2]) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let ((client, inner_client), (peer, inner_peer)) = (pair().await, pair().await);
+            let mut pump = Pump::new(inner_client, inner_peer, b"first ".to_vec(), b"answer ".to_vec());
+            pump.silence = Duration::from_millis(50);
+            let mut buffer = Buffer { bytes: [0; 1024], counted: [0; 2] };
+            let (end, sides) = tokio::join!(pump.run(stop, &mut buffer), act(client, peer));
+            drop(sides);
+            (end, buffer.counted)
+        })
+    }
+
+    #[test]
+    fn what_waited_comes_first_and_both_ends_end_it() {
+        let (_leash, stop) = oneshot::channel();
+        let (end, counted) = pumping(stop, |mut client, mut peer| async {
+            client.write_all(b"question").await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut text = String::new();
+            peer.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "first question");
+            peer.write_all(&[b'x'; 5000]).await.unwrap();
+            peer.shutdown().await.unwrap();
+            text.clear();
+            client.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "answer ".to_owned() + &"x".repeat(5000));
+            (client, peer)
+        });
+        assert_eq!((end, counted), (ConnectionEnd::Closed, [8, 5000]));
+    }
+
+    #[test]
+    fn silence_after_one_side_has_closed_ends_it() {
+        let (_leash, stop) = oneshot::channel();
+        let (end, _) = pumping(stop, |mut client, peer| async {
+            client.shutdown().await.unwrap();
+            (client, peer)
+        });
+        assert_eq!(end, ConnectionEnd::Silent);
+    }
+
+    #[test]
+    fn the_end_of_the_leash_ends_it() {
+        let (leash, stop) = oneshot::channel();
+        let (end, _) = pumping(stop, |client, peer| async move {
+            drop(leash);
+            (client, peer)
+        });
+        assert_eq!(end, ConnectionEnd::AllocationEnded);
     }
 }

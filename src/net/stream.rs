@@ -341,12 +341,12 @@ impl Connection {
                 }
             }
             Verdict::Bind { .. } => {
-                self.claim = relays.tcp.take_claimed();
-                return if streams.push_to(&self.route, reply.bytes(), true) {
-                    Next::Bound
-                } else {
-                    Next::Close
-                };
+                let claim = relays.tcp.take_claimed();
+                if !streams.push_to(&self.route, reply.bytes(), true) {
+                    return Next::Close;
+                }
+                self.claim = claim;
+                return Next::Bound;
             }
             Verdict::ToPeer { relay, peer } => {
                 if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
