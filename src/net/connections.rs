@@ -188,8 +188,6 @@ mod tests {
         let now = Now { mono: Timestamp::START, unix: 0 };
         let client = "9.9.9.9:9".parse().unwrap();
         let mut buffer = [0; 512];
-        let begin =
-            |buffer| MessageWriter::to(buffer, method::ALLOCATE, Class::Request, TransactionId([0; 12]));
         let mut writer = begin(&mut buffer);
         authenticator.challenge(&mut writer, &now, client, 3478);
         let len = writer.finish().unwrap();

@@ -200,7 +200,6 @@ fn what_later_versions_have_is_named_as_such() {
         "[nat_discovery]",
         "[listen]\ntls = []",
         "[listen]\ndtls = []",
-        "[relay]\ntcp = false",
         "[relay]\nmobility = true",
         "[http]\nshare_tls = true",
         "[http]\nkeys = []",
