@@ -20,7 +20,7 @@ use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientRoute, DropReason, FiveTuple, Verdict};
-use crate::wire::{Datagram, ReplyBuffer};
+use crate::wire::{Datagram, Marks, ReplyBuffer};
 
 /// How long a stream may be without an allocation.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -84,6 +84,8 @@ pub(super) struct Arrival {
     /// When it was accepted.
     pub(super) since: Timestamp,
     pub(super) admission: Admission,
+    /// What the packets of its connection came with.
+    pub(super) marks: Marks,
 }
 
 /// Serves a client to its end.
@@ -106,6 +108,8 @@ enum Next {
 
 struct Connection {
     worker: Rc<RefCell<Worker>>,
+    /// What the client's packets came with when it connected.
+    marks: Marks,
     io: Io,
     route: ClientRoute,
     wake: Rc<Notify>,
@@ -126,7 +130,7 @@ struct Connection {
 impl Connection {
     /// `None`: there are no numbers left for streams.
     fn begin(arrival: Arrival) -> Option<Self> {
-        let Arrival { worker, io, tuple, since, admission } = arrival;
+        let Arrival { worker, io, tuple, since, admission, marks } = arrival;
         let wake = Rc::new(Notify::new());
         let mut inside = worker.borrow_mut();
         let output = Output { tuple, queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
@@ -144,6 +148,7 @@ impl Connection {
         drop(inside);
         Some(Self {
             worker,
+            marks,
             io,
             route,
             wake,
@@ -324,6 +329,7 @@ impl Connection {
             return Next::Go;
         }
         let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };
+        datagram.mark(self.marks);
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => {
@@ -340,7 +346,7 @@ impl Connection {
                 return Next::Bound;
             }
             Verdict::ToPeer { relay, peer } => {
-                if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
+                if relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks()).is_err() {
                     server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
                 }
             }

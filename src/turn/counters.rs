@@ -96,6 +96,10 @@ reasons! {
     TcpAllocation => "tcp_allocation",
     /// A peer's connection beyond those that an allocation may have (RFC 6062).
     ConnectionLimit => "connection_limit",
+    /// An ICMP error of a type that clients are not told (RFC 8656 §11.5).
+    IcmpType => "icmp_type",
+    /// More ICMP errors than are told; counted once for each pause in which a relayed address hears no more of them.
+    IcmpRate => "icmp_rate",
     /// A DTLS record of no association, or one that would begin an association too many.
     Association => "association",
 }
