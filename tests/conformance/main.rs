@@ -6,6 +6,7 @@
 
 mod world;
 
+mod bad_input;
 mod quirks;
 mod rfc6062;
 mod rfc7635;
