@@ -510,3 +510,49 @@ fn records_of_nobody_are_counted_and_not_answered() {
     assert_eq!(server.dropped(DropReason::Association), 1);
     assert_eq!(server.dropped(DropReason::Malformed), 2);
 }
+
+#[test]
+fn a_hostile_handshake_harms_nobody_else() {
+    let server = Server::with(&[certificate(&["localhost"])], true, 10_000);
+    let mut witness = server.client();
+    witness.relay();
+    let mut random = 1u32;
+    let mut dice = |below: usize| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) as usize % below
+    };
+    for round in 0..200 {
+        let client = begin(&server);
+        let (_, answer) = exchange(&client);
+        client.handle(&answer);
+        let mut hello = client.take().concat();
+        // Sometimes the part of the hello that the cookie does not cover.
+        if round % 4 == 0 {
+            let at = hello.len() - 1 - dice(40);
+            hello[at] ^= 1 << dice(8);
+        }
+        client.socket.send(&hello).unwrap();
+        client.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        while let Some(datagram) = client.hear() {
+            let done = ends_with_done(&datagram);
+            client.handle(&datagram);
+            if done || datagram[0] == 21 {
+                break;
+            }
+        }
+        let flight: Vec<Vec<u8>> = client.take().into_iter().map(|datagram| datagram.to_vec()).collect();
+        for datagram in flight.iter().cycle().take(flight.len() * 20) {
+            let mut wrong = datagram.clone();
+            for _ in 0..=dice(3) {
+                let at = dice(wrong.len());
+                wrong[at] = u8::try_from(dice(256)).unwrap();
+            }
+            if dice(8) == 0 {
+                wrong.truncate(1 + dice(wrong.len()));
+            }
+            client.socket.send(&wrong).unwrap();
+        }
+        assert_eq!(witness.binding().code(), 0, "round {round}");
+    }
+    assert_eq!(server.counters().allocations, 1, "the worker has not begun anew");
+}

@@ -8,6 +8,8 @@ use super::record::{RECORD_HEADER, Record, kind};
 const HANDSHAKE_HEADER: usize = 12;
 const CLIENT_HELLO: u8 = 1;
 const HELLO_VERIFY_REQUEST: u8 = 3;
+/// Certificate, CertificateVerify, ClientKeyExchange.
+const REST_OF_HANDSHAKE: [u8; 3] = [11, 15, 16];
 /// DTLS 1.0, in records and in the HelloVerifyRequest, whatever will be agreed on (RFC 6347 §4.2.1).
 const VERSION_OF_VERIFY: [u8; 2] = [0xFE, 0xFF];
 const VERSION_AND_RANDOM: usize = 2 + 32;
@@ -20,6 +22,23 @@ const VERIFY_LEN: usize = RECORD_HEADER + HANDSHAKE_HEADER + 2 + 1 + COOKIE_LEN;
 /// Whether a record carries a ClientHello that nothing protects, or a part of one.
 pub(super) fn is_client_hello(record: &Record<'_>) -> bool {
     record.kind == kind::HANDSHAKE && record.epoch == 0 && record.fragment.first() == Some(&CLIENT_HELLO)
+}
+
+/// Whether a fragment holds handshake messages that a client may send behind its hello, whole or in pieces, and
+/// nothing else.
+pub(super) fn is_rest_of_handshake(fragment: &[u8]) -> bool {
+    let mut rest = fragment;
+    while let Some((header, after)) = rest.split_first_chunk::<HANDSHAKE_HEADER>() {
+        let &[message, l0, l1, l2, _, _, o0, o1, o2, f0, f1, f2] = header;
+        let number = |a, b, c| u32::from_be_bytes([0, a, b, c]);
+        let (len, offset, piece) = (number(l0, l1, l2), number(o0, o1, o2), number(f0, f1, f2));
+        let Some(after) = after.get(piece as usize..) else { return false };
+        if !REST_OF_HANDSHAKE.contains(&message) || offset + piece > len || piece == 0 {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
 }
 
 /// A whole ClientHello.
