@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 /// A directory of its own for one test, removed with it.
@@ -159,6 +161,74 @@ fn credentials_come_from_a_secret_file_and_never_from_the_command_line() {
     assert!(code == 1 && error.contains("--> flag --ttl"), "{error}");
     let (code, _, error) = relais(&["credentials", "new"]);
     assert!(code == 1 && error.contains("no secret to sign"), "{error}");
+}
+
+#[test]
+fn tokens_are_minted_with_keys_of_the_configuration_or_of_a_file() {
+    use relais::auth::{AccessToken, OauthKey, TokenAlgorithm};
+    let scratch = Scratch::new("token");
+    let text = STANDARD.encode([7; 32]);
+    let file = scratch.file("key", &format!("{text}\n"));
+    let config = scratch.file(
+        "relais.toml",
+        &format!(
+            "[auth]\noauth = [{{ kid = \"2026-11\", key_file = \"key\" }}, {{ kid = \"cbc\", key = {text:?}, algorithm = \
+             \"A128CBC-HS256\" }}]\noauth_server_name = \"turn.example.org\"\n[http]\nhost = \"turn.example.org\"\n"
+        ),
+    );
+    let key = |kid: &str, algorithm| OauthKey {
+        kid: kid.into(),
+        algorithm,
+        key: vec![7; 32].into(),
+        expires: None,
+    };
+    for (arguments, key, name, lifetime) in [
+        (vec!["--config", &config], key("2026-11", TokenAlgorithm::A256Gcm), "turn.example.org", 14_400),
+        (
+            vec!["--config", &config, "--kid", "cbc", "--lifetime", "10m"],
+            key("cbc", TokenAlgorithm::A128CbcHs256),
+            "turn.example.org",
+            600,
+        ),
+        (
+            vec!["--kid", "k", "--key-file", &file, "--server-name", "other", "--host", "h"],
+            key("k", TokenAlgorithm::A256Gcm),
+            "other",
+            14_400,
+        ),
+    ] {
+        let (code, out, error) = relais(&[&["credentials", "token", "--json"], &arguments[..]].concat());
+        assert_eq!(code, 0, "{error}");
+        let shown = json(&out);
+        let token = STANDARD.decode(shown["accessToken"].as_str().unwrap()).unwrap();
+        let token = AccessToken::open(&token, &key, name).unwrap();
+        assert_eq!((token.lifetime, token.mac_key.len()), (lifetime, 20));
+        assert_eq!(shown["macKey"], STANDARD.encode(&token.mac_key));
+        assert_eq!((&shown["kid"], &shown["serverName"]), (&Value::from(key.kid), &Value::from(name)));
+        let ice = &shown["iceServer"];
+        assert_eq!((&ice["username"], &ice["credentialType"]), (&shown["kid"], &Value::from("oauth")));
+        assert_eq!(ice["credential"]["accessToken"], shown["accessToken"]);
+        assert!(ice["urls"][0].as_str().unwrap().starts_with("turn:"));
+        let (_, again, _) = relais(&[&["credentials", "token", "--json"], &arguments[..]].concat());
+        assert_ne!(json(&again)["macKey"], shown["macKey"], "each token has a key of its own");
+    }
+    let (code, out, _) = relais(&["credentials", "token", "--config", &config]);
+    assert!(
+        code == 0 && out.starts_with("username (kid): 2026-11\n") && out.contains("RTCIceServer:"),
+        "{out}"
+    );
+    for (arguments, wanted) in [
+        (vec![], "has no key to seal tokens with"),
+        (vec!["--config", &config, "--kid", "north"], "auth.oauth has 2026-11, cbc"),
+        (
+            vec!["--kid", "k", "--key-file", &file, "--algorithm", "A128GCM"],
+            "the key has 32 bytes; A128GCM takes 16",
+        ),
+    ] {
+        let (code, out, error) = relais(&[&["credentials", "token"], &arguments[..]].concat());
+        assert!((code, out.as_str()) == (1, "") && error.contains(wanted), "{error}");
+    }
+    assert_eq!(relais(&["credentials", "token", "--key-file", &file]).0, 2, "a key has a name");
 }
 
 #[test]

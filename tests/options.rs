@@ -14,9 +14,11 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use live::{Client, LOOPBACK, Link, SOON, Server, data_of, eventually, heard, http, peer, relay_ports};
 use md5::{Digest as _, Md5};
-use relais::auth::rest;
+use relais::auth::{AccessToken, OauthKey, TokenAlgorithm, rest};
 use relais::wire::{attr, method};
 use serde_json::Value;
 use sha2::Sha256;
@@ -27,7 +29,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// An expiry that is far away.
 const LATER: &str = "4000000000";
 
-const TESTS: [(&str, fn()); 31] = [
+const TESTS: [(&str, fn()); 35] = [
     ("listen.udp", listen_udp_is_where_datagrams_are_answered),
     ("listen.tcp", listen_tcp_is_where_streams_are_accepted),
     ("listen.workers", listen_workers_is_the_number_of_relay_threads),
@@ -40,6 +42,10 @@ const TESTS: [(&str, fn()); 31] = [
     ("auth.users", auth_users_log_in_by_password_file_and_both_keys),
     ("auth.secrets", auth_secrets_hold_side_by_side),
     ("auth.separator", auth_separator_splits_expiry_and_user),
+    ("auth.expired", auth_expired_decides_over_running_allocations),
+    ("auth.oauth", auth_oauth_takes_tokens_under_each_of_its_keys),
+    ("auth.oauth.key_file", auth_oauth_takes_tokens_under_each_of_its_keys),
+    ("auth.oauth_server_name", auth_oauth_server_name_is_in_challenges_and_tokens),
     ("peers.allow", peers_allow_opens_what_is_closed),
     ("peers.deny", peers_deny_wins),
     ("limits.allocations_per_user", limits_allocations_per_user_is_answered_486),
@@ -315,6 +321,90 @@ fn auth_separator_splits_expiry_and_user() {
     assert_eq!(code("4000000001-bob"), 486, "the same user by another credential");
     assert_eq!(code("4000000000-carol"), 0);
     assert_eq!(code("4000000000:bob"), 401, "the default separator");
+}
+
+/// Seconds since 1970 on the clock of this machine, which is also the server's.
+fn unix() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "time-limited credentials go by the wall clock")]
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[test]
+fn auth_expired_decides_over_running_allocations() {
+    let secrets = ("auth.secrets", r#"[{ name = "a", secret = "north-wind-and-sun" }]"#);
+    let servers = ["grace", "refresh", "cut"]
+        .map(|word| Server::start(&[("auth.expired", &format!("{word:?}")), secrets]));
+    let expiry = unix() + 3;
+    let mut clients =
+        servers.each_ref().map(|server| holder(server, &format!("{expiry}:bob"), "north-wind-and-sun"));
+    let lifetimes = clients.each_mut().map(|client| client.allocate().lifetime());
+    assert!(lifetimes[..2] == [600, 600] && lifetimes[2] <= 3, "{lifetimes:?}");
+    assert!(eventually(|| unix() > expiry));
+    let [grace, refresh, cut] = &mut clients;
+    assert_eq!(grace.refresh(600).lifetime(), 600);
+    assert_eq!(refresh.refresh(600).code(), 401);
+    let (_, there) = peer();
+    assert_eq!(refresh.permit(there), 0, "what runs goes on");
+    assert!(eventually(|| servers[2].log().contains("credential expired")));
+    assert_eq!(cut.allocate().code(), 401, "its 5-tuple is free, its credential is not good");
+}
+
+/// A client with an access token, and the key in base64 that it was sealed with.
+fn bearer(server: &Server, kid: &str, name: &str, algorithm: TokenAlgorithm) -> (Client, String) {
+    let key = vec![kid.as_bytes()[0]; algorithm.key_len()];
+    let text = STANDARD.encode(&key);
+    let key = OauthKey { kid: kid.to_owned(), algorithm, key: key.into(), expires: None };
+    let mac_key = b"ZksjpweoixXmvn67534m".to_vec();
+    let token = AccessToken::new(mac_key.clone(), unix(), 700).seal(&key, name, b"h4j3k2l2n4b5").unwrap();
+    (server.udp().bearer(kid, &mac_key, &token), text)
+}
+
+#[test]
+fn auth_oauth_takes_tokens_under_each_of_its_keys() {
+    let none = Server::start(&[]);
+    let (mut early, north) = bearer(&none, "north", "relais", TokenAlgorithm::A256Gcm);
+    let (_, south) = bearer(&none, "south", "relais", TokenAlgorithm::A128CbcHs256);
+    assert_eq!(early.allocate().code(), 420, "no tokens are taken here");
+    let file = SecretFile::new("oauth", &format!("{north}\n"));
+    let keys = format!(
+        "[{{ kid = \"north\", key_file = {:?} }}, {{ kid = \"south\", key = {south:?}, algorithm = \"A128CBC-HS256\" }}, \
+         {{ kid = \"gone\", key = {:?}, expires = 1000000000 }}]",
+        file.0,
+        bearer(&none, "gone", "", TokenAlgorithm::A256Gcm).1
+    );
+    let server = Server::start(&[("auth.oauth", &keys)]);
+    for (kid, algorithm, code) in [
+        ("north", TokenAlgorithm::A256Gcm, 0),
+        ("south", TokenAlgorithm::A128CbcHs256, 0),
+        ("south", TokenAlgorithm::A256Gcm, 401),
+        ("gone", TokenAlgorithm::A256Gcm, 401),
+        ("east", TokenAlgorithm::A256Gcm, 401),
+    ] {
+        let reply = bearer(&server, kid, "relais", algorithm).0.allocate();
+        assert_eq!(reply.code(), code, "{kid}");
+        if code == 0 {
+            assert_eq!(reply.lifetime(), 600);
+        }
+    }
+    assert_eq!(server.udp().login("alice", "wonderland").allocate().code(), 0, "passwords work beside");
+    let (socket, there) = peer();
+    let mut client = bearer(&server, "north", "relais", TokenAlgorithm::A256Gcm).0;
+    client.relay();
+    assert!(client.refresh(3600).lifetime() <= 700);
+    assert_eq!(client.permit(there), 0);
+    client.say(there, b"by token");
+    assert_eq!(heard(&socket).0, b"by token");
+}
+
+#[test]
+fn auth_oauth_server_name_is_in_challenges_and_tokens() {
+    let key = STANDARD.encode([b'n'; 32]);
+    let keys = format!("[{{ kid = \"north\", key = {key:?} }}]");
+    let server = Server::start(&[("auth.oauth", &keys), ("auth.oauth_server_name", r#""turn.example.org""#)]);
+    let challenge = server.udp().once(method::ALLOCATE, |_| {});
+    assert_eq!(challenge.get(attr::THIRD_PARTY_AUTHORIZATION).as_deref(), Some(&b"turn.example.org"[..]));
+    let code = |name: &str| bearer(&server, "north", name, TokenAlgorithm::A256Gcm).0.allocate().code();
+    assert_eq!((code("turn.example.org"), code("relais")), (0, 401));
 }
 
 #[test]

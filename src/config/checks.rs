@@ -20,12 +20,12 @@ impl Settings {
     }
 }
 
-/// Neither users nor secrets.
+/// Neither users nor secrets, nor keys of tokens, which fewer have.
 pub(super) fn nobody(settings: &Settings) -> Problem {
     let place = settings.source.file.clone().map_or(Place::Default, Place::File);
     Problem::error(
         &place,
-        "there are neither users nor secrets nor keys of tokens, so nobody could relay",
+        "there are neither users nor secrets, so nobody could relay",
         "make a secret with `openssl rand -hex 32` and write in [auth]: secrets = [{ name = \"main\", secret_file = \
          \"/etc/relais/secret\" }]",
     )

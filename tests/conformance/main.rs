@@ -7,6 +7,7 @@
 mod world;
 
 mod quirks;
+mod rfc7635;
 mod rfc8016;
 mod rfc8489_05;
 mod rfc8489_06;

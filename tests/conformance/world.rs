@@ -52,6 +52,7 @@ pub const TICKET: u16 = 0x8030;
 pub const ALTERNATE_DOMAIN: u16 = 0x8003;
 pub const ALTERNATE_SERVER: u16 = 0x8023;
 pub const SOFTWARE: u16 = 0x8022;
+pub const THIRD_PARTY: u16 = 0x802E;
 pub const FINGERPRINT: u16 = 0x8028;
 
 /// SHA-256, then MD5, without parameters.

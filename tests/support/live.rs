@@ -237,6 +237,8 @@ pub(crate) struct Client {
     name: String,
     password: String,
     sha256: bool,
+    /// Session key and token, sent with Allocate and Refresh (RFC 7635).
+    token: Option<(Vec<u8>, Vec<u8>)>,
     realm: Vec<u8>,
     pub(crate) nonce: Vec<u8>,
     algorithms: Option<Vec<u8>>,
@@ -262,12 +264,18 @@ impl Client {
     pub(crate) fn with(link: Link) -> Self {
         let (name, password) = ("alice".to_owned(), "wonderland".to_owned());
         let (realm, nonce) = (Vec::new(), Vec::new());
-        Self { link, name, password, sha256: false, realm, nonce, algorithms: None, next: 0 }
+        Self { link, name, password, sha256: false, token: None, realm, nonce, algorithms: None, next: 0 }
     }
 
     pub(crate) fn login(mut self, name: &str, password: &str) -> Self {
         (self.name, self.password) = (name.to_owned(), password.to_owned());
         self
+    }
+
+    /// Has a token instead of a password.
+    pub(crate) fn bearer(mut self, kid: &str, mac_key: &[u8], token: &[u8]) -> Self {
+        self.token = Some((mac_key.to_vec(), token.to_vec()));
+        self.login(kid, "")
     }
 
     /// Chooses the password algorithm SHA-256.
@@ -359,6 +367,11 @@ impl Client {
                     .attribute(attr::PASSWORD_ALGORITHMS, offered)
                     .attribute(attr::PASSWORD_ALGORITHM, &[0, 2, 0, 0])
                     .message_integrity_sha256(&IntegrityKey::new(&Sha256::digest(&parts)));
+            } else if let Some((mac_key, token)) = &self.token {
+                if [method::ALLOCATE, method::REFRESH].contains(&method) {
+                    writer.attribute(attr::ACCESS_TOKEN, token);
+                }
+                writer.message_integrity(&IntegrityKey::new(mac_key));
             } else {
                 writer.message_integrity(&IntegrityKey::new(&Md5::digest(&parts)));
             }

@@ -120,6 +120,22 @@ fn files_with_secrets_that_others_can_read_are_refused() {
 }
 
 #[test]
+fn keys_of_tokens_come_from_files_and_never_from_the_environment() {
+    let scratch = Scratch::new("oauth");
+    let key = scratch.file("key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n", 0o600);
+    let with_field = |field: &str| {
+        let value = format!("[{{ kid = \"k\", {field} }}]");
+        with(None, &[("RELAIS__AUTH__OAUTH", &value)], &Overrides::default())
+    };
+    let (settings, _) = with_field(&format!("key_file = {key:?}")).unwrap();
+    assert_eq!(settings.auth.oauth[0].key[..], b"0123456789abcdef0123456789abcdef"[..]);
+    assert!(!settings.source.zero, "somebody can log in");
+    let problems =
+        with_field("key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"").map(|_| ()).unwrap_err();
+    has(&problems[0].message, "which others can read");
+}
+
+#[test]
 fn systemd_credentials_are_secrets_by_themselves() {
     let scratch = Scratch::new("systemd");
     scratch.file("relais.secret", "north-wind-and-sun\n", 0o400);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::auth::{Expired, TokenAlgorithm};
 
 #[test]
 fn nothing_configured_is_the_trial_on_loopback() {
@@ -42,6 +43,9 @@ nonce_lifetime = "5m"
 users = [{ name = "alice", password = "wonderland" }, { name = "bob", key = "00112233445566778899aabbccddeeff" }]
 secrets = [{ name = "new", secret = "north-wind-and-sun" }, { name = "old", secret = "north-wind-and-moon" }]
 separator = "|"
+expired = "cut"
+oauth = [{ kid = "2026-11", key = "-_8AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", expires = 1800000000 }, { kid = "old", key = "MDEyMzQ1Njc4OWFiY2RlZg==", algorithm = "A128GCM" }]
+oauth_server_name = "turn.example.org"
 [peers]
 allow = ["10.0.0.0/8:5000-6000"]
 deny = ["192.0.2.0/24"]
@@ -85,6 +89,18 @@ level = "debug"
     assert_eq!(settings.auth.secrets[0].secret.expose(), "north-wind-and-sun");
     assert_eq!(settings.auth.secrets[1].name, "old");
     assert_eq!(settings.auth.separator, '|');
+    assert_eq!(settings.auth.expired, Expired::Cut);
+    let [first, second] = &settings.auth.oauth[..] else { panic!("two keys") };
+    assert_eq!(
+        (first.kid.as_str(), first.algorithm, first.expires),
+        ("2026-11", TokenAlgorithm::A256Gcm, Some(1_800_000_000))
+    );
+    assert_eq!((first.key.len(), &first.key[..2]), (32, &[0xFB, 0xFF][..]));
+    assert_eq!(
+        (second.algorithm, &second.key[..], second.expires),
+        (TokenAlgorithm::A128Gcm, &b"0123456789abcdef"[..], None)
+    );
+    assert_eq!(settings.auth.server_name(), "turn.example.org");
     assert_eq!(settings.peers.allow[0].to_string(), "10.0.0.0/8:5000-6000");
     assert_eq!(settings.peers.deny[0].to_string(), "192.0.2.0/24");
     let limits = Limits {
@@ -107,7 +123,7 @@ level = "debug"
     assert_eq!(settings.http, http);
     assert!(settings.admin.listen.is_empty());
     assert_eq!(settings.log, Log { format: LogFormat::Json, level: "debug".to_owned() });
-    for secret in ["wonderland", "north-wind", "001122"] {
+    for secret in ["wonderland", "north-wind", "001122", "-_8A", "MDEy", "48, 49, 50"] {
         assert!(!format!("{settings:?}{}", effective(&settings)).contains(secret), "{secret} shows");
     }
     has(&effective(&settings), "users = [{ name = \"alice\", password = \"<redacted>\" }");
@@ -221,6 +237,29 @@ fn users_and_secrets_refuse_what_is_half_or_double_or_known_to_all() {
         ("secrets = [{ name = \"a b\", secret = \"north-wind-and-sun\" }]", "cannot name a secret"),
         ("secrets = [{ name = \"a\" }]", "none of `secret`, `secret_file`"),
         ("secrets = [{ name = \"a\", secret = 12345678 }]", "takes a string"),
+        ("oauth = [{ key = \"MDEyMzQ1Njc4OWFiY2RlZg==\", algorithm = \"A128GCM\" }]", "has no `kid`"),
+        ("oauth = [{ kid = \"a\" }]", "none of `key`, `key_file`"),
+        ("oauth = [{ kid = \"a\", key = \"MDEyMzQ1Njc4OWFiY2RlZg==\" }]", "has 16 bytes; A256GCM takes 32"),
+        (
+            "oauth = [{ kid = \"a\", key = \"not base64!\" }]",
+            "not base64; make one: `openssl rand -base64 32`",
+        ),
+        (
+            "oauth = [{ kid = \"a\", key = \"MDEyMzQ1Njc4OWFiY2RlZg==\", algorithm = \"A128GMC\" }]",
+            "did you mean \"A128GCM\"",
+        ),
+        (
+            "oauth = [{ kid = \"a\", key = \"MDEyMzQ1Njc4OWFiY2RlZg==\", algorithm = \"A128GCM\", expires = \"2027\" }]",
+            "seconds since 1970",
+        ),
+        (
+            "oauth_server_name = \"a\\tb\"\nsecrets = [{ name = \"a\", secret = \"north-wind-and-sun\" }]",
+            "control character",
+        ),
+        (
+            "expired = \"never\"\nsecrets = [{ name = \"a\", secret = \"north-wind-and-sun\" }]",
+            "\"grace\", \"refresh\", \"cut\"",
+        ),
     ];
     for (text, wanted) in cases {
         has(&bad(&format!("[auth]\n{text}")), wanted);
