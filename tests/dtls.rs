@@ -53,6 +53,15 @@ impl Server {
     }
 
     fn with(keys: &[Arc<CertifiedKey>], plain: bool, streams_per_address: u32) -> Self {
+        Self::demanding(keys, None, plain, streams_per_address)
+    }
+
+    fn demanding(
+        keys: &[Arc<CertifiedKey>],
+        client_roots: Option<&rustls::RootCertStore>,
+        plain: bool,
+        streams_per_address: u32,
+    ) -> Self {
         let credential = Credential::Password(zeroize::Zeroizing::new(PASSWORD.to_owned()));
         let user = User { name: "alice".to_owned(), credential };
         let settings = relais::auth::Settings {
@@ -76,7 +85,7 @@ impl Server {
             udp: if plain { vec![any] } else { Vec::new() },
             tcp: Vec::new(),
             dtls: vec![any],
-            dtls_identity: Some(Arc::new(DtlsIdentity::new(keys).unwrap())),
+            dtls_identity: Some(Arc::new(DtlsIdentity::new(keys, client_roots).unwrap())),
             lenient: false,
             workers: 1,
             relay_addresses: vec![RelayAddress { local: loopback, public: loopback }],
@@ -490,7 +499,7 @@ fn new_certificates_are_for_new_associations() {
     let server = Server::start();
     let mut old = server.client();
     let next = certificate(&["localhost"]);
-    let identity = Arc::new(DtlsIdentity::new(&[Arc::clone(&next)]).unwrap());
+    let identity = Arc::new(DtlsIdentity::new(&[Arc::clone(&next)], None).unwrap());
     server.runtime.block_on(server.workers.as_ref().unwrap().handle().set_dtls(identity));
     assert!(eventually(|| server.connect().certificates() == [next.cert[0].to_vec()]));
     assert_eq!(old.binding().code(), 0);
@@ -555,4 +564,55 @@ fn a_hostile_handshake_harms_nobody_else() {
         assert_eq!(witness.binding().code(), 0, "round {round}");
     }
     assert_eq!(server.counters().allocations, 1, "the worker has not begun anew");
+}
+
+#[test]
+fn clients_show_a_certificate_where_one_is_demanded() {
+    let authority = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = params.self_signed(&authority).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    let issuer = rcgen::Issuer::from_params(&params, &authority);
+    let server = Server::demanding(&[certificate(&["localhost"])], Some(&roots), true, 64);
+
+    let attempt = |key: Option<(rcgen::Certificate, rcgen::KeyPair)>| {
+        let provider = rtc_crypto::default_provider().unwrap();
+        let builder = dtls::builder_for(&[], "localhost");
+        let builder = match key {
+            None => builder,
+            Some((certificate, key)) => {
+                let key = rtc_dtls::crypto::CryptoPrivateKey::from_key_pair(&key, provider.crypto()).unwrap();
+                let chain = vec![certificate.der().clone()];
+                builder.with_certificates(vec![rtc_dtls::crypto::Certificate {
+                    certificate: chain,
+                    private_key: key,
+                }])
+            }
+        };
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = Dtls::begin(socket, server.address, builder.build(true, None).unwrap());
+        client.flush();
+        loop {
+            match client.pump() {
+                Some(true) => break true,
+                Some(false) => {}
+                None => break false,
+            }
+        }
+    };
+    let leaf = |signed: bool| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let made = if signed { params.signed_by(&key, &issuer) } else { params.self_signed(&key) };
+        (made.unwrap(), key)
+    };
+    assert!(attempt(Some(leaf(true))));
+    assert!(!attempt(Some(leaf(false))), "one of nobody's");
+    assert!(!attempt(None));
+    let (stolen, _) = leaf(true);
+    assert!(!attempt(Some((stolen, rcgen::KeyPair::generate().unwrap()))), "without its key");
+    assert!(eventually(|| server.associations() == 1));
 }

@@ -26,14 +26,17 @@ pub(crate) fn client_config(suites: &[CipherSuiteId]) -> HandshakeConfig {
 
 /// A client that wants the server of this name, and believes whatever it is shown.
 pub(crate) fn config_for(suites: &[CipherSuiteId], name: &str) -> HandshakeConfig {
+    builder_for(suites, name).build(true, None).unwrap()
+}
+
+/// The same, with more to be said.
+pub(crate) fn builder_for(suites: &[CipherSuiteId], name: &str) -> ConfigBuilder {
     ConfigBuilder::default()
         .with_server_name(name.to_owned())
         .with_crypto_provider(rtc_crypto::default_provider().unwrap())
         .with_cipher_suites(suites.to_vec())
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
         .with_insecure_skip_verify(true)
-        .build(true, None)
-        .unwrap()
 }
 
 /// A client's association.
