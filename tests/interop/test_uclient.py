@@ -5,7 +5,7 @@ import time
 
 import net as network
 from harness import test
-from server import PASSWORD, PORT, SECRET, USER, start_server
+from server import PASSWORD, PORT, SECRET, USER, is_coturn, start_server
 
 PEER_PORT = 3480
 STATIC = ["-u", USER, "-w", PASSWORD]
@@ -153,6 +153,43 @@ def uclient_client_to_client(net):
     said = throw_until_it_runs(net, "alice", "-c", "-y", "-s", "-n", "100", "-z", "5", "-m", "2", "-p", str(PORT), *STATIC, net.v4("server"))
     sent, _, lost = totals_of(said)
     assert sent > 0 and lost == 0, f"lost {lost} of {sent}"
+
+
+def both_ways(net, *flags, clients=2, messages=50, wanted=None):
+    """Clients of one relay that send to each other (-y) by indications; nothing is lost. `wanted`: messages in all."""
+    said = throw_until_it_runs(net, "alice", "-y", "-s", "-n", str(messages), "-z", "5", "-m", str(clients), "-l", "171",
+                               "-p", str(PORT), *flags, *STATIC, net.v4("server"))
+    sent, received, lost = totals_of(said)
+    assert sent == received == (wanted or clients * messages) and lost == 0, f"{received} of {sent} came, lost {lost}"
+
+
+@test(coturn=True)
+def uclient_dual_allocation_over_udp(net):
+    """An IPv4 and an IPv6 relayed address of one allocation, asked for with the draft's 0x8032."""
+    start_server(net, PATIENT)
+    both_ways(net, "-Z")
+
+
+@test(coturn=True)
+def uclient_dual_allocation_over_tcp(net):
+    start_server(net, PATIENT)
+    both_ways(net, "-Z", "-t")
+
+
+@test(coturn=True)
+def uclient_rtcp_flows_redeem_reservations(net):
+    """Without -c each client asks for an even port and reserves the next, which its second allocation redeems."""
+    server = start_server(net, PATIENT)
+    both_ways(net, messages=30, wanted=120)
+    if not is_coturn():
+        metrics = server.metrics()
+        assert metrics['relais_requests_total{transport="udp",method="allocate"}'] >= 4, metrics
+
+
+@test(coturn=True)
+def uclient_rtcp_flows_over_tcp(net):
+    start_server(net, PATIENT)
+    both_ways(net, "-t", messages=30, wanted=120)
 
 
 @test(coturn=True)
