@@ -77,7 +77,8 @@ def openssl_verifies_the_certificate_and_is_answered(net):
 
 
 @test()
-def openssl_gets_only_suites_with_forward_secrecy_and_aead(net):
+def openssl_gets_only_what_is_safe(net):
+    """Suites with forward secrecy and AEAD, our own protocols, DTLS 1.2."""
     settings, authority = dtls_settings(net)
     start_server(net, settings)
     for suites, wanted in (
@@ -86,6 +87,9 @@ def openssl_gets_only_suites_with_forward_secrecy_and_aead(net):
     ):
         heard, said = binding_by_openssl(net, net.v4("server"), TLS_PORT, authority, "-quiet", "-cipher", suites)
         assert bool(heard) == wanted, f"{suites}: {said[-400:]}"
+    for protocols, wanted in (("stun.turn", True), ("h2,stun.nat-discovery", True), ("http/1.1", False)):
+        heard, said = binding_by_openssl(net, net.v4("server"), TLS_PORT, authority, "-quiet", "-alpn", protocols)
+        assert bool(heard) == wanted, f"{protocols}: {said[-400:]}"
     # A client that insists on DTLS 1.0 is refused.
     command = f"timeout 10 openssl s_client -dtls1 -cipher ALL:@SECLEVEL=0 -connect {net.v4('server')}:{TLS_PORT} </dev/null"
     done = net.exec("alice", "sh", "-c", command, timeout=20)
