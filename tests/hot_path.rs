@@ -100,6 +100,8 @@ fn start() -> (tokio::runtime::Runtime, Workers) {
         tls_config: None,
         web: None,
         proxies: Vec::new(),
+        dtls: Vec::new(),
+        dtls_identity: None,
         lenient: false,
         workers: 1,
         relay_addresses: vec![RelayAddress { local: loopback, public: loopback }],

@@ -83,6 +83,8 @@ pub(super) fn options(
         tls_config: None,
         web: None,
         proxies: settings.listen.proxy_from.clone(),
+        dtls: Vec::new(),
+        dtls_identity: None,
         lenient: !settings.listen.explicit,
         workers,
         relay_addresses: relay.to_vec(),

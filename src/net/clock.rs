@@ -17,6 +17,11 @@ impl Clock {
         Self { origin: Instant::now() }
     }
 
+    /// A point in time as those know it who count from elsewhere.
+    pub(super) fn instant(&self, at: Timestamp) -> Instant {
+        self.origin + at.since(Timestamp::START)
+    }
+
     /// The time.
     #[expect(clippy::disallowed_methods, reason = "the one place where both clocks are read")]
     pub fn now(&self) -> Now {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::worker::Worker;
 use crate::time::Now;
-use crate::turn::{ClientRoute, DropReason, FiveTuple, RelaySockets as _, Verdict};
+use crate::turn::{ClientRoute, DropReason, FiveTuple, RelaySockets as _, Transport, Verdict};
 use crate::wire::{Datagram, HEAD_ROOM, TAIL_ROOM};
 
 /// Parcels that wait for a worker.
@@ -217,12 +217,16 @@ impl Worker {
 
     /// Sends to a client by a socket of this worker.
     fn deliver(&mut self, route: ClientRoute, bytes: &[u8], answer: bool) -> bool {
-        if route.tuple.transport.is_stream() {
-            self.streams.push_to(&route, bytes, answer)
-        } else {
-            self.listeners
+        match route.tuple.transport {
+            Transport::Tcp | Transport::Tls => self.streams.push_to(&route, bytes, answer),
+            Transport::Dtls => {
+                let now = self.now();
+                self.dtls.send(&now, &self.listeners, &route, bytes).is_ok()
+            }
+            Transport::Udp => self
+                .listeners
                 .get(index(route.link) as usize)
-                .is_some_and(|listener| listener.send(bytes, &route.tuple).is_ok())
+                .is_some_and(|listener| listener.send(bytes, &route.tuple).is_ok()),
         }
     }
 }

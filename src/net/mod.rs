@@ -7,6 +7,7 @@
 mod accept;
 mod addresses;
 mod clock;
+mod dtls;
 mod frame;
 mod io;
 mod mail;
@@ -34,12 +35,15 @@ pub use addresses::{
     Error as AddressError, RelayAddress, local as local_addresses, relay as relay_addresses,
 };
 pub use clock::Clock;
+pub use dtls::Identity as DtlsIdentity;
 pub use open::Error as OpenError;
 pub use report::Foreign;
 pub use tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
 
 use crate::turn::{self, Counters, Transport};
+use open::Listeners;
 use ports::Shared;
+use udp::UdpListener;
 use worker::{Control, Entrance, Plan, Tuning};
 
 /// Messages that wait for a worker.
@@ -61,6 +65,10 @@ pub struct Options {
     pub web: Option<WebDoor>,
     /// Load balancers, which begin each TCP connection with a PROXY header; nobody else may.
     pub proxies: Vec<IpNet>,
+    /// DTLS listen addresses; those among the UDP ones share their sockets.
+    pub dtls: Vec<SocketAddr>,
+    /// What the server proves to be over DTLS.
+    pub dtls_identity: Option<Arc<DtlsIdentity>>,
     /// Leave out an address whose family the machine lacks, instead of failing.
     pub lenient: bool,
     /// Threads.
@@ -114,16 +122,19 @@ impl Workers {
     /// # Errors
     /// When a listener cannot be opened; nothing is left half started.
     pub fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
-        let Options { udp, tcp, tls, lenient, workers, seed, .. } = options;
+        let Options { udp, tcp, tls, dtls, lenient, workers, seed, .. } = options;
         let descriptors = sys::raise_descriptor_limit();
         // Streams of strangers may take a part of the descriptors; the rest is for allocations.
         let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
+        let wanted = Listeners { udp: &udp, tcp: &tcp, tls: &tls, dtls: &dtls };
         let workers = workers.clamp(1, mail::MAX_WORKERS);
-        let groups = open::listeners(&udp, &tcp, &tls, workers, lenient).map_err(StartError::Open)?;
+        let groups = open::listeners(wanted, workers, lenient).map_err(StartError::Open)?;
         let mut bound = Vec::new();
         if let Some(group) = groups.first() {
-            bound.extend(group.udp.iter().map(|listener| (Transport::Udp, listener.address)));
+            let of = |transport, listener: &UdpListener| (transport, listener.address);
+            bound.extend(group.udp.iter().filter(|l| l.plain).map(|l| of(Transport::Udp, l)));
+            bound.extend(group.udp.iter().filter(|l| l.dtls).map(|l| of(Transport::Dtls, l)));
             for door in &group.tcp {
                 let Ok(address) = door.listener.local_addr() else { continue };
                 bound.extend(door.plain.then_some((Transport::Tcp, address)));
@@ -147,6 +158,7 @@ impl Workers {
                 sockets,
                 tuning: tuning.clone(),
                 entrance: entrance.clone(),
+                dtls: options.dtls_identity.clone(),
                 shared: Arc::clone(&shared),
                 clock,
                 seed,
@@ -225,6 +237,11 @@ impl Handle {
     /// Gives new TLS connections another configuration; those that are there go on as they are.
     pub async fn set_tls(&self, config: Arc<ServerConfig>) {
         self.tell(|| Control::Tls(Arc::clone(&config))).await;
+    }
+
+    /// Gives new DTLS associations another certificate; those that are there go on as they are.
+    pub async fn set_dtls(&self, identity: Arc<DtlsIdentity>) {
+        self.tell(|| Control::Dtls(Arc::clone(&identity))).await;
     }
 
     /// No more allocations from now on.

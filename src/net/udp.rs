@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
+use super::dtls::Arrival;
 use super::mail;
 use super::relays::FIRST_RELAY_TOKEN;
 use super::sys::{self, BATCH, Batch, Epoll, Outgoing, SendSpace};
@@ -15,7 +16,7 @@ use crate::turn::{
     AllocationId, ClientAddress, ClientRoute, DropReason, FiveTuple, PeerAddress, RelayToken, Transport,
     Verdict,
 };
-use crate::wire::{Datagram, ReplyBuffer};
+use crate::wire::{Datagram, Protocol, ReplyBuffer};
 
 /// Rounds of receiving before other tasks of the worker get their turn.
 const ROUNDS: usize = 16;
@@ -25,11 +26,20 @@ pub(super) struct UdpListener {
     pub(super) socket: UdpSocket,
     /// The address it is bound to.
     pub(super) address: SocketAddr,
+    /// Whether STUN and TURN are served without protection.
+    pub(super) plain: bool,
+    /// Whether they are served over DTLS.
+    pub(super) dtls: bool,
 }
 
 impl UdpListener {
     fn is_wildcard(&self) -> bool {
         self.address.ip().is_unspecified()
+    }
+
+    /// Whether a datagram to a listener that serves DTLS is none (RFC 7983 §7).
+    fn is_plain(&self, datagram: &[u8]) -> bool {
+        self.plain && datagram.first().is_none_or(|first| Protocol::of(*first) != Protocol::Tls)
     }
 
     /// Sends one datagram to a client, outside of any batch.
@@ -146,9 +156,15 @@ impl UdpLoop {
             let Some(source) = self.batch.source(slot) else { continue };
             let local = if listener.is_wildcard() { self.batch.local(slot) } else { None };
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
-            let tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
+            let mut tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
             let len = self.batch.len(slot);
             let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { continue };
+            if listener.dtls && !listener.is_plain(datagram.bytes()) {
+                tuple.transport = Transport::Dtls;
+                let arrival = Arrival { tuple, listener: link };
+                worker.receive_dtls(now, &arrival, datagram.bytes(), &mut self.reply);
+                continue;
+            }
             let route = ClientRoute { tuple, link: client_link };
             if let Some(owner) = worker.owner_elsewhere(&tuple) {
                 worker.forward(owner, route, datagram.bytes());
@@ -184,18 +200,22 @@ impl UdpLoop {
         let peer = PeerAddress(worker.shared.to_public(source));
         let len = self.batch.len(slot);
         let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { return };
-        let Worker { server, relays, streams, post, .. } = &mut *worker;
+        let Worker { server, relays, streams, dtls, post, .. } = &mut *worker;
         let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays) else {
             return;
         };
-        if client.tuple.transport.needs_holder() {
-            let sent = if post.holds(client.link) {
-                streams.push_to(&client, datagram.bytes(), false)
+        let transport = client.tuple.transport;
+        if transport != Transport::Udp {
+            let full = |sent: bool| sent.then_some(()).ok_or(DropReason::QueueFull);
+            let sent = if !post.holds(client.link) {
+                full(post.to_client(client, datagram.bytes(), false))
+            } else if transport.is_stream() {
+                full(streams.push_to(&client, datagram.bytes(), false))
             } else {
-                post.to_client(client, datagram.bytes(), false)
+                dtls.send(now, &self.listeners, &client, datagram.bytes())
             };
-            if !sent {
-                server.count(client.tuple.transport).drop(DropReason::QueueFull);
+            if let Err(reason) = sent {
+                server.count(transport).drop(reason);
             }
             return;
         }

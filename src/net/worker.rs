@@ -17,6 +17,7 @@ use tokio::task::LocalSet;
 
 use super::accept::{self, Door};
 use super::clock::Clock;
+use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, PARCELS, Post};
 use super::ports::Shared;
 use super::relays::Relays;
@@ -42,6 +43,8 @@ pub(super) enum Control {
     Configure(Box<Tuning>),
     /// What new connections are told by TLS.
     Tls(Arc<ServerConfig>),
+    /// What new DTLS associations are shown.
+    Dtls(Arc<Identity>),
     /// Make no more allocations.
     Drain,
     /// End all allocations and stop.
@@ -83,7 +86,12 @@ pub(super) struct Sockets {
 impl Sockets {
     fn share(&self) -> std::io::Result<Self> {
         let udp = self.udp.iter().map(|listener| {
-            Ok(UdpListener { socket: listener.socket.try_clone()?, address: listener.address })
+            Ok(UdpListener {
+                socket: listener.socket.try_clone()?,
+                address: listener.address,
+                plain: listener.plain,
+                dtls: listener.dtls,
+            })
         });
         let tcp = self
             .tcp
@@ -98,6 +106,7 @@ pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) relays: Relays,
     pub(super) streams: Streams,
+    pub(super) dtls: Dtls,
     pub(super) listeners: Rc<Vec<UdpListener>>,
     pub(super) post: Post,
     /// Whose the allocations are of 5-tuples that arrive here and belong elsewhere (RFC 8016).
@@ -142,11 +151,13 @@ impl Worker {
     fn tick(&mut self) -> Duration {
         let now = self.now();
         self.server.handle_timeout(&now, &mut self.relays);
+        let more = self.tick_dtls(&now);
         self.relays.reap();
         self.shared.forget_expired(now.mono);
         self.reporter.tick(&now, false);
         self.report_events();
-        if self.server.next_timeout().is_some_and(|due| due <= now.mono) { SHORT_TICK } else { TICK }
+        let more = more || self.server.next_timeout().is_some_and(|due| due <= now.mono);
+        if more { SHORT_TICK } else { TICK }
     }
 
     fn configure(&mut self, tuning: Tuning) {
@@ -157,6 +168,7 @@ impl Worker {
 
     fn stop(&mut self) {
         let now = self.now();
+        self.stop_dtls(&now);
         self.server.end_all(&now, &mut self.relays);
         self.report_events();
         self.reporter.tick(&now, true);
@@ -168,6 +180,8 @@ pub(super) struct Plan {
     pub(super) sockets: Sockets,
     pub(super) tuning: Tuning,
     pub(super) entrance: Entrance,
+    /// There with any DTLS listener.
+    pub(super) dtls: Option<Arc<Identity>>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
     pub(super) seed: [u64; 4],
@@ -202,6 +216,7 @@ pub(super) fn run(mut plan: Plan, mut control: mpsc::Receiver<Control>) {
                 Control::Drain => plan.draining = true,
                 Control::Configure(tuning) => plan.tuning = *tuning,
                 Control::Tls(config) => plan.entrance.tls = Some(config),
+                Control::Dtls(identity) => plan.dtls = Some(identity),
                 Control::Counters(_) => {}
             }
         }
@@ -219,10 +234,12 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     let relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), quota, plan.post.clone());
     let listeners = Rc::new(sockets.udp);
     let server = Server::new(plan.tuning.turn.clone(), plan.seed);
+    let dtls = Dtls::new(plan.dtls.clone(), plan.clock)?;
     let worker = Rc::new(RefCell::new(Worker {
         server: server.in_a_group(plan.ticket_key, plan.post.me(), plan.seed[0]),
         relays,
         streams: Streams::default(),
+        dtls,
         listeners: Rc::clone(&listeners),
         post: plan.post.clone(),
         elsewhere: HashMap::new(),
@@ -278,6 +295,10 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                     Some(Control::Tls(config)) => {
                         plan.entrance.tls = Some(Arc::clone(&config));
                         worker.borrow_mut().entrance.tls = Some(config);
+                    }
+                    Some(Control::Dtls(identity)) => {
+                        plan.dtls = Some(Arc::clone(&identity));
+                        worker.borrow_mut().dtls.set_identity(identity);
                     }
                     Some(Control::Drain) => {
                         plan.draining = true;

@@ -90,6 +90,8 @@ reasons! {
     TooLong => "too_long",
     /// The kernel refused to send.
     SendFailed => "send_failed",
+    /// A DTLS record of no association, or one that would begin an association too many.
+    Association => "association",
 }
 
 /// Methods that are answered, as counter indices.

@@ -3,8 +3,8 @@
 import json
 import pathlib
 
-from net import run
-from server import PASSWORD, PORT, USER
+from net import SERVER_NAME, run
+from server import PASSWORD, PORT, TLS_PORT, USER
 
 HERE = pathlib.Path(__file__).resolve().parent
 MEGABYTES_10 = 10 * 1024 * 1024
@@ -23,6 +23,10 @@ def scenario(net, kind, seconds=100, **wanted):
 
 def ice(net, transport="udp", user=USER, password=PASSWORD):
     return [{"urls": f"turn:{net.v4('server')}:{PORT}?transport={transport}", "username": user, "credential": password}]
+
+
+def secure_ice(host=SERVER_NAME, port=TLS_PORT):
+    return [{"urls": f"turns:{host}:{port}?transport=tcp", "username": USER, "credential": PASSWORD}]
 
 
 def check_relayed(result, transport):

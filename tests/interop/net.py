@@ -36,6 +36,8 @@ HOSTS = {
     "nat": ("8.35.5", "2a01:4f8:1:5"),
 }
 PREFIX = "rlt"
+NETNS_FILES = pathlib.Path("/etc/netns")
+SERVER_NAME, SERVER_NAME_V6 = "turn.relais.example", "turn6.relais.example"
 
 
 def die_with_parent():
@@ -67,6 +69,7 @@ def sweep():
         pid = name[len(PREFIX):].split("-")[0]
         if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
             run(["ip", "netns", "del", name], check=False)
+            shutil.rmtree(NETNS_FILES / name, ignore_errors=True)
 
 
 class Network:
@@ -106,6 +109,13 @@ class Network:
     def _namespace(self, host):
         run(["ip", "netns", "add", self.name(host)])
         self.made.append(host)
+        # What is in /etc/netns/NAME covers its twin in /etc for `ip netns exec`. No name server is asked for what is
+        # not in the hosts file: browsers wait seconds for one that does not answer.
+        own = NETNS_FILES / self.name(host)
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "hosts").write_text(
+            f"127.0.0.1 localhost\n::1 localhost\n{self.v4('server')} {SERVER_NAME}\n{self.v6('server')} {SERVER_NAME_V6}\n")
+        (own / "nsswitch.conf").write_text("hosts: files\n")
         self.sysctl(host, "net.ipv6.conf.all.accept_dad", 0)
         self.sysctl(host, "net.ipv6.conf.default.accept_dad", 0)
         self.ip(host, "link", "set", "lo", "up")
@@ -189,4 +199,5 @@ class Network:
         self.stop_processes()
         for host in reversed(self.made):
             run(["ip", "netns", "del", self.name(host)], check=False)
+            shutil.rmtree(NETNS_FILES / self.name(host), ignore_errors=True)
         self.made.clear()

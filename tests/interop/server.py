@@ -16,9 +16,12 @@ import subprocess
 import tempfile
 import time
 
+from certificates import authority, certificate
+from net import SERVER_NAME, SERVER_NAME_V6
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER, PASSWORD, SECRET, REALM = "alice", "correct horse 4 battery", "north-south-east-west-0123456789", "relais"
-PORT = 3478
+PORT, TLS_PORT = 3478, 5349
 
 
 def binary():
@@ -57,6 +60,16 @@ def default_settings(net):
         "admin": {"listen": ["127.0.0.1:9478"]},
         "log": {"format": "json"},
     }
+
+
+def tls_settings(net, names=(SERVER_NAME, SERVER_NAME_V6), more=()):
+    """Settings for TLS with a new certificate, also at the ports of `more`, and the file of its authority."""
+    folder = scratch()
+    issuer = authority(folder)
+    place, key = certificate(folder, issuer, names, (net.v4("server"), net.v6("server")))
+    ports = [f"{host}:{port}" for port in (TLS_PORT, *more) for host in (net.v4("server"), f"[{net.v6('server')}]")]
+    listen = default_settings(net)["listen"] | {"tls": ports}
+    return {"listen": listen, "tls": {"certificate": str(place), "key": str(key)}}, str(issuer[0])
 
 
 def merged(base, changes):
@@ -209,7 +222,10 @@ def wait_ready(server, seconds=5.0):
 
 def start_coturn(net, settings):
     folder = scratch()
-    argv = ["turnserver", "-n", "--no-cli", "--no-tls", "--no-dtls", "-r", settings["auth"]["realm"],
+    secure = ["--no-tls", "--no-dtls"]
+    if "tls" in settings:
+        secure = ["--cert", settings["tls"]["certificate"], "--pkey", settings["tls"]["key"], "--tls-listening-port", str(TLS_PORT)]
+    argv = ["turnserver", "-n", "--no-cli", *secure, "-r", settings["auth"]["realm"],
             "--listening-port", str(PORT), "--log-file", "stdout", "--simple-log", "--pidfile", str(folder / "pid"),
             "--userdb", str(folder / "db"), "--relay-threads", "2", "--user-quota", "0"]
     for address in settings["relay"]["addresses"]:

@@ -3,30 +3,17 @@
 import json
 import pathlib
 import re
-import subprocess
 
 from harness import test
-from server import PASSWORD, PORT, ROOT, SECRET, USER, binary, clean_environment, scratch, start_server
+from libraries import python
+from server import PASSWORD, PORT, SECRET, USER, binary, clean_environment, scratch, start_server
 from turnclient import rest_credentials
 
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-def python_with_aioice():
-    """The interpreter of a virtual environment under target/, made when it is not there or out of date."""
-    place = ROOT / "target/interop-venv"
-    python, wanted = place / "bin/python", HERE / "requirements.txt"
-    stamp = place / "requirements.txt"
-    if not (stamp.exists() and stamp.read_text() == wanted.read_text()):
-        subprocess.run(["python3", "-m", "venv", "--clear", place], check=True, timeout=60)
-        subprocess.run([python, "-m", "pip", "-q", "--disable-pip-version-check", "install", "-r", wanted], check=True, timeout=120)
-        stamp.write_text(wanted.read_text())
-    return str(python)
-
-
 def aioice(net, transport, user=USER, password=PASSWORD):
-    python = python_with_aioice()
-    done = net.exec("alice", python, str(HERE / "aioice_pair.py"), net.v4("server"), str(PORT), user, password, transport, timeout=60)
+    done = net.exec("alice", python(), str(HERE / "aioice_pair.py"), net.v4("server"), str(PORT), user, password, transport, timeout=60)
     assert done.returncode == 0, done.stderr[-600:]
     return json.loads(done.stdout)
 
@@ -37,7 +24,7 @@ def check_pair(result):
     assert result["there"] == result["back"] == result["wanted"], result
 
 
-@test(150, coturn=True)
+@test(400, coturn=True)
 def aioice_over_udp(net):
     start_server(net)
     check_pair(aioice(net, "udp"))

@@ -223,6 +223,7 @@ pub(crate) fn http(address: SocketAddr, path: &str, headers: &[(&str, &str)]) ->
 pub(crate) enum Link {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    Other(Box<dyn Wire>),
     Tls(Box<TlsLink>),
 }
 
@@ -258,6 +259,13 @@ impl TlsLink {
         let below = socket.try_clone().unwrap();
         Ok(Self { stream: RwLock::new(rustls::StreamOwned::new(tls, socket)), socket: below })
     }
+}
+
+/// Another way to carry messages.
+pub(crate) trait Wire: Send + Sync {
+    fn send(&self, message: &[u8]);
+    fn receive(&self) -> Option<Vec<u8>>;
+    fn set_patience(&self, patience: Duration);
 }
 
 /// A TURN client that logs in as alice unless told otherwise.
@@ -313,7 +321,7 @@ impl Client {
         match &self.link {
             Link::Tcp(stream) => stream,
             Link::Tls(tls) => &tls.socket,
-            Link::Udp(_) => panic!("not a stream"),
+            Link::Udp(_) | Link::Other(_) => panic!("not a stream"),
         }
     }
 
@@ -322,6 +330,7 @@ impl Client {
             Link::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
             Link::Tcp(stream) => (&*stream).write_all(bytes).unwrap(),
             Link::Tls(tls) => tls.stream.write().unwrap().write_all(bytes).unwrap(),
+            Link::Other(wire) => wire.send(bytes),
         }
     }
 
@@ -341,6 +350,7 @@ impl Client {
             }
             Link::Tcp(stream) => frame(&mut &*stream),
             Link::Tls(tls) => frame(&mut *tls.stream.write().unwrap()),
+            Link::Other(wire) => wire.receive(),
         }
     }
 
@@ -348,6 +358,7 @@ impl Client {
         match &self.link {
             Link::Udp(socket) => socket.set_read_timeout(Some(patience)).unwrap(),
             Link::Tcp(_) | Link::Tls(_) => self.stream().set_read_timeout(Some(patience)).unwrap(),
+            Link::Other(wire) => wire.set_patience(patience),
         }
     }
 

@@ -23,8 +23,8 @@ fn environment_wins_over_the_file_and_flags_over_both() {
     let (settings, _) = with(Some(&path), &env, &flags).unwrap();
     assert_eq!(settings.relay.ports, 51000..=51100);
     assert_eq!(settings.auth.realm, "flag");
-    assert_eq!(settings.listen.udp, ["127.0.0.1:1111".parse().unwrap(), "[::1]:2222".parse().unwrap()]);
-    assert_eq!(settings.listen.tcp, ["127.0.0.1:3333".parse().unwrap()]);
+    assert_eq!(settings.listen.udp, addresses(["127.0.0.1:1111", "[::1]:2222"]));
+    assert_eq!(settings.listen.tcp, addresses(["127.0.0.1:3333"]));
     assert!(settings.http.listen.is_empty() && settings.http.open);
     assert_eq!(settings.limits.allocations_per_user, 5);
     assert_eq!(settings.relay.external.len(), 1, "a table is replaced, not mixed");

@@ -3,6 +3,7 @@
 mod layers;
 mod values;
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -69,4 +70,8 @@ fn warning(text: &str) -> String {
 #[track_caller]
 fn has(text: &str, wanted: &str) {
     assert!(text.contains(wanted), "`{wanted}` is not in: {text}");
+}
+
+fn addresses<const N: usize>(texts: [&str; N]) -> [SocketAddr; N] {
+    texts.map(|text| text.parse().unwrap())
 }

@@ -10,7 +10,7 @@ fn nothing_configured_is_the_trial_on_loopback() {
     assert!(warnings.is_empty());
     assert!(settings.source.zero && !settings.listen.explicit);
     assert_eq!(settings.http.rooms, Rooms::Open);
-    assert_eq!(settings.http.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(settings.http.listen, addresses(["127.0.0.1:8080"]));
     assert_eq!(format!("{settings:?}"), format!("{:?}", Settings::defaults()));
     assert_eq!(settings.source.to_string(), "built-in defaults");
 }
@@ -75,7 +75,7 @@ level = "debug"
 "#,
     );
     assert!(settings.listen.explicit && !settings.source.zero);
-    assert_eq!(settings.listen.udp, ["127.0.0.1:3479".parse().unwrap(), "[::1]:0".parse().unwrap()]);
+    assert_eq!(settings.listen.udp, addresses(["127.0.0.1:3479", "[::1]:0"]));
     assert!(settings.listen.tcp.is_empty());
     assert_eq!(settings.listen.tls, ["127.0.0.1:5349".parse().unwrap()]);
     assert_eq!(settings.listen.proxy_from, ["10.0.0.0/24".parse().unwrap(), "fd00::1/128".parse().unwrap()]);
