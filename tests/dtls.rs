@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dtls::Dtls;
-use live::{Client, Link, SOON, Wire, channel_data, eventually, heard, peer};
+use live::{Client, Link, SOON, channel_data, eventually, heard, peer};
 use relais::auth::{Authenticator, Credential, User};
 use relais::net::{Clock, DtlsIdentity, Options, RelayAddress, Workers};
 use relais::turn::{Counters, DropReason, PeerPolicy, PolicyRule, Settings, Transport, TransportCounters};
@@ -139,34 +139,6 @@ impl Drop for Server {
         if let Some(workers) = self.workers.take() {
             self.runtime.block_on(workers.stop());
         }
-    }
-}
-
-impl Wire for Arc<Dtls> {
-    fn send(&self, message: &[u8]) {
-        Dtls::send(self, message);
-    }
-
-    fn receive(&self) -> Option<Vec<u8>> {
-        Dtls::receive(self)
-    }
-
-    fn set_patience(&self, patience: Duration) {
-        self.socket.set_read_timeout(Some(patience)).unwrap();
-    }
-}
-
-impl Wire for Dtls {
-    fn send(&self, message: &[u8]) {
-        Self::send(self, message);
-    }
-
-    fn receive(&self) -> Option<Vec<u8>> {
-        Self::receive(self)
-    }
-
-    fn set_patience(&self, patience: Duration) {
-        self.socket.set_read_timeout(Some(patience)).unwrap();
     }
 }
 

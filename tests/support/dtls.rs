@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
+use crate::live::Wire;
+
 use bytes::BytesMut;
 use rtc_dtls::cipher_suite::CipherSuiteId;
 use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
@@ -177,5 +179,33 @@ impl Dtls {
         assert_eq!(self.receive(), None, "a message instead of an end");
         self.socket.set_read_timeout(Some(SOON)).unwrap();
         *self.closed.try_lock().unwrap()
+    }
+}
+
+impl Wire for Arc<Dtls> {
+    fn send(&self, message: &[u8]) {
+        Dtls::send(self, message);
+    }
+
+    fn receive(&self) -> Option<Vec<u8>> {
+        Dtls::receive(self)
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
+    }
+}
+
+impl Wire for Dtls {
+    fn send(&self, message: &[u8]) {
+        Self::send(self, message);
+    }
+
+    fn receive(&self) -> Option<Vec<u8>> {
+        Self::receive(self)
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
     }
 }

@@ -80,10 +80,9 @@ impl Identity {
         let choices = keys.iter().map(|key| Choice::new(key, client_roots)).collect();
         let identity = Self { choices, crypto };
         for choice in &identity.choices {
-            identity.config(choice, [0; COOKIE_LEN]).map_err(|Broken| {
-                "DTLS cannot use one of the certificates: its key must be ECDSA (P-256, P-384), Ed25519 or RSA"
-                    .to_owned()
-            })?;
+            identity
+                .config(choice, [0; COOKIE_LEN])
+                .map_err(|Broken| "DTLS cannot use the key of one of the certificates in [tls]".to_owned())?;
         }
         if identity.choices.is_empty() {
             return Err("DTLS needs a certificate: set tls.certificate and tls.key".to_owned());
