@@ -38,7 +38,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// An expiry that is far away.
 const LATER: &str = "4000000000";
 
-const TESTS: [(&str, fn()); 43] = [
+const TESTS: &[(&str, fn())] = &[
     ("listen.udp", listen_udp_is_where_datagrams_are_answered),
     ("listen.tcp", listen_tcp_is_where_streams_are_accepted),
     ("listen.tls", options_tls::listen_tls_is_where_tls_is_spoken),

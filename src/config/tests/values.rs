@@ -81,8 +81,11 @@ level = "debug"
     assert!(settings.listen.explicit && !settings.source.zero);
     assert_eq!(settings.listen.udp, addresses(["127.0.0.1:3479", "[::1]:0"]));
     assert!(settings.listen.tcp.is_empty());
-    assert_eq!(settings.listen.tls, ["127.0.0.1:5349".parse().unwrap()]);
-    assert_eq!(settings.listen.proxy_from, ["10.0.0.0/24".parse().unwrap(), "fd00::1/128".parse().unwrap()]);
+    assert_eq!(settings.listen.tls, addresses(["127.0.0.1:5349"]));
+    assert_eq!(
+        settings.listen.proxy_from,
+        ["10.0.0.0/24".parse::<ipnet::IpNet>().unwrap(), "fd00::1/128".parse::<ipnet::IpNet>().unwrap()]
+    );
     assert_eq!(settings.listen.workers, 3);
     let beside = |name: &str| settings.source.file.as_ref().unwrap().with_file_name(name);
     assert_eq!(
