@@ -58,7 +58,7 @@ def binding_by_openssl(net, server, port, authority, *flags, name=network.SERVER
     octal = "".join(f"\\{byte:03o}" for byte in request)
     place = f"[{server}]:{port}" if ":" in server else f"{server}:{port}"
     trust = f"-CAfile {authority} -verify_return_error -servername {name} -verify_hostname {name}"
-    command = f"(printf '{octal}'; sleep 2) | timeout 10 openssl s_client -dtls1_2 -connect {place} {trust} {' '.join(flags)}"
+    command = f"(printf '{octal}'; sleep 2) | timeout 4 openssl s_client -dtls1_2 -connect {place} {trust} {' '.join(flags)}"
     done = net.exec("alice", "sh", "-c", f"{command} | od -An -v -tx1", timeout=20)
     return bytes.fromhex("".join(done.stdout.split())), done.stderr
 
