@@ -252,7 +252,7 @@ pub(crate) static KEYS: &[Key] = &[
         "Channels that one allocation may hold at once; one more is answered 508.",
         |r, n| r.count(n), |v| v.to_string()),
     key!(limits.streams_per_address, Kind::Count { min: 1, max: 1_000_000 }, "64",
-        "TCP connections without an allocation that one client address may hold at once; one more is closed.",
+        "TCP connections and DTLS associations without an allocation that one client address may hold at once; one more is closed.",
         |r, n| r.count(n), |v| v.to_string()),
     key!(limits.max_lifetime, Kind::Duration { min: Duration::from_secs(600), max: DAY }, r#""1h""#,
         "Longest lifetime of an allocation between two refreshes; RFC 8656 recommends at most 1h.",

@@ -303,7 +303,7 @@ pub(super) mod tests {
         let answer = parse(&bytes).unwrap().verify_request(&[9; COOKIE_LEN]);
         assert_eq!(answer.len(), VERIFY_LEN);
         // The shortest there is: no session, no cookie, one suite, one compression method, no extensions.
-        assert!(VERIFY_LEN < RECORD_HEADER + HANDSHAKE_HEADER + VERSION_AND_RANDOM + 1 + 1 + 4 + 2);
+        const { assert!(VERIFY_LEN < RECORD_HEADER + HANDSHAKE_HEADER + VERSION_AND_RANDOM + 1 + 1 + 4 + 2) };
         let record = records(&answer).next().unwrap();
         assert_eq!((record.kind, record.epoch, record.sequence), (kind::HANDSHAKE, 0, 0xABCD));
         assert_eq!(record.fragment[0], HELLO_VERIFY_REQUEST);
