@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +18,12 @@ use super::io::{Io, Sink, Source};
 use super::ports::Admission;
 use super::proxy::{self, Header};
 use super::stream::{self, Arrival};
+use super::sys;
 use super::tls::{TURN_PROTOCOLS, WEB_PROTOCOL};
 use super::worker::Worker;
 use crate::time::Timestamp;
 use crate::turn::{ClientAddress, FiveTuple, Transport};
-use crate::wire::Protocol;
+use crate::wire::{Marks, Protocol};
 
 /// How long a client may take to say who it is and to agree on keys.
 const OPENING_DEADLINE: Duration = Duration::from_secs(5);
@@ -125,7 +127,10 @@ impl Opening {
     fn arrive(self, transport: Transport, io: impl FnOnce(TcpStream, Vec<u8>) -> Io) -> Arrival {
         let Self { worker, socket, ahead, client, server, since, admission } = self;
         let tuple = FiveTuple { client: ClientAddress(client), server, transport };
-        Arrival { worker, io: io(socket, ahead), tuple, since, admission }
+        // The other end of the connection may be a proxy that speaks another family than its client.
+        let ipv6 = socket.local_addr().is_ok_and(|local| local.is_ipv6());
+        let marks = Marks { tos: sys::tos_of_connection(socket.as_fd(), ipv6), dont_fragment: false };
+        Arrival { worker, io: io(socket, ahead), tuple, since, admission, marks }
     }
 
     /// Reads what is there, at most `max` bytes altogether.
