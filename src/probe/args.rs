@@ -30,6 +30,9 @@ pub struct ProbeArgs {
     /// Seconds to wait for each answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub timeout: u64,
+    /// Look clause by clause whether the server obeys the RFCs, and print the matrix
+    #[arg(long, conflicts_with_all = ["ice_servers", "peer"])]
+    pub conformance: bool,
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,7 @@
 //! `tap` listens on its wire, because the client itself tells little.
 
 mod args;
+mod conformance;
 mod credentials;
 mod explain;
 mod ice;
@@ -52,6 +53,9 @@ struct Plan<'a> {
 /// Runs the command: probes what `args` name and prints what was found. The exit code is 0 when all is good, 1 when
 /// something is not, and 2 when the command cannot be run like this.
 pub fn run(args: ProbeArgs) -> ExitCode {
+    if args.conformance {
+        return check_conformance(&args).unwrap_or_else(|why| usage(&why));
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -70,6 +74,30 @@ pub fn run(args: ProbeArgs) -> ExitCode {
     // A resolver that hangs must not hold up the end.
     runtime.shutdown_background();
     code
+}
+
+/// The matrix of clauses for one URI.
+fn check_conformance(args: &ProbeArgs) -> Result<ExitCode, Why> {
+    let text = args.uri.as_deref().unwrap_or_default();
+    let uri = Uri::parse(text)
+        .map_err(|unusable| (format!("{}: {}", uri::printable(text), unusable.message), unusable.help))?;
+    let now = now_unix();
+    let credentials = match uri.service {
+        Service::Stun => None,
+        Service::Turn => Some(Credentials::from_args(args, now)?),
+    };
+    let other_user = match args.secret_file {
+        Some(_) if uri.service == Service::Turn => Some(Credentials::from_args(
+            &ProbeArgs { user: Some("conformance-other".to_owned()), ..args.clone() },
+            now,
+        )?),
+        _ => None,
+    };
+    let limit = Duration::from_secs(args.timeout);
+    conformance::run(text, &uri, credentials, other_user, limit, args.json).or_else(|(message, help)| {
+        eprintln!("error: {message}\n  = help: {help}");
+        Ok(ExitCode::from(FOUND))
+    })
 }
 
 async fn probe_one(args: &ProbeArgs) -> ExitCode {
