@@ -85,7 +85,7 @@ pub(super) fn options(
         tls_config: None,
         web: None,
         proxies: settings.listen.proxy_from.clone(),
-        dtls: Vec::new(),
+        dtls: settings.listen.dtls.clone(),
         dtls_identity: None,
         lenient: !settings.listen.explicit,
         workers,
@@ -142,7 +142,7 @@ fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Err
     let own = net::local_addresses().map_err(Error::new)?;
     let own = own.into_iter().filter(|ip| !relayed.contains(ip)).collect();
     let Settings { listen, http, admin, .. } = settings;
-    let listeners = [&listen.udp, &listen.tcp, &listen.tls, &http.listen, &admin.listen];
+    let listeners = [&listen.udp, &listen.dtls, &listen.tcp, &listen.tls, &http.listen, &admin.listen];
     Ok(PeerPolicy {
         allow: settings.peers.allow.iter().map(rule).collect(),
         deny: settings.peers.deny.iter().map(rule).collect(),
