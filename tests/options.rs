@@ -5,6 +5,9 @@
 
 #[path = "support/certificates.rs"]
 mod certificates;
+#[cfg(feature = "dtls")]
+#[path = "support/dtls.rs"]
+mod dtls;
 #[path = "support/live.rs"]
 mod live;
 #[path = "support/options_tls.rs"]
@@ -39,6 +42,7 @@ const TESTS: &[(&str, fn())] = &[
     ("listen.udp", listen_udp_is_where_datagrams_are_answered),
     ("listen.tcp", listen_tcp_is_where_streams_are_accepted),
     ("listen.tls", options_tls::listen_tls_is_where_tls_is_spoken),
+    ("listen.dtls", listen_dtls_is_where_dtls_is_spoken),
     ("listen.proxy_from", options_tls::listen_proxy_from_is_who_may_speak_for_others),
     ("tls.certificate", options_tls::tls_certificate_and_key_are_what_clients_see),
     ("tls.key", options_tls::tls_certificate_and_key_are_what_clients_see),
@@ -166,6 +170,49 @@ fn listen_tcp_is_where_streams_are_accepted() {
     let none = Server::start(&[("listen.tcp", "[]")]);
     assert!(TcpStream::connect(none.address()).is_err());
     assert_eq!(none.udp().binding().code(), 0);
+}
+
+#[test]
+fn listen_dtls_is_where_dtls_is_spoken() {
+    let keys = [("listen.dtls", r#"["OWN:5349", "OWN:3478"]"#)];
+    #[cfg(not(feature = "dtls"))]
+    {
+        let mut server = Server::spawn(&keys, None);
+        assert!(eventually(|| server.has_ended()));
+    }
+    #[cfg(feature = "dtls")]
+    {
+        let secure = secure::Secure::start(&keys);
+        let connect = |port| {
+            let wire = dtls::Dtls::connect((secure.server.ip, port).into()).expect("a handshake");
+            let seen = wire.certificates();
+            (Client::with(Link::Other(Box::new(wire))), seen)
+        };
+        for port in [5349, 3478] {
+            assert_eq!(connect(port).0.binding().code(), 0);
+        }
+        let mut old = connect(5349).0;
+        old.relay();
+        assert_eq!(secure.server.metric("relais_allocations{transport=\"dtls\"}"), 1.0);
+        assert!(
+            !secure.server.log().contains("turns:"),
+            "browsers do not speak it, so there is no URL for it"
+        );
+
+        // The certificate changes for new associations, and the old ones go on.
+        let next = secure.authority.issue(&[secure::NAME]);
+        secure.files.pair("own", &next);
+        secure.server.signal("HUP");
+        assert!(eventually(|| connect(5349).1 == [next.der().to_vec()]));
+        assert_eq!(old.binding().code(), 0);
+
+        let none = Server::start(&[]);
+        let socket = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        let stranger = dtls::Dtls::begin(socket, none.address(), dtls::client_config(&[]));
+        stranger.flush();
+        stranger.socket.set_read_timeout(Some(SILENCE)).unwrap();
+        assert_eq!(stranger.hear(), None);
+    }
 }
 
 #[test]

@@ -83,7 +83,7 @@ pub(super) fn options(
         tls_config: None,
         web: None,
         proxies: settings.listen.proxy_from.clone(),
-        dtls: Vec::new(),
+        dtls: settings.listen.dtls.clone(),
         dtls_identity: None,
         lenient: !settings.listen.explicit,
         workers,
@@ -144,7 +144,7 @@ fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Err
         deny: settings.peers.deny.iter().map(rule).collect(),
         own,
         relayed,
-        listeners: settings.listen.udp.clone(),
+        listeners: settings.listen.udp.iter().chain(&settings.listen.dtls).copied().collect(),
     })
 }
 

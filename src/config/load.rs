@@ -99,6 +99,7 @@ impl Settings {
                 udp: Vec::new(),
                 tcp: Vec::new(),
                 tls: Vec::new(),
+                dtls: Vec::new(),
                 proxy_from: Vec::new(),
                 explicit: false,
                 workers: 0,

@@ -48,6 +48,8 @@ pub struct Listen {
     pub tcp: Vec<SocketAddr>,
     /// TLS listeners; an address in `tcp` too serves both.
     pub tls: Vec<SocketAddr>,
+    /// DTLS listeners; an address in `udp` too serves both.
+    pub dtls: Vec<SocketAddr>,
     /// Load balancers whose connections begin with a PROXY header.
     pub proxy_from: Vec<IpNet>,
     /// False when `udp` and `tcp` are the built-in default: an address family that the machine lacks is then

@@ -15,6 +15,7 @@ mod relay;
 mod report;
 mod session;
 mod tap;
+mod tls;
 mod uri;
 
 use std::io::Read as _;
@@ -28,6 +29,7 @@ use serde_json::json;
 pub use args::ProbeArgs;
 use credentials::{Credentials, Why};
 use report::{Report, Step, print};
+use tls::Tls;
 use uri::{Service, Uri};
 
 /// Exit code of a finding.
@@ -43,6 +45,8 @@ const LONGEST_PASTE: u64 = 1 << 20;
 struct Plan<'a> {
     uri: &'a Uri,
     credentials: Option<&'a Credentials>,
+    /// With a URI of TLS.
+    tls: Option<Tls>,
     /// An echo server of somebody.
     peer: Option<SocketAddr>,
     /// How long to wait for each answer.
@@ -108,6 +112,10 @@ async fn probe_one(args: &ProbeArgs) -> ExitCode {
             return usage(&(format!("{}: {}", uri::printable(text), unusable.message), unusable.help));
         }
     };
+    let tls = match Tls::new(&uri, args.ca.as_deref()) {
+        Ok(tls) => tls,
+        Err(why) => return usage(&why),
+    };
     let now_unix = now_unix();
     let credentials = match uri.service {
         Service::Stun => None,
@@ -119,6 +127,7 @@ async fn probe_one(args: &ProbeArgs) -> ExitCode {
     let plan = Plan {
         uri: &uri,
         credentials: credentials.as_ref(),
+        tls,
         peer: args.peer,
         limit: Duration::from_secs(args.timeout),
         now_unix,
@@ -146,7 +155,7 @@ async fn probe_pasted(args: &ProbeArgs, path: &Path) -> ExitCode {
         probe_entry(args, entry, &mut report).await;
         reports.push(report);
     }
-    // TLS alone is beyond this command, but then nothing was found good either.
+    // DTLS alone is beyond this command, but then nothing was found good either.
     let is_good = reports.iter().all(|report| report.is_good() || report.is_skipped())
         && reports.iter().any(Report::is_good);
     if args.json {
@@ -164,6 +173,10 @@ async fn probe_entry(args: &ProbeArgs, entry: &ice::Entry, report: &mut Report) 
             return report.push(Step::skipped(NAME, unusable.message).help(unusable.help));
         }
         Err(unusable) => return report.push(Step::bad(NAME, unusable.message, unusable.help)),
+    };
+    let tls = match Tls::new(&uri, args.ca.as_deref()) {
+        Ok(tls) => tls,
+        Err((message, help)) => return report.push(Step::bad(NAME, message, help)),
     };
     let credentials = match (uri.service, &entry.odd_type, &entry.username, &entry.credential) {
         (Service::Stun, ..) => None,
@@ -190,6 +203,7 @@ async fn probe_entry(args: &ProbeArgs, entry: &ice::Entry, report: &mut Report) 
     let plan = Plan {
         uri: &uri,
         credentials: credentials.as_ref(),
+        tls,
         peer: args.peer,
         limit: Duration::from_secs(args.timeout),
         now_unix: now_unix(),
