@@ -65,10 +65,10 @@ impl Settings {
             ("admin", self.admin != old.admin),
             ("log", self.log != old.log),
         ];
-        let (family_default, mobility) = (self.relay.family_default, self.relay.mobility);
+        let config::Relay { family_default, tcp, mobility, .. } = self.relay;
         let ttl = self.http.ttl;
         self.listen = old.listen.clone();
-        self.relay = config::Relay { family_default, mobility, ..old.relay.clone() };
+        self.relay = config::Relay { family_default, tcp, mobility, ..old.relay.clone() };
         self.nat_discovery = old.nat_discovery.clone();
         self.http = config::Http { ttl, ..old.http.clone() };
         self.admin = old.admin.clone();

@@ -53,6 +53,7 @@ pub(super) fn turn_settings(
         limits: turn::Limits {
             permissions: settings.limits.permissions_per_allocation as usize,
             channels: settings.limits.channels_per_allocation as usize,
+            connections: settings.limits.connections_per_allocation as usize,
             max_lifetime: settings.limits.max_lifetime,
         },
         ipv4: relay.iter().any(|address| address.local.is_ipv4()),
@@ -69,6 +70,7 @@ pub(super) fn turn_settings(
         },
         mobility: settings.relay.mobility,
         discovery: discovery(settings),
+        tcp: settings.relay.tcp,
     })
 }
 
@@ -89,7 +91,7 @@ pub(super) fn options(
         tls_config: None,
         web: None,
         proxies: settings.listen.proxy_from.clone(),
-        dtls: Vec::new(),
+        dtls: settings.listen.dtls.clone(),
         dtls_identity: None,
         lenient: !settings.listen.explicit,
         workers,
@@ -145,12 +147,15 @@ fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Err
     let relayed: Vec<IpAddr> = relay.iter().map(|address| address.public).collect();
     let own = net::local_addresses().map_err(Error::new)?;
     let own = own.into_iter().filter(|ip| !relayed.contains(ip)).collect();
+    let Settings { listen, http, admin, .. } = settings;
+    let udp = udp_listeners(settings);
+    let listeners = [&udp, &listen.dtls, &listen.tcp, &listen.tls, &http.listen, &admin.listen];
     Ok(PeerPolicy {
         allow: settings.peers.allow.iter().map(rule).collect(),
         deny: settings.peers.deny.iter().map(rule).collect(),
         own,
         relayed,
-        listeners: udp_listeners(settings),
+        listeners: listeners.into_iter().flatten().copied().collect(),
     })
 }
 

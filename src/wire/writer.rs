@@ -29,6 +29,24 @@ impl ReplyBuffer {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// Answers a request of RFC 3489, which has no cookie but a transaction id of 16 bytes, with an error. `false`: it is
+    /// no such request.
+    pub fn refuse_classic(&mut self, request: &[u8], code: u16) -> bool {
+        let Some((&[t0, t1, l0, l1, id @ ..], body)) = request.split_first_chunk::<HEADER_LEN>() else {
+            return false;
+        };
+        let (method, class) = header::split_type(u16::from_be_bytes([t0, t1]));
+        let whole = usize::from(u16::from_be_bytes([l0, l1])) == body.len();
+        if t0 & 0xC0 != 0 || class != Class::Request || !whole {
+            return false;
+        }
+        let mut writer = self.begin(method, Class::ErrorResponse, TransactionId([0; 12]));
+        writer.error_code(code);
+        let written = writer.finish().is_some();
+        self.bytes[4..HEADER_LEN].copy_from_slice(&id);
+        written
+    }
+
     /// Begins an answer.
     pub fn begin(&mut self, method: Method, class: Class, transaction: TransactionId) -> MessageWriter<'_> {
         self.len = 0;

@@ -114,3 +114,25 @@ fn rfc8489_5_transaction_ids_do_not_follow_from_one_another() {
         heads.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
     assert_eq!(steps.len(), 63, "no constant step");
 }
+
+#[test]
+fn rfc7350_3_request_without_cookie_over_dtls_gets_an_error() {
+    use relais::turn::Transport;
+    let mut world = World::new();
+    let client = Client::alice().over(Transport::Dtls);
+    let mut request = binding();
+    request[4..20].copy_from_slice(b"a classic number");
+    let Out::Answer(answer) = world.feed(client.route, &request) else { panic!("an answer") };
+    assert_eq!(answer[..4], [0x01, 0x11, 0, 8], "a Binding error response");
+    assert_eq!(answer[4..20], request[4..20], "its transaction id has 16 bytes");
+    assert_eq!(answer[20..], [0, 9, 0, 4, 0, 0, 5, 0]);
+    // An indication has no answer, and what is not whole is no request.
+    let mut indication = request.clone();
+    indication[1] |= 0x10;
+    assert!(world.feed(client.route, &indication).is_silent());
+    assert!(world.feed(client.route, &[&request[..], &[0; 4]].concat()).is_silent());
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+        let other = Client::alice().over(transport);
+        assert!(world.feed(other.route, &request).is_silent(), "{transport:?}");
+    }
+}

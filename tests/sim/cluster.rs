@@ -359,6 +359,7 @@ impl Cluster {
             },
             Verdict::Forward { .. } => panic!("nobody can move"),
             Verdict::ReplyFrom { .. } => panic!("there is no other address"),
+            Verdict::Bind { .. } => panic!("nothing is relayed by TCP"),
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         };
         self.spoil_said(route, bytes, &mut said);
