@@ -232,7 +232,6 @@ fn what_later_versions_have_is_named_as_such() {
     let later = [
         "[redirect]",
         "[nat_discovery]",
-        "[listen]\ndtls = []",
         "[relay]\nmobility = true",
         "[http]\nkeys = []",
     ];
