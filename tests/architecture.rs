@@ -182,8 +182,11 @@ fn tests_in(files: &[File]) -> BTreeSet<String> {
             if line != "#[test]" && !line.starts_with("#[tokio::test") {
                 continue;
             }
-            let function =
-                lines.find_map(|line| line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn ")));
+            let function = lines.find_map(|line| {
+                line.trim_start_matches("pub(crate) ")
+                    .strip_prefix("fn ")
+                    .or_else(|| line.strip_prefix("async fn "))
+            });
             if let Some(name) = function.and_then(|rest| rest.split(['(', '<']).next()) {
                 names.insert(name.to_owned());
             }

@@ -20,6 +20,7 @@ mod rfc8656_08;
 mod rfc8656_09_10;
 mod rfc8656_11;
 mod rfc8656_12;
+mod rfc8656_13_16;
 mod rfc8656_21;
 mod safety;
 mod uberti;
