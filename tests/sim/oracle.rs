@@ -402,10 +402,11 @@ impl Oracle {
         let is_held = held.is_some();
         // To go on, an allocation needs credentials that are still good; to end, those it was made with.
         let goes_on = seen.method == 4 && seen.get(LIFETIME) != Some(&[0; 4]);
+        let moves = seen.method == 4 && seen.get(TICKET).is_some();
+        let expiry_counts = seen.method == 3 || goes_on || !is_held && !moves;
         let holder = held.filter(|_| !goes_on && seen.method != 3);
         let holder = holder.map(|held| Holder { user: &held.user, key: &held.key });
-        let login =
-            judge::login(seen, &self.config, unix, nonce, holder.as_ref(), seen.method == 3 || !is_held);
+        let login = judge::login(seen, &self.config, unix, nonce, holder.as_ref(), expiry_counts);
         let proven = usize::from(nonce == Nonce::Stale);
         match said {
             Said::Dropped(DropReason::LoginRate) => {
@@ -443,6 +444,10 @@ impl Oracle {
                 self.pay(at, worker, route, seen.bytes.len(), &answer);
             }
             Login::Passed { user, key, signs_with, .. } => {
+                if !answer.has(signs_with) {
+                    let text = format!("{code} for {user}, unsigned: {:02x?}", seen.bytes);
+                    return self.fail("order", text);
+                }
                 answer.assert_signed(signs_with, &key);
                 self.authenticated(at, worker, route, seen, &answer, (user, key), pool);
             }

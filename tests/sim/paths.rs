@@ -218,3 +218,25 @@ fn strangers_get_no_more_than_they_pay_for_by_any_method() {
         }
     }
 }
+
+/// RFC 8016 §3.2.2, RFC 8656 §5: one 5-tuple, one allocation, whichever workers the two belong to.
+#[test]
+fn a_ticket_does_not_lead_to_a_5_tuple_that_has_an_allocation() {
+    let mut solo = Solo::new(|_| ());
+    let mut kit = alice(Transport::Udp);
+    let answer = solo.insist(&mut kit, ALLOCATE, &[udp(), A::Raw(TICKET, Vec::new())]);
+    let ticket = answer.get(TICKET).unwrap().to_vec();
+    let mut workers = std::collections::BTreeSet::new();
+    for port in 1..12 {
+        let mut other = alice(Transport::Udp).at(&format!("9.9.9.20:{port}"));
+        workers.insert(solo.cluster.worker_of(&other.route.tuple));
+        solo.allocate(&mut other);
+        let moved = solo.insist(&mut other, REFRESH, &[A::Raw(TICKET, ticket.clone())]);
+        assert_eq!(moved.code(), 437);
+        assert_eq!(solo.insist(&mut other, REFRESH, &[lifetime(0)]).code(), 0);
+    }
+    assert_eq!(workers.len(), solo.cluster.worker_count());
+    let mut other = alice(Transport::Udp).at("9.9.9.20:1");
+    assert_eq!(solo.insist(&mut other, REFRESH, &[A::Raw(TICKET, ticket)]).code(), 0);
+    solo.timers();
+}

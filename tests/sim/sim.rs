@@ -747,7 +747,7 @@ impl Sim {
                 None => self.carry(capture.from, capture.to, capture.bytes),
             }
         }
-        let pause = self.dice.between(20_000, 500_000);
+        let pause = self.dice.between(50_000, 1_200_000);
         let pause = if self.healed || self.tick > 8 * SECOND { 20 * pause } else { pause };
         self.at(pause, Event::Liar(i));
     }
