@@ -450,3 +450,29 @@ fn the_proxy_header_comes_before_tls_and_its_client_is_the_one_that_counts() {
     (&socket).write_all(&hello(&secure, &[])).unwrap();
     assert!(rest(&socket, AT_ONCE).is_empty(), "no header");
 }
+
+#[test]
+fn the_probe_speaks_tls_and_says_what_is_wrong_with_a_certificate() {
+    let secure = Secure::start(&[]);
+    let before = seen(&secure, &secure.authority).unwrap();
+    let ip = secure.server.ip.to_string();
+    secure.files.pair("own", &secure.authority.issue(&[NAME, &ip]));
+    secure.server.signal("HUP");
+    assert!(eventually(|| seen(&secure, &secure.authority).unwrap() != before));
+    secure.files.write("other.crt", &Authority::new("Other").pem());
+    let probe = |ca: &str| {
+        let ca = secure.files.path().join(ca);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_relais"))
+            .args(["probe", &format!("turns:{ip}"), "--user", "alice", "--timeout", "3"])
+            .arg("--ca")
+            .arg(ca)
+            .env("RELAIS_PASSWORD", "wonderland")
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, told) = probe("ca.crt");
+    assert!(code == Some(0) && told.contains("ok   echo"), "{told}");
+    let (code, told) = probe("other.crt");
+    assert!(code == Some(1) && told.contains("TLS with") && told.contains("UnknownIssuer"), "{told}");
+}

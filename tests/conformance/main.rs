@@ -6,6 +6,7 @@
 
 mod world;
 
+mod bad_input;
 mod quirks;
 mod rfc7635;
 mod rfc8016;

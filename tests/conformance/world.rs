@@ -905,7 +905,8 @@ impl Client {
         assert_eq!(answer.kind & !0x0110, kind, "the method of the answer is that of the request");
         assert_eq!(answer.kind & 0x0100, 0x0100, "the answer is a response");
         assert_eq!(answer.bytes[8..20], message.0[8..20], "the transaction id comes back");
-        let fingerprint = message.0.len() >= 28 && message.0[message.0.len() - 8..][..2] == [0x80, 0x28];
+        let fingerprint =
+            message.0.len() >= 28 && message.0[message.0.len() - 8..][..4] == [0x80, 0x28, 0, 4];
         assert_eq!(answer.has(FINGERPRINT), fingerprint, "FINGERPRINT for those who use it");
         answer
     }
