@@ -411,6 +411,7 @@ impl Cluster {
                 self.oracle.forwarded(worker, &route, bytes.len());
                 return self.handle(at, usize::from(owner), true, route, bytes);
             }
+            Verdict::Bind { .. } => panic!("nothing is relayed by TCP"),
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         };
         self.spoil_said(route, bytes, &mut said);
