@@ -200,7 +200,7 @@ impl Worker {
         if !self.dtls.cookies.verify(now.mono, tuple, hello) {
             let answer = hello.verify_request(&self.dtls.cookies.make(now.mono, tuple, hello));
             let listener = self.listeners.get(*listener as usize);
-            if !listener.is_some_and(|listener| listener.send(&answer, tuple, Marks::default()).is_ok()) {
+            if listener.is_none_or(|listener| listener.send(&answer, tuple, Marks::default()).is_err()) {
                 self.drop_dtls(DropReason::SendFailed);
             }
             return;

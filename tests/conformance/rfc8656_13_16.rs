@@ -37,7 +37,7 @@ fn pair(client_is_ipv6: bool, relay_is_ipv6: bool, transport: Transport) -> Pair
 
 impl Pair {
     /// What the datagram to the peer leaves with when it came with `tos`, as ChannelData and in a Send indication.
-    fn to_peer(&mut self, tos: u8) -> [Marks; 2] {
+    fn sent_to_peer(&mut self, tos: u8) -> [Marks; 2] {
         let send = self.client.plain(SEND, &[to(self.peer), data(b"x")]).0;
         [channel_data(0x4000, b"x"), send].map(|bytes| {
             let (out, marks) = self.world.feed_marked(self.client.route, &bytes, tos);
@@ -47,7 +47,7 @@ impl Pair {
     }
 
     /// What the datagram to the client leaves with when it came with `tos`.
-    fn to_client(&mut self, tos: u8) -> Marks {
+    fn sent_to_client(&mut self, tos: u8) -> Marks {
         let id = self.world.allocation_at(self.relayed);
         let (out, marks) = self.world.arrives_marked(id, self.peer, b"x", tos);
         assert!(matches!(out, Out::ToClient { .. }), "{out:?}");
@@ -65,8 +65,8 @@ fn rfc8656_14_dscp_and_ecn_are_copied_both_ways() {
     for transport in [Transport::Udp, Transport::Dtls] {
         let mut pair = pair(false, false, transport);
         for value in 0..=255 {
-            assert_eq!(pair.to_peer(value), [tos(value); 2]);
-            assert_eq!(pair.to_client(value), tos(value));
+            assert_eq!(pair.sent_to_peer(value), [tos(value); 2]);
+            assert_eq!(pair.sent_to_client(value), tos(value));
         }
     }
 }
@@ -76,8 +76,8 @@ fn rfc8656_13_traffic_class_is_copied_across_the_families() {
     for (client, relay) in [(false, true), (true, false), (true, true)] {
         let mut pair = pair(client, relay, Transport::Udp);
         for value in [0xB8, 0xBA, 1, 2, 3, 0] {
-            assert_eq!(pair.to_peer(value), [tos(value); 2]);
-            assert_eq!(pair.to_client(value), tos(value));
+            assert_eq!(pair.sent_to_peer(value), [tos(value); 2]);
+            assert_eq!(pair.sent_to_client(value), tos(value));
         }
     }
 }
@@ -93,11 +93,11 @@ fn rfc8656_14_data_indications_copy_too() {
 #[test]
 fn rfc8656_14_nothing_is_kept_for_the_next_datagram() {
     let mut pair = pair(false, false, Transport::Udp);
-    pair.to_peer(0xB8);
+    pair.sent_to_peer(0xB8);
     pair.with_dont_fragment();
-    assert_eq!(pair.to_peer(0), [NONE; 2]);
-    pair.to_client(0xB8);
-    assert_eq!(pair.to_client(0), NONE);
+    assert_eq!(pair.sent_to_peer(0), [NONE; 2]);
+    pair.sent_to_client(0xB8);
+    assert_eq!(pair.sent_to_client(0), NONE);
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn rfc8656_14_dont_fragment_counts_from_ipv4_to_ipv4() {
     for transport in [Transport::Udp, Transport::Dtls] {
         let mut pair = pair(false, false, transport);
         assert_eq!(pair.with_dont_fragment(), WHOLE);
-        assert_eq!(pair.to_peer(0), [NONE; 2], "else DF is 0");
-        assert_eq!(pair.to_client(0), NONE);
+        assert_eq!(pair.sent_to_peer(0), [NONE; 2], "else DF is 0");
+        assert_eq!(pair.sent_to_client(0), NONE);
     }
 }
 
@@ -132,7 +132,7 @@ fn rfc8656_15_dont_fragment_counts_for_streams_of_both_families() {
         for (client, relay) in [(false, false), (false, true), (true, false), (true, true)] {
             let mut pair = pair(client, relay, transport);
             assert_eq!(pair.with_dont_fragment(), WHOLE);
-            assert_eq!(pair.to_peer(0), [NONE; 2], "else DF is 0");
+            assert_eq!(pair.sent_to_peer(0), [NONE; 2], "else DF is 0");
         }
     }
 }
@@ -143,7 +143,7 @@ fn rfc8656_15_dscp_of_the_connection_and_no_ecn() {
         for (client, relay) in [(false, false), (false, true), (true, false), (true, true)] {
             let mut pair = pair(client, relay, transport);
             for value in 0..=255 {
-                assert_eq!(pair.to_peer(value), [tos(value & 0xFC); 2]);
+                assert_eq!(pair.sent_to_peer(value), [tos(value & 0xFC); 2]);
             }
         }
     }
@@ -154,7 +154,7 @@ fn rfc8656_16_marks_of_peers_end_at_a_stream() {
     for transport in [Transport::Tcp, Transport::Tls] {
         let mut pair = pair(false, false, transport);
         for value in 0..=255 {
-            assert_eq!(pair.to_client(value), NONE);
+            assert_eq!(pair.sent_to_client(value), NONE);
         }
     }
 }
