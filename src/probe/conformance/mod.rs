@@ -116,10 +116,6 @@ pub(super) fn run(
     limit: Duration,
     json: bool,
 ) -> Result<ExitCode, Why> {
-    if uri.transport.is_tls() {
-        let cure = "give the URI of the same server over TCP: turn:HOST?transport=tcp";
-        return Err(("the clauses are not probed over TLS".to_owned(), cure.to_owned()));
-    }
     let server = resolve(uri)?;
     let (username, password) = match (uri.service, credentials) {
         (Service::Turn, Some(credentials)) => (credentials.username, credentials.password),
