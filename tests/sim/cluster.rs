@@ -358,6 +358,7 @@ impl Cluster {
                 bytes: datagram.bytes().to_vec(),
             },
             Verdict::Forward { .. } => panic!("nobody can move"),
+            Verdict::Bind { .. } => panic!("nothing is relayed by TCP"),
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         };
         self.spoil_said(route, bytes, &mut said);

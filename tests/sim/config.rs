@@ -82,6 +82,7 @@ impl Config {
                 permissions: self.permissions,
                 channels: self.channels,
                 max_lifetime: Duration::from_secs(self.max_lifetime),
+                ..Limits::default()
             },
             mobility: false,
             ..Settings::new(Arc::new(Authenticator::new(login, &[42; 32]).unwrap()), Arc::new(policy))
