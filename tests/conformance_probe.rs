@@ -18,7 +18,10 @@ const SECRET: &str = "north-wind-and-sun-of-a-test";
 
 /// A server that peers on loopback may be reached through.
 fn server() -> Server {
-    Server::start(&[("auth.secrets", &format!("[{{ name = \"main\", secret = \"{SECRET}\" }}]"))])
+    Server::start(&[
+        ("auth.secrets", &format!("[{{ name = \"main\", secret = \"{SECRET}\" }}]")),
+        ("relay.tcp", "true"),
+    ])
 }
 
 /// The report and the exit code.
