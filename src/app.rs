@@ -1,5 +1,6 @@
 //! The life of the server: start in order, serve, reload, drain, stop.
 
+mod certificates;
 mod ice;
 mod start;
 mod wiring;
@@ -13,6 +14,8 @@ use tokio::sync::watch;
 
 use crate::config::{Problem, Settings};
 use crate::net::{Clock, Handle, RelayAddress, Workers};
+use crate::observe::StatsSource;
+use certificates::Certificates;
 use wiring::Keys;
 
 /// How often a draining server looks whether the last allocation has ended.
@@ -59,10 +62,20 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let (shutdown, is_shutdown) = watch::channel(false);
     let relay = wiring::relay_addresses(&settings)?;
     let web = start::web_listeners(&settings).await?;
-    let workers = Workers::start(wiring::options(&settings, &relay, &keys)?, clock).map_err(Error::new)?;
+    let mut certificates = Certificates::load(&settings, clock)?;
+    let mut options = wiring::options(&settings, &relay, &keys)?;
+    options.tls_config = certificates.as_ref().map(Certificates::turn);
+    let shared = certificates.as_ref().filter(|_| settings.shares_tls()).map(|certificates| {
+        let (door, shared) = start::web_door(certificates.web());
+        options.web = Some(door);
+        shared
+    });
+    let workers = Workers::start(options, clock).map_err(Error::new)?;
     let (current, settings_now) = watch::channel(Arc::new(settings));
     let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay));
-    let tasks = web.spawn(&settings_now.borrow(), &ice, workers.handle(), &is_ready, &is_shutdown);
+    let expiry = certificates.as_ref().map(Certificates::expiry);
+    let stats: Arc<dyn StatsSource> = Arc::new(start::Stats { workers: workers.handle(), expiry });
+    let tasks = web.spawn(&settings_now.borrow(), &ice, &stats, &is_ready, shared, &is_shutdown);
 
     start::announce(&settings_now.borrow(), &ice, &workers, &relay);
     let _ = ready.send(true);
@@ -71,9 +84,12 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
 
     let handle = workers.handle();
     loop {
-        match signals.next().await {
-            Asked::Stop => break,
-            Asked::Reload => apply(reload, &current, &handle, &keys, &relay).await,
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::Reload => apply(reload, &current, &handle, &keys, &relay, certificates.as_mut()).await,
+            },
+            () = watch(certificates.as_mut(), &settings_now, &handle) => {}
         }
     }
     drain(&settings_now.borrow().clone(), &handle, &mut signals, &ready).await;
@@ -86,6 +102,18 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     Ok(())
 }
 
+/// Takes up changed certificates, after a while. Without certificates there is nothing to wait for.
+async fn watch(
+    certificates: Option<&mut Certificates>,
+    settings: &watch::Receiver<Arc<Settings>>,
+    handle: &Handle,
+) {
+    match certificates {
+        Some(certificates) => certificates.watch(settings, handle).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Takes over a changed configuration, or keeps the old one and says why.
 async fn apply(
     reload: &Reload,
@@ -93,6 +121,7 @@ async fn apply(
     handle: &Handle,
     keys: &Keys,
     relay: &[RelayAddress],
+    certificates: Option<&mut Certificates>,
 ) {
     if let Ok(since_boot) = sd_notify::NotifyState::monotonic_usec_now() {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, since_boot]);
@@ -121,6 +150,10 @@ async fn apply(
             start::log_problems(&problems);
             tracing::error!(target: "relais", "configuration not reloaded; the old one stays");
         }
+    }
+    if let Some(certificates) = certificates {
+        let settings = Arc::clone(&current.borrow());
+        certificates.reload(&settings, handle).await;
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

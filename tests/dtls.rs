@@ -75,6 +75,10 @@ impl Server {
         let options = Options {
             udp: if plain { vec![any] } else { Vec::new() },
             tcp: Vec::new(),
+            tls: Vec::new(),
+            tls_config: None,
+            web: None,
+            proxies: Vec::new(),
             dtls: vec![any],
             dtls_identity: Some(Arc::new(DtlsIdentity::new(keys).unwrap())),
             lenient: false,

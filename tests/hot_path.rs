@@ -96,6 +96,10 @@ fn start() -> (tokio::runtime::Runtime, Workers) {
     let options = Options {
         udp: vec!["127.0.0.1:0".parse().unwrap()],
         tcp: Vec::new(),
+        tls: Vec::new(),
+        tls_config: None,
+        web: None,
+        proxies: Vec::new(),
         dtls: Vec::new(),
         dtls_identity: None,
         lenient: false,

@@ -59,7 +59,7 @@ async fn start_on(listener: TcpListener, options: Options) -> Server {
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(true);
     let stats = Arc::new(Stats(Some(vec![])));
-    let running = tokio::spawn(serve(options, Arc::new(Ice), stats, is_ready, vec![listener], stopped));
+    let running = tokio::spawn(serve(options, Arc::new(Ice), stats, is_ready, vec![listener], None, stopped));
     Server { address, stop, running, _ready: ready }
 }
 

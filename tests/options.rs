@@ -3,8 +3,14 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/live.rs"]
 mod live;
+#[path = "support/options_tls.rs"]
+mod options_tls;
+#[path = "support/secure.rs"]
+mod secure;
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -29,9 +35,15 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// An expiry that is far away.
 const LATER: &str = "4000000000";
 
-const TESTS: [(&str, fn()); 35] = [
+const TESTS: &[(&str, fn())] = &[
     ("listen.udp", listen_udp_is_where_datagrams_are_answered),
     ("listen.tcp", listen_tcp_is_where_streams_are_accepted),
+    ("listen.tls", options_tls::listen_tls_is_where_tls_is_spoken),
+    ("listen.proxy_from", options_tls::listen_proxy_from_is_who_may_speak_for_others),
+    ("tls.certificate", options_tls::tls_certificate_and_key_are_what_clients_see),
+    ("tls.key", options_tls::tls_certificate_and_key_are_what_clients_see),
+    ("tls.certificates", options_tls::tls_certificates_are_chosen_by_name),
+    ("tls.client_ca", options_tls::tls_client_ca_is_who_lets_clients_in),
     ("listen.workers", listen_workers_is_the_number_of_relay_threads),
     ("relay.addresses", relay_addresses_are_what_clients_are_given),
     ("relay.external", relay_external_is_shown_and_clients_still_reach_each_other),
@@ -59,6 +71,7 @@ const TESTS: [(&str, fn()); 35] = [
     ("http.rooms", http_rooms_are_off_named_or_open),
     ("http.host", http_host_is_in_the_urls),
     ("http.open", http_open_serves_anybody),
+    ("http.share_tls", options_tls::http_share_tls_serves_https_on_tls_listeners),
     ("http.ttl", http_ttl_is_in_the_user_name),
     ("admin.listen", admin_listen_opens_and_closes_health_and_metrics),
     ("log.format", log_format_json_is_one_object_a_line),

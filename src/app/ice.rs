@@ -31,7 +31,8 @@ impl Grants {
             let transport = match transport {
                 Transport::Udp => EndpointTransport::Udp,
                 Transport::Tcp => EndpointTransport::Tcp,
-                Transport::Tls | Transport::Dtls => continue,
+                Transport::Tls => EndpointTransport::Tls,
+                Transport::Dtls => continue,
             };
             let endpoint = Endpoint { transport, port: address.port() };
             if !endpoints.contains(&endpoint) {

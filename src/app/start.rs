@@ -4,20 +4,22 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::Error;
 use super::ice::Grants;
 use crate::config::{self, LogFormat, Problem, Rooms, Secret, Settings, SharedSecret};
-use crate::http;
-use crate::net::{Handle, RelayAddress, Workers};
+use crate::http::{self, SharedTls};
+use crate::net::{Handle, RelayAddress, WebDoor, Workers};
 use crate::observe::{StatsSource, log};
 use crate::turn::Counters;
 
@@ -58,6 +60,7 @@ impl Settings {
             ("http.rooms", self.http.rooms != old.http.rooms),
             ("http.host", self.http.host != old.http.host),
             ("http.open", self.http.open != old.http.open),
+            ("http.share_tls", self.http.share_tls != old.http.share_tls),
             ("admin", self.admin != old.admin),
             ("log", self.log != old.log),
         ];
@@ -132,17 +135,30 @@ async fn open(key: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, E
     Ok(listeners)
 }
 
+/// Connections on their way from a worker to the web side.
+const ARRIVALS: usize = 64;
+
+/// The way there for clients of TLS listeners that want HTTP.
+pub(super) fn web_door(config: watch::Receiver<Arc<ServerConfig>>) -> (WebDoor, SharedTls) {
+    let (sender, arrivals) = mpsc::channel(ARRIVALS);
+    let door: WebDoor = Arc::new(move |socket, ahead, client| {
+        // More at once than the web side takes are closed.
+        let _ = sender.try_send(http::Arrival { socket, ahead, client });
+    });
+    (door, SharedTls { arrivals, config })
+}
+
 impl Web {
     /// Starts serving.
     pub(super) fn spawn(
         self,
         settings: &Settings,
         ice: &Arc<Grants>,
-        workers: Handle,
+        stats: &Arc<dyn StatsSource>,
         ready: &watch::Receiver<bool>,
+        shared: Option<SharedTls>,
         shutdown: &watch::Receiver<bool>,
     ) -> Vec<JoinHandle<()>> {
-        let stats: Arc<dyn StatsSource> = Arc::new(Stats(workers));
         let options = http::Options {
             listen: settings.http.listen.clone(),
             origins: settings.http.origins.clone(),
@@ -158,23 +174,36 @@ impl Web {
         let ice: Arc<dyn http::IceSource> = Arc::<Grants>::clone(ice);
         let mut tasks = Vec::new();
         if !self.public.is_empty() {
-            let (stats, ready, shutdown) = (Arc::clone(&stats), ready.clone(), shutdown.clone());
-            tasks.push(tokio::spawn(http::serve(options, ice, stats, ready, self.public, shutdown)));
+            let (stats, ready, shutdown) = (Arc::clone(stats), ready.clone(), shutdown.clone());
+            tasks.push(tokio::spawn(http::serve(options, ice, stats, ready, self.public, shared, shutdown)));
         }
         if !self.admin.is_empty() {
-            tasks.push(tokio::spawn(http::serve_admin(stats, ready.clone(), self.admin, shutdown.clone())));
+            tasks.push(tokio::spawn(http::serve_admin(
+                Arc::clone(stats),
+                ready.clone(),
+                self.admin,
+                shutdown.clone(),
+            )));
         }
         tasks
     }
 }
 
 /// Asks the workers.
-struct Stats(Handle);
+pub(super) struct Stats {
+    pub(super) workers: Handle,
+    /// When the first certificate ends, in seconds of Unix time.
+    pub(super) expiry: Option<Arc<AtomicU64>>,
+}
 
 impl StatsSource for Stats {
     fn snapshot(&self) -> BoxFuture<'static, Option<Vec<Counters>>> {
-        let handle = self.0.clone();
+        let handle = self.workers.clone();
         async move { handle.counters().await }.boxed()
+    }
+
+    fn certificate_expiry(&self) -> Option<u64> {
+        self.expiry.as_ref().map(|expiry| expiry.load(Ordering::Relaxed))
     }
 }
 

@@ -79,6 +79,10 @@ pub(super) fn options(
     Ok(net::Options {
         udp: settings.listen.udp.clone(),
         tcp: settings.listen.tcp.clone(),
+        tls: settings.listen.tls.clone(),
+        tls_config: None,
+        web: None,
+        proxies: settings.listen.proxy_from.clone(),
         dtls: Vec::new(),
         dtls_identity: None,
         lenient: !settings.listen.explicit,

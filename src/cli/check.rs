@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::options::{count, environment};
+use super::options::{count, environment, now_unix};
 use super::{FAILED, print};
 use crate::config::{self, Overrides, Problem, Severity};
 use crate::net;
@@ -27,7 +27,12 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
                     .into_iter()
                     .map(|problem| Problem { severity: Severity::Warning, ..problem }),
             );
-            (problems, ExitCode::SUCCESS)
+            match config::certificates(&settings, now_unix()) {
+                Ok(found) => problems.extend(found.into_iter().flat_map(|found| found.warnings)),
+                Err(found) => problems.extend(found),
+            }
+            let failed = problems.iter().any(Problem::is_error);
+            (problems, if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
         }
         Err(problems) => (problems, ExitCode::from(FAILED)),
     };

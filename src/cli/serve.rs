@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::FAILED;
-use super::options::{ConfigArgs, environment};
+use super::options::{ConfigArgs, environment, now_unix};
 use crate::app::{self, Reload};
 use crate::config::{self, Overrides, Problem, Settings};
 use crate::net;
@@ -84,7 +84,7 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Err(code) = check_addresses(&settings) {
+    if let Err(code) = check_machine(&settings) {
         return code;
     }
     // Flags hold for the life of the process; file and environment are read again on SIGHUP.
@@ -99,10 +99,11 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
     }
 }
 
-/// Points at relay addresses that this machine does not have, where they are written.
-fn check_addresses(settings: &Settings) -> Result<(), ExitCode> {
+/// Points at relay addresses that this machine does not have, and at certificates that are of no use.
+fn check_machine(settings: &Settings) -> Result<(), ExitCode> {
     let local = net::local_addresses().unwrap_or_default();
-    let problems = config::check_local(settings, &local);
+    let mut problems = config::check_local(settings, &local);
+    problems.extend(config::certificates(settings, now_unix()).err().unwrap_or_default());
     for problem in &problems {
         eprintln!("{problem}\n");
     }

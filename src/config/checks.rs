@@ -34,21 +34,22 @@ pub(super) fn nobody(settings: &Settings) -> Problem {
 /// Adds what is wrong across keys.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     listeners(settings, problems);
+    tls(settings, problems);
     relay(settings, problems);
     auth(settings, problems);
     http(settings, problems);
 }
 
 fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
-    let (udp, tcp) = (&settings.listen.udp, &settings.listen.tcp);
-    if udp.is_empty() && tcp.is_empty() {
+    let (udp, tcp, tls) = (&settings.listen.udp, &settings.listen.tcp, &settings.listen.tls);
+    if udp.is_empty() && tcp.is_empty() && tls.is_empty() {
         problems.push(Problem::error(
             &settings.place("listen.udp"),
-            "`listen.udp` and `listen.tcp` are both empty: no client could reach the server",
+            "`listen.udp`, `listen.tcp` and `listen.tls` are all empty: no client could reach the server",
             "write at least `udp = [\"0.0.0.0:3478\"]`",
         ));
     }
-    for (key, addresses) in [("listen.udp", udp), ("listen.tcp", tcp)] {
+    for (key, addresses) in [("listen.udp", udp), ("listen.tcp", tcp), ("listen.tls", tls)] {
         for address in addresses {
             let port = address.port();
             if (1..1024).contains(&port) && port != 80 && port != 443 {
@@ -62,14 +63,19 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
     }
     let groups = [
         ("listen.tcp", tcp),
+        ("listen.tls", tls),
         ("http.listen", &settings.http.listen),
         ("admin.listen", &settings.admin.listen),
     ];
     for (at, (later, addresses)) in groups.iter().enumerate() {
         for (earlier, others) in groups.iter().take(at) {
-            for address in
-                addresses.iter().filter(|address| others.iter().any(|other| collide(**address, *other)))
-            {
+            // TCP and TLS are told apart on one socket, but only if it is the same one.
+            let shared = |address: SocketAddr, other: SocketAddr| {
+                *later == "listen.tls" && *earlier == "listen.tcp" && address == other
+            };
+            for address in addresses.iter().filter(|address| {
+                others.iter().any(|other| collide(**address, *other) && !shared(**address, *other))
+            }) {
                 problems.push(Problem::error(
                     &settings.place(later),
                     format!("`{later}` wants {address}, which `{earlier}` takes already"),
@@ -83,6 +89,38 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
             &settings.place("admin.listen"),
             "health and metrics can be reached from other machines",
             "keep `admin.listen` on loopback, or let a firewall pass your monitoring alone",
+        ));
+    }
+}
+
+fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
+    const CURE: &str =
+        "write in [tls]: certificate = \"/etc/relais/tls.crt\" and key = \"/etc/relais/tls.key\"";
+    let tls = &settings.tls;
+    for (written, other, there, missing) in [
+        ("tls.certificate", "key", &tls.certificate, &tls.key),
+        ("tls.key", "certificate", &tls.key, &tls.certificate),
+    ] {
+        if there.is_some() && missing.is_none() {
+            let message = format!("`{written}` is of no use without `{other}`");
+            problems.push(Problem::error(&settings.place(written), message, CURE));
+        }
+    }
+    if !settings.listen.tls.is_empty()
+        && tls.pairs().is_empty()
+        && tls.certificate.is_none()
+        && tls.key.is_none()
+    {
+        let message = "`listen.tls` needs a certificate";
+        problems.push(Problem::error(&settings.place("listen.tls"), message, CURE));
+    }
+    let host = &settings.http.host;
+    if !settings.listen.tls.is_empty() && (host.is_empty() || host.parse::<IpAddr>().is_ok()) {
+        problems.push(Problem::warning(
+            &settings.place(if host.is_empty() { "listen.tls" } else { "http.host" }),
+            "without a host name there are no turns: URLs in iceServers: certificates are for names, and Firefox refuses \
+             addresses",
+            "write the name that the certificate is for into `http.host`",
         ));
     }
 }
@@ -203,7 +241,7 @@ fn auth(settings: &Settings, problems: &mut Vec<Problem>) {
 
 fn http(settings: &Settings, problems: &mut Vec<Problem>) {
     let http = &settings.http;
-    if !loopback_only(&http.listen) {
+    if !loopback_only(&http.listen) || settings.shares_tls() && !loopback_only(&settings.listen.tls) {
         if http.rooms == Rooms::Open {
             problems.push(Problem::warning(
                 &settings.place("http.rooms"),

@@ -1,11 +1,9 @@
 //! `auth.users` and `auth.secrets`; what their entries have in common with others.
 
-use std::path::{Path, PathBuf};
-
 use super::node::{Field, Node, Value};
 use super::place::Place;
 use super::problem::{Problem, did_you_mean};
-use super::reader::Reader;
+use super::reader::{Reader, beside};
 use super::secret::Secret;
 use super::secret_file::{secret_file, secret_name, strong};
 use super::settings::{SharedSecret, User, UserCredential};
@@ -63,7 +61,7 @@ pub(crate) fn secrets(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Shared
 
 /// A table of a list, its fields known to be allowed.
 pub(super) struct Entry<'n> {
-    node: &'n Node,
+    pub(super) node: &'n Node,
     fields: &'n [Field],
 }
 
@@ -177,14 +175,6 @@ impl<'n> Entry<'n> {
     }
 }
 
-/// A relative path in a configuration file starts at that file's directory.
-fn beside(place: &Place, text: &str) -> PathBuf {
-    match place {
-        Place::Span { file, .. } => file.path().parent().unwrap_or_else(|| Path::new("")).join(text),
-        _ => PathBuf::from(text),
-    }
-}
-
 fn key_of_hex(text: &str) -> Result<Vec<u8>, Why> {
     let digits: Option<Vec<u8>> =
         text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
@@ -227,7 +217,8 @@ fn entry(name: &str, kind: &str) -> String {
 
 /// Whether the value of a key named `name` may be shown, anywhere in a file.
 pub(crate) fn is_secret(section: &str, name: &str) -> bool {
-    if name.ends_with("_file") {
+    // In [tls] are names of files only.
+    if name.ends_with("_file") || section == "tls" {
         return false;
     }
     let suspicious = ["secret", "pass", "key", "token"].iter().any(|word| name.to_lowercase().contains(word));

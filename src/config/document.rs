@@ -89,6 +89,7 @@ fn takes(kind: Kind) -> String {
         Kind::External => "a table of local to public IP addresses".to_owned(),
         Kind::Users => "a list of tables: name and one of password, password_file, key".to_owned(),
         Kind::Secrets => "a list of tables: name and one of secret, secret_file".to_owned(),
+        Kind::Certificates => "a list of tables: certificate and key".to_owned(),
         Kind::Oauth => {
             "a list of tables: kid, one of key, key_file, and optionally algorithm, expires".to_owned()
         }
@@ -134,6 +135,11 @@ fn key_schema(key: &Key) -> Value {
         Kind::External => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Users => entries(&["password", "password_file", "key"]),
         Kind::Secrets => entries(&["secret", "secret_file"]),
+        Kind::Certificates => json!({ "type": "array", "items": {
+            "type": "object",
+            "properties": { "certificate": { "type": "string" }, "key": { "type": "string" } },
+            "required": ["certificate", "key"], "additionalProperties": false,
+        } }),
         Kind::Oauth => oauth_keys(),
         Kind::Text { .. } => json!({ "type": "string" }),
         Kind::Choice { words } => json!({ "type": "string", "enum": words }),

@@ -1,6 +1,6 @@
 //! What a browser is given: `iceServers` with credentials that expire.
 
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +15,8 @@ pub enum EndpointTransport {
     Udp,
     /// `?transport=tcp`.
     Tcp,
+    /// `turns:` with `?transport=tcp`.
+    Tls,
 }
 
 /// A port on which clients are served: the bound one, which differs from the configured one if that is 0.
@@ -26,12 +28,13 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// The configured endpoints, each once, UDP first. Port 0 is left out: only the open socket knows its port.
+/// The configured endpoints, each once, in the order of transports. Port 0 is left out: only the open socket knows its port.
 pub fn endpoints(settings: &Settings) -> Vec<Endpoint> {
     let udp = settings.listen.udp.iter().map(|address| (EndpointTransport::Udp, address.port()));
     let tcp = settings.listen.tcp.iter().map(|address| (EndpointTransport::Tcp, address.port()));
+    let tls = settings.listen.tls.iter().map(|address| (EndpointTransport::Tls, address.port()));
     let mut endpoints = Vec::new();
-    for (transport, port) in udp.chain(tcp) {
+    for (transport, port) in udp.chain(tcp).chain(tls) {
         let endpoint = Endpoint { transport, port };
         if port != 0 && !endpoints.contains(&endpoint) {
             endpoints.push(endpoint);
@@ -57,7 +60,7 @@ pub struct IceServers {
 /// One entry of `iceServers`.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct IceServer {
-    /// `stun:` or `turn:` URLs.
+    /// `stun:`, `turn:` or `turns:` URLs.
     pub urls: Vec<String>,
     /// For TURN.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,24 +128,32 @@ pub fn ice_servers(
     with_credential(endpoints, host, time_limited(&settings.auth, user, now_unix, ttl.min(LONGEST)))
 }
 
-/// `iceServers` for `host` with a credential at hand. Port 53 is left out: browsers refuse it.
+/// `iceServers` for `host` with a credential at hand. Port 53 is left out: browsers refuse it. `turns:` URLs need a
+/// name: certificates are for names, and Firefox refuses addresses.
 pub fn with_credential(endpoints: &[Endpoint], host: &str, credential: Option<Credential>) -> IceServers {
-    let host = match host.parse::<Ipv6Addr>() {
-        Ok(address) => format!("[{address}]"),
-        Err(_) => host.to_owned(),
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let (host, is_name) = match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => (format!("[{address}]"), false),
+        Ok(IpAddr::V4(address)) => (address.to_string(), false),
+        Err(_) => (host.to_owned(), true),
     };
-    let usable = || endpoints.iter().filter(|endpoint| endpoint.port != 53);
+    let usable = || {
+        endpoints.iter().filter(|endpoint| {
+            endpoint.port != 53 && (is_name || endpoint.transport != EndpointTransport::Tls)
+        })
+    };
     let stun: Vec<String> = usable()
         .filter(|endpoint| endpoint.transport == EndpointTransport::Udp)
         .map(|endpoint| format!("stun:{host}:{}", endpoint.port))
         .collect();
     let turn: Vec<String> = usable()
         .map(|endpoint| {
-            let transport = match endpoint.transport {
-                EndpointTransport::Udp => "udp",
-                EndpointTransport::Tcp => "tcp",
+            let (scheme, transport) = match endpoint.transport {
+                EndpointTransport::Udp => ("turn", "udp"),
+                EndpointTransport::Tcp => ("turn", "tcp"),
+                EndpointTransport::Tls => ("turns", "tcp"),
             };
-            format!("turn:{host}:{}?transport={transport}", endpoint.port)
+            format!("{scheme}:{host}:{}?transport={transport}", endpoint.port)
         })
         .collect();
     let mut ice_servers = Vec::new();
@@ -235,6 +246,19 @@ mod tests {
         assert_eq!(ice.ice_servers[1].urls, ["turn:[2001:db8::1]:40000?transport=udp"]);
         assert_eq!(ice.ice_servers[1].username.as_deref(), Some("173800"));
         assert_eq!(ice.ttl, Some(172_800));
+    }
+
+    #[test]
+    fn turns_urls_are_for_names_only() {
+        let tls = [Endpoint { transport: EndpointTransport::Tls, port: 5349 }];
+        let urls = |host: &str| {
+            let ice = ice_servers(&settings(), &tls, host, "", 1_000, Duration::from_secs(60));
+            ice.ice_servers.into_iter().flat_map(|server| server.urls).collect::<Vec<_>>()
+        };
+        assert_eq!(urls("turn.example.org"), ["turns:turn.example.org:5349?transport=tcp"]);
+        for address in ["192.0.2.1", "2001:db8::1", "[2001:db8::1]"] {
+            assert!(urls(address).is_empty(), "{address}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::credentials;
 use super::node::Node;
 use super::oauth;
-use super::reader::{Reader, show_list, show_text};
+use super::reader::{Reader, show_file, show_list, show_text};
 use super::settings::{FamilyDefault, LogFormat, Rooms, Settings};
+use super::tls;
 use super::units::{self, show_duration};
 use crate::auth::Expired;
 
@@ -43,6 +44,8 @@ pub(crate) enum Kind {
     Users,
     /// A list of tables.
     Secrets,
+    /// A list of tables with a certificate and its key each.
+    Certificates,
     /// A list of tables of `oauth`.
     Oauth,
     /// A string of the given form.
@@ -65,6 +68,10 @@ impl Key {
             Kind::Secrets => {
                 r#"secrets = [{ name = "2026-11", secret_file = "/etc/relais/secret" }]"#.to_owned()
             }
+            Kind::Certificates => {
+                r#"certificates = [{ certificate = "/etc/relais/b.crt", key = "/etc/relais/b.key" }]"#
+                    .to_owned()
+            }
             Kind::Oauth => {
                 r#"oauth = [{ kid = "2026-11", key_file = "/etc/relais/oauth", algorithm = "A256GCM" }]"#
                     .to_owned()
@@ -74,6 +81,8 @@ impl Key {
                 r#"allow = ["10.1.2.0/24", "10.1.3.4:5000-6000"]"#.to_owned()
             }
             _ if self.name == "origins" => r#"origins = ["https://app.example.org"]"#.to_owned(),
+            _ if self.section == "tls" => format!(r#"{} = "/etc/relais/{0}.pem""#, self.name),
+            _ if self.name == "proxy_from" => r#"proxy_from = ["10.0.0.0/24"]"#.to_owned(),
             _ => format!("{} = {}", self.name, self.default),
         }
     }
@@ -88,8 +97,9 @@ impl Key {
 }
 
 /// The sections, in the order of the file, with a sentence each.
-pub(crate) const SECTIONS: [(&str, &str); 8] = [
+pub(crate) const SECTIONS: [(&str, &str); 9] = [
     ("listen", "Where clients reach the server."),
+    ("tls", "Certificates of listen.tls, read again when the files change and on SIGHUP."),
     ("relay", "Where relayed traffic leaves and arrives."),
     ("auth", "Who may relay: write users, secrets or both."),
     (
@@ -104,9 +114,8 @@ pub(crate) const SECTIONS: [(&str, &str); 8] = [
 
 /// Keys and sections of later versions: refused as such, not as typing errors.
 #[rustfmt::skip]
-pub(crate) const LATER: [&str; 9] = [
-    "listen.tls", "listen.dtls", "tls", "relay.tcp", "relay.mobility", "redirect", "nat_discovery",
-    "http.share_tls", "http.keys",
+pub(crate) const LATER: &[&str] = &[
+    "listen.dtls", "relay.tcp", "relay.mobility", "redirect", "nat_discovery", "http.keys",
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -156,9 +165,28 @@ pub(crate) static KEYS: &[Key] = &[
     key!(listen.tcp, Kind::Sockets { port: 3478 }, r#"["0.0.0.0:3478", "[::]:3478"]"#,
         "Addresses with ports for STUN and TURN over TCP.",
         |r, n| r.socket_addresses(n), |v| show_list(v)),
+    key!(listen.tls, Kind::Sockets { port: 5349 }, "[]",
+        "Addresses with ports for STUN and TURN over TLS (1.2 and 1.3), with the certificates of [tls]; one that is in tcp too serves both.",
+        |r, n| r.socket_addresses(n), |v| show_list(v)),
+    key!(listen.proxy_from, Kind::Texts { form: "networks or addresses" }, "[]",
+        "Load balancers: their TCP and TLS connections must begin with a PROXY header (version 1 or 2), whose addresses hold; nobody else's may.",
+        |r, n| r.texts(n, units::network), |v| show_list(v)),
     key!(listen.workers, Kind::Count { min: 0, max: 1024 }, "0",
         "Number of relay threads; 0 takes as many as the cgroup grants cores.",
         |r, n| r.count(n).and_then(|n| usize::try_from(n).ok()), |v| v.to_string()),
+
+    key!(tls.certificate, Kind::Text { form: "a file in PEM" }, r#""""#,
+        "The certificate, followed by those that lead to its root.",
+        |r, n| r.file(n), |v| show_file(v)),
+    key!(tls.key, Kind::Text { form: "a file in PEM, not readable by others" }, r#""""#,
+        "The private key of the certificate.",
+        |r, n| r.file(n), |v| show_file(v)),
+    key!(tls.certificates, Kind::Certificates, "[]",
+        "More certificates, chosen by the name that a client asks for (SNI): { certificate = \"…\", key = \"…\" }; clients that ask for none of the names get the first.",
+        |r, n| tls::certificates(r, n), |v| tls::show_certificates(v)),
+    key!(tls.client_ca, Kind::Text { form: "a file in PEM" }, r#""""#,
+        "Authorities one of which must have issued the client's certificate; empty: clients need no certificate.",
+        |r, n| r.file(n), |v| show_file(v)),
 
     key!(relay.addresses, Kind::Texts { form: "local IP addresses or \"auto\"" }, r#"["auto"]"#,
         "Local addresses to relay from; \"auto\" takes those of the default routes of both families.",
@@ -245,6 +273,9 @@ pub(crate) static KEYS: &[Key] = &[
     key!(http.open, Kind::Flag, "false",
         "Give iceServers to anybody, for trials; otherwise to loopback and allowed origins only.",
         |r, n| r.flag(n), |v| v.to_string()),
+    key!(http.share_tls, Kind::Flag, "true",
+        "Serve HTTPS on the listeners of listen.tls as well, to clients that ask for it by ALPN; only as long as http.listen is not empty.",
+        |r, n| r.flag(n), |v| v.to_string()),
     key!(http.ttl, Kind::Duration { min: SECOND, max: Duration::from_secs(172_800) }, r#""4h""#,
         "Lifetime of the credentials handed out, at most 48h.",
         |r, n| r.duration(n), |v| show_text(&show_duration(*v))),
@@ -268,13 +299,16 @@ pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
 
 /// Where other servers' words, and ours in the wrong place, belong.
 pub(crate) fn elsewhere(name: &str) -> Option<String> {
-    const KNOWN: [(&str, &str); 16] = [
+    const KNOWN: [(&str, &str); 19] = [
         ("external_ip", "relay.external"),
         ("relay_ip", "relay.addresses"),
         ("min_port", "relay.ports"),
         ("max_port", "relay.ports"),
         ("listening_port", "listen.udp"),
         ("listening_ip", "listen.udp"),
+        ("tls_listening_port", "listen.tls"),
+        ("cert", "tls.certificate"),
+        ("pkey", "tls.key"),
         ("static_auth_secret", "auth.secrets"),
         ("secret", "auth.secrets"),
         ("secret_file", "auth.secrets"),

@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::secret_file;
 use super::settings::{
     Admin, Auth, FamilyDefault, Http, Limits, Listen, Log, LogFormat, Peers, Relay, RelayAddress, Rooms,
-    Settings, Source,
+    Settings, Source, Tls,
 };
 use crate::auth::Expired;
 
@@ -95,7 +95,15 @@ impl Settings {
     fn blank() -> Self {
         const PORTS: RangeInclusive<u16> = 49_152..=65_535;
         Self {
-            listen: Listen { udp: Vec::new(), tcp: Vec::new(), explicit: false, workers: 0 },
+            listen: Listen {
+                udp: Vec::new(),
+                tcp: Vec::new(),
+                tls: Vec::new(),
+                proxy_from: Vec::new(),
+                explicit: false,
+                workers: 0,
+            },
+            tls: Tls::default(),
             relay: Relay {
                 addresses: vec![RelayAddress::Auto],
                 external: BTreeMap::new(),
@@ -127,6 +135,7 @@ impl Settings {
                 rooms: Rooms::Off,
                 host: String::new(),
                 open: false,
+                share_tls: false,
                 ttl: Duration::ZERO,
             },
             admin: Admin { listen: Vec::new() },

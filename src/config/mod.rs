@@ -4,6 +4,7 @@
 //! their places, `reader` turns entries into [`Settings`], `checks` looks at several keys together, `document`
 //! tells people what the table says.
 
+mod certificates;
 mod checks;
 mod credentials;
 mod document;
@@ -23,8 +24,11 @@ mod secret_file;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
+mod validity;
 
+pub use certificates::{Certificates, certificates};
 pub use checks::check_local;
 pub use document::{default_file, effective, explain, schema};
 pub use layers::Overrides;
@@ -34,6 +38,6 @@ pub use place::{Place, SourceText};
 pub use problem::{Problem, Severity};
 pub use secret::Secret;
 pub use settings::{
-    Admin, Auth, FamilyDefault, Http, Limits, Listen, Log, LogFormat, Peers, Relay, RelayAddress, Rooms,
-    Settings, SharedSecret, Source, User, UserCredential,
+    Admin, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, Peers, Relay,
+    RelayAddress, Rooms, Settings, SharedSecret, Source, Tls, User, UserCredential,
 };

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::keys::{Key, Kind};
 use super::node::{Node, Value};
 use super::peer_rule::PeerRule;
+use super::place::Place;
 use super::problem::{Problem, did_you_mean};
 use super::settings::RelayAddress;
 use super::units;
@@ -288,6 +290,18 @@ impl Reader<'_> {
         self.each(node, |reader, element| reader.checked(element, &check))
     }
 
+    /// The name of a file, if it is not empty.
+    #[expect(clippy::option_option, reason = "what was read, and whether it could be")]
+    pub(crate) fn file(&mut self, node: &Node) -> Option<Option<PathBuf>> {
+        let text = self.text(node)?;
+        if text.contains('\n') {
+            let message = format!("`{}` takes the name of a file, not what it holds", self.key.name);
+            self.error(node, message, format!("write for example `{}`", self.key.example()));
+            return None;
+        }
+        Some((!text.is_empty()).then(|| beside(&node.place, text)))
+    }
+
     /// A string that `check` passes or explains (message, cure).
     pub(crate) fn checked<T>(
         &mut self,
@@ -302,6 +316,19 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// A relative path in a configuration file starts at that file's directory.
+pub(crate) fn beside(place: &Place, text: &str) -> PathBuf {
+    match place {
+        Place::Span { file, .. } => file.path().parent().unwrap_or_else(|| Path::new("")).join(text),
+        _ => PathBuf::from(text),
+    }
+}
+
+/// Shows the name of a file as TOML; empty for none.
+pub(crate) fn show_file(file: &Option<PathBuf>) -> String {
+    show_text(&file.as_deref().map(Path::display).map(|file| file.to_string()).unwrap_or_default())
 }
 
 /// Shows a list as TOML.

@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::peer_rule::PeerRule;
 use super::place::Place;
 use super::secret::Secret;
@@ -17,6 +19,8 @@ use crate::auth::{Expired, OauthKey};
 pub struct Settings {
     /// Where clients reach the server.
     pub listen: Listen,
+    /// Who the server is to TLS clients.
+    pub tls: Tls,
     /// Where relayed traffic leaves and arrives.
     pub relay: Relay,
     /// Who may relay.
@@ -42,11 +46,46 @@ pub struct Listen {
     pub udp: Vec<SocketAddr>,
     /// TCP listeners.
     pub tcp: Vec<SocketAddr>,
-    /// False when both lists are the built-in default: an address family that the machine lacks is then
+    /// TLS listeners; an address in `tcp` too serves both.
+    pub tls: Vec<SocketAddr>,
+    /// Load balancers whose connections begin with a PROXY header.
+    pub proxy_from: Vec<IpNet>,
+    /// False when `udp` and `tcp` are the built-in default: an address family that the machine lacks is then
     /// skipped. True: an address that cannot be opened is an error.
     pub explicit: bool,
     /// Number of relay workers; 0 stands for as many as the cgroup grants cores.
     pub workers: usize,
+}
+
+/// Certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, followed by those that lead to its root, in PEM; `None` with [`Self::key`] alone.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub key: Option<PathBuf>,
+    /// More of them, chosen by the name that the client asks for.
+    pub certificates: Vec<CertificateFiles>,
+    /// Authorities one of which must have issued the client's certificate, in PEM; `None`: clients need none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, followed by those that lead to its root, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
+}
+
+impl Tls {
+    /// All certificates, the one for clients that ask for no name, or for another one, first.
+    pub fn pairs(&self) -> Vec<CertificateFiles> {
+        let single = self.certificate.clone().zip(self.key.clone());
+        let single = single.map(|(certificate, key)| CertificateFiles { certificate, key });
+        single.into_iter().chain(self.certificates.iter().cloned()).collect()
+    }
 }
 
 /// Relayed transport addresses.
@@ -176,7 +215,7 @@ pub struct Limits {
     pub permissions_per_allocation: u32,
     /// Channels that one allocation may hold at once: at most 4096, there are no more numbers.
     pub channels_per_allocation: u32,
-    /// TCP connections that one client address (IPv6: /56) may hold at once.
+    /// TCP connections, TLS among them, that one client address (IPv6: /56) may hold at once.
     pub streams_per_address: u32,
     /// The longest lifetime an allocation is granted at a time: 10 minutes to 24 hours.
     pub max_lifetime: Duration,
@@ -197,6 +236,8 @@ pub struct Http {
     pub host: String,
     /// True: `iceServers` for anybody.
     pub open: bool,
+    /// Whether HTTPS is served on the TLS listeners of `listen`, to clients that offer it by ALPN.
+    pub share_tls: bool,
     /// Lifetime of the credentials handed out: 1 second to 48 hours.
     pub ttl: Duration,
 }
@@ -247,6 +288,13 @@ pub struct Source {
     pub zero: bool,
     /// For each key (`"relay.ports"`) that is not at its default: what set it.
     pub places: BTreeMap<&'static str, Place>,
+}
+
+impl Settings {
+    /// Whether the web side is reached through the TLS listeners as well.
+    pub fn shares_tls(&self) -> bool {
+        self.http.share_tls && !self.http.listen.is_empty() && !self.listen.tls.is_empty()
+    }
 }
 
 impl fmt::Display for Source {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use precis_core::profile::PrecisFastInvocation;
 use precis_profiles::OpaqueString;
 
@@ -168,6 +169,22 @@ pub(crate) fn host(text: &str) -> Result<String, Why> {
         format!("`{text}` is not a host name or an address"),
         "write it without scheme, port and path: \"turn.example.org\"".to_owned(),
     ))
+}
+
+/// A network, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, Why> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    match text.parse::<IpNet>().ok().or_else(address) {
+        Some(network) if network.prefix_len() == 0 => Err((
+            format!("`{text}` is everybody"),
+            "name the load balancers, so that nobody else can claim to be somebody else".to_owned(),
+        )),
+        Some(network) => Ok(network.trunc()),
+        None => Err((
+            format!("`{text}` is not a network"),
+            "write address and length, \"10.0.0.0/24\" or \"fd00::/64\", or one address".to_owned(),
+        )),
+    }
 }
 
 /// A level, or filter directives such as `info,relais::net=debug`.

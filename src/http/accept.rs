@@ -3,6 +3,7 @@
 use super::Limits;
 use super::admission::Prefix;
 use super::caller::Remote;
+use super::tls::{self, Arrival, SharedTls};
 use axum::Router;
 use axum::http::Request;
 use futures_util::FutureExt as _;
@@ -14,12 +15,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::rustls::ServerConfig;
 
 /// How long after the stop, or the end of its lifetime, a connection has for the request in hand.
 const LAST_REQUEST: Duration = Duration::from_secs(2);
@@ -30,10 +33,17 @@ const MAX_HEAD: usize = 16 << 10;
 /// Refused clients that are given time to read why.
 const MAX_REFUSED: usize = 64;
 
-/// Accepts from all listeners until `shutdown`; returns when the last connection is closed.
+/// A connection, and how it is secured.
+enum Accepted {
+    Plain(TcpStream, SocketAddr),
+    Tls(Arrival, Arc<ServerConfig>),
+}
+
+/// Accepts from all listeners, and what others have accepted, until `shutdown`; returns when the last connection is closed.
 pub(super) async fn run(
     router: Router,
     listeners: Vec<TcpListener>,
+    mut shared: Option<SharedTls>,
     limits: Limits,
     shutdown: watch::Receiver<bool>,
 ) {
@@ -52,35 +62,46 @@ pub(super) async fn run(
                 }
                 continue;
             }
-            accepted = any(&listeners, &mut first) => accepted,
-        };
-        let (stream, remote) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                if !is_transient(&error) {
-                    tracing::warn!(%error, "HTTP cannot accept a connection; trying again in 100 ms");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+            arrival = SharedTls::next(&mut shared) => match &shared {
+                Some(shared) => Accepted::Tls(arrival, Arc::clone(&shared.config.borrow())),
+                None => continue,
+            },
+            accepted = any(&listeners, &mut first) => match accepted {
+                Ok((stream, remote)) => Accepted::Plain(stream, remote),
+                Err(error) => {
+                    if !is_transient(&error) {
+                        tracing::warn!(%error, "HTTP cannot accept a connection; trying again in 100 ms");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    continue;
                 }
-                continue;
-            }
+            },
+        };
+        let remote = match &accepted {
+            Accepted::Plain(_, remote) => *remote,
+            Accepted::Tls(arrival, _) => arrival.client,
         };
         let prefix = Prefix::of(remote.ip());
         let same = per_address.get(&prefix).copied().unwrap_or(0);
-        if connections.len() >= limits.connections {
-            refuse(&mut refused, stream, "503 Service Unavailable");
-            continue;
-        }
-        if !prefix.is_loopback() && same >= limits.connections_per_address {
-            refuse(&mut refused, stream, "429 Too Many Requests");
+        let full = connections.len() >= limits.connections;
+        if full || !prefix.is_loopback() && same >= limits.connections_per_address {
+            // Over TLS a word would cost a handshake, which is what there are too many of.
+            if let Accepted::Plain(stream, _) = accepted {
+                let status = if full { "503 Service Unavailable" } else { "429 Too Many Requests" };
+                refuse(&mut refused, stream, status);
+            }
             continue;
         }
         per_address.insert(prefix, same + 1);
-        let service = Connection { inner: TowerToHyperService::new(router.clone()), remote };
+        let secure = matches!(accepted, Accepted::Tls(..));
+        let service = Connection {
+            inner: TowerToHyperService::new(router.clone()),
+            remote: Remote { address: remote, secure },
+        };
         let shutdown = shutdown.clone();
         connections.spawn(async move {
-            let _ = stream.set_nodelay(true);
             // A panic in one conversation is reported by the hook; the address must still be forgotten.
-            let conversation = AssertUnwindSafe(converse(stream, service, limits, shutdown));
+            let conversation = AssertUnwindSafe(begin(accepted, service, limits, shutdown));
             let _ = conversation.catch_unwind().await;
             prefix
         });
@@ -95,8 +116,27 @@ pub(super) async fn stopped(mut shutdown: watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
+async fn begin(accepted: Accepted, service: Connection, limits: Limits, shutdown: watch::Receiver<bool>) {
+    match accepted {
+        Accepted::Plain(stream, _) => {
+            let _ = stream.set_nodelay(true);
+            converse(stream, service, limits, shutdown).await;
+        }
+        Accepted::Tls(arrival, config) => {
+            if let Some(stream) = tls::accept(arrival, config).await {
+                converse(stream, service, limits, shutdown).await;
+            }
+        }
+    }
+}
+
 /// Speaks HTTP/1.1 until the other side, a deadline or the stop ends it. A WebSocket leaves this behind.
-async fn converse(stream: TcpStream, service: Connection, limits: Limits, shutdown: watch::Receiver<bool>) {
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: Connection,
+    limits: Limits,
+    shutdown: watch::Receiver<bool>,
+) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_deadline)
@@ -174,7 +214,7 @@ fn refuse(refused: &mut JoinSet<()>, stream: TcpStream, status: &str) {
 /// The router, told who is at the other end.
 struct Connection {
     inner: TowerToHyperService<Router>,
-    remote: SocketAddr,
+    remote: Remote,
 }
 
 impl Service<Request<Incoming>> for Connection {
@@ -183,7 +223,7 @@ impl Service<Request<Incoming>> for Connection {
     type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(Remote(self.remote));
+        request.extensions_mut().insert(self.remote);
         self.inner.call(request)
     }
 }

@@ -12,7 +12,11 @@ use std::sync::Arc;
 
 /// The other end of the connection; every request carries it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Remote(pub(super) SocketAddr);
+pub(super) struct Remote {
+    pub(super) address: SocketAddr,
+    /// Whether TLS ends here. Otherwise it may end at a proxy.
+    pub(super) secure: bool,
+}
 
 /// How a page relates to this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +54,7 @@ impl Caller {
     }
 
     fn of(parts: &Parts, options: &Options) -> Result<Self, Refusal> {
-        let remote = parts.extensions.get::<Remote>().map(|remote| remote.0.ip().to_canonical());
-        let Some(remote) = remote else {
+        let Some(Remote { address, secure }) = parts.extensions.get::<Remote>().copied() else {
             return Err(Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "no_address",
@@ -59,12 +62,14 @@ impl Caller {
             )
             .help("Please report this as a fault of the server."));
         };
+        let remote = address.ip().to_canonical();
         let authority = authority(parts)?;
         let host = authority.host().to_ascii_lowercase();
         let origin_value = parts.headers.get(header::ORIGIN).cloned();
-        let origin = origin(origin_value.as_ref(), &authority, &options.origins);
+        let origin = origin(origin_value.as_ref(), &authority, secure, &options.origins);
         let forwarded = is_forwarded(&parts.headers);
-        let from_loopback = remote.is_loopback();
+        // A TLS listener is for everybody: what comes to it from loopback may be forwarded, and need not say so.
+        let from_loopback = remote.is_loopback() && !secure;
         let is_local = from_loopback
             && !forwarded
             // What speaks HTTP/1.0 today is a reverse proxy with its defaults, which names neither itself
@@ -191,10 +196,10 @@ fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
 }
 
-fn origin(value: Option<&HeaderValue>, asked: &Authority, listed: &[String]) -> PageOrigin {
+fn origin(value: Option<&HeaderValue>, asked: &Authority, secure: bool, listed: &[String]) -> PageOrigin {
     let Some(value) = value else { return PageOrigin::None };
     let Ok(text) = value.to_str() else { return PageOrigin::Foreign };
-    if is_same(text, asked) {
+    if is_same(text, asked, secure) {
         PageOrigin::Same
     } else if listed.iter().any(|listed| listed == text) {
         PageOrigin::Listed
@@ -203,12 +208,12 @@ fn origin(value: Option<&HeaderValue>, asked: &Authority, listed: &[String]) -> 
     }
 }
 
-/// Whether an Origin names the host and port that were asked. The scheme is not known here: TLS may end at a
-/// proxy.
-fn is_same(origin: &str, asked: &Authority) -> bool {
+/// Whether an Origin names the host and port that were asked. Unless TLS ends here, `secure`, the scheme is not known:
+/// TLS may end at a proxy.
+fn is_same(origin: &str, asked: &Authority, secure: bool) -> bool {
     let (page, default) = if let Some(rest) = origin.strip_prefix("https://") {
         (rest, 443)
-    } else if let Some(rest) = origin.strip_prefix("http://") {
+    } else if let Some(rest) = origin.strip_prefix("http://").filter(|_| !secure) {
         (rest, 80)
     } else {
         return false;
@@ -225,12 +230,16 @@ mod tests {
     use super::*;
 
     fn caller(from: &str, headers: &[(&str, &str)], options: &Options) -> Result<Caller, Refusal> {
+        by(from, headers, options, false)
+    }
+
+    fn by(from: &str, headers: &[(&str, &str)], options: &Options, secure: bool) -> Result<Caller, Refusal> {
         let mut request = axum::http::Request::builder().uri("/v1/ice-servers");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let mut parts = request.body(()).unwrap().into_parts().0;
-        parts.extensions.insert(Remote(SocketAddr::new(from.parse().unwrap(), 5000)));
+        parts.extensions.insert(Remote { address: SocketAddr::new(from.parse().unwrap(), 5000), secure });
         Caller::of(&parts, options)
     }
 
@@ -297,7 +306,7 @@ mod tests {
 
     #[test]
     fn origins_are_the_same_with_and_without_their_default_port() {
-        let same = |origin, host: &str| is_same(origin, &host.parse().unwrap());
+        let same = |origin, host: &str| is_same(origin, &host.parse().unwrap(), false);
         assert!(same("https://relay.example", "relay.example"));
         assert!(same("https://relay.example", "relay.example:443"));
         assert!(same("http://relay.example:8080", "Relay.example:8080"));
@@ -306,6 +315,19 @@ mod tests {
         assert!(!same("https://relay.example@evil", "relay.example"));
         assert!(!same("ftp://relay.example", "relay.example"));
         assert!(!same("null", "null"));
+    }
+
+    #[test]
+    fn where_tls_ends_here_pages_are_secure_and_nobody_is_local() {
+        let options = Options::default();
+        let asked: Authority = "relay.example:5349".parse().unwrap();
+        assert!(is_same("https://relay.example:5349", &asked, true));
+        assert!(!is_same("http://relay.example:5349", &asked, true));
+        let headers = [("host", "localhost:5349"), ("x-forwarded-for", "198.51.100.7")];
+        let found = by("127.0.0.1", &headers[..1], &options, true).unwrap();
+        assert!(!found.is_local);
+        let found = by("127.0.0.1", &headers, &options, true).unwrap();
+        assert!(found.prefix.is_loopback(), "anybody may say what they like");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod ice;
 mod page;
 mod rooms;
 mod signaling;
+mod tls;
 
 use crate::observe::StatsSource;
 use axum::Router;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use error::Refusal;
+pub use tls::{Arrival, SharedTls};
 
 /// Who may use the signaling rooms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,18 +162,19 @@ type SharedState = State<Arc<Shared>>;
 
 /// Serves the page, the API and the rooms until `shutdown` says true or its sender is gone; then closes the
 /// rooms' sockets, lets running requests end (two seconds at most) and returns. `ready` turns true when the
-/// relay's own sockets are open.
+/// relay's own sockets are open. `shared` brings connections of other listeners.
 pub async fn serve(
     options: Options,
     ice: Arc<dyn IceSource>,
     stats: Arc<dyn StatsSource>,
     ready: watch::Receiver<bool>,
     listeners: Vec<TcpListener>,
+    shared: Option<SharedTls>,
     shutdown: watch::Receiver<bool>,
 ) {
     let limits = options.limits;
     let (rooms, keeper) = rooms::open(limits);
-    let shared = Arc::new(Shared {
+    let state = Arc::new(Shared {
         admission: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
         options,
         ice,
@@ -186,10 +189,10 @@ pub async fn serve(
         .route("/v1/ice-servers", get(ice::ice_servers).post(ice::ice_servers).options(ice::preflight))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
-        .with_state(shared)
+        .with_state(state)
         .route("/healthz", get(admin::healthz).with_state(admin::Health { stats, ready }));
     let keeper = tokio::spawn(keeper);
-    accept::run(finish(router), listeners, limits, shutdown).await;
+    accept::run(finish(router), listeners, shared, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.
     let _ = tokio::time::timeout(Duration::from_secs(2), keeper).await;
 }
@@ -206,7 +209,7 @@ pub async fn serve_admin(
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(admin::metrics))
         .with_state(admin::Health { stats, ready });
-    accept::run(finish(router), listeners, Limits::default(), shutdown).await;
+    accept::run(finish(router), listeners, None, Limits::default(), shutdown).await;
 }
 
 /// What every answer has in common, and the answers for what is not there.

@@ -23,7 +23,6 @@ impl Io {
         Self { socket, unread: !ahead.is_empty(), ahead, tls: None }
     }
 
-    #[expect(dead_code, reason = "the handshake is on its way")]
     /// TLS whose handshake is done; `ahead` was read from the socket, but not by `tls`.
     pub(super) fn tls(socket: TcpStream, ahead: Vec<u8>, mut tls: Box<ServerConnection>) -> Self {
         // One call of `try_write` is the bound: the next one takes nothing before all has left.

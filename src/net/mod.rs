@@ -4,6 +4,7 @@
 //! 5-tuple (SO_REUSEPORT); the worker that gets a client's Allocate opens its relay socket, and both directions stay
 //! on that thread without a lock. Data sockets sit in the worker's own epoll set, nested in one `AsyncFd`.
 
+mod accept;
 mod addresses;
 mod clock;
 mod dtls;
@@ -12,10 +13,12 @@ mod io;
 mod mail;
 mod open;
 mod ports;
+mod proxy;
 mod relays;
 mod report;
 mod stream;
 mod sys;
+mod tls;
 mod udp;
 mod worker;
 
@@ -24,6 +27,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot};
 
 pub use addresses::{
@@ -33,11 +38,13 @@ pub use clock::Clock;
 pub use dtls::Identity as DtlsIdentity;
 pub use open::Error as OpenError;
 pub use report::Foreign;
+pub use tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
 
 use crate::turn::{self, Counters, Transport};
+use open::Listeners;
 use ports::Shared;
 use udp::UdpListener;
-use worker::{Control, Plan, Tuning};
+use worker::{Control, Entrance, Plan, Tuning};
 
 /// Messages that wait for a worker.
 const MAILBOX: usize = 64;
@@ -50,6 +57,14 @@ pub struct Options {
     pub udp: Vec<SocketAddr>,
     /// TCP listen addresses.
     pub tcp: Vec<SocketAddr>,
+    /// TLS listen addresses. One that is among `tcp` too takes both, told apart by their first byte (RFC 7983).
+    pub tls: Vec<SocketAddr>,
+    /// What TLS listeners do; not `None` if there are any.
+    pub tls_config: Option<Arc<ServerConfig>>,
+    /// Where clients go that offer HTTP and not TURN by ALPN. `None`: they are refused.
+    pub web: Option<WebDoor>,
+    /// Load balancers, which begin each TCP connection with a PROXY header; nobody else may.
+    pub proxies: Vec<IpNet>,
     /// DTLS listen addresses; those among the UDP ones share their sockets.
     pub dtls: Vec<SocketAddr>,
     /// What the server proves to be over DTLS.
@@ -107,20 +122,24 @@ impl Workers {
     /// # Errors
     /// When a listener cannot be opened; nothing is left half started.
     pub fn start(options: Options, clock: Clock) -> Result<Self, StartError> {
-        let Options { udp, tcp, dtls, lenient, workers, seed, .. } = options;
+        let Options { udp, tcp, tls, dtls, lenient, workers, seed, .. } = options;
         let descriptors = sys::raise_descriptor_limit();
         // Streams of strangers may take a part of the descriptors; the rest is for allocations.
         let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
-        let groups = open::listeners(&udp, &tcp, &dtls, workers.clamp(1, mail::MAX_WORKERS), lenient)
-            .map_err(StartError::Open)?;
+        let wanted = Listeners { udp: &udp, tcp: &tcp, tls: &tls, dtls: &dtls };
+        let workers = workers.clamp(1, mail::MAX_WORKERS);
+        let groups = open::listeners(wanted, workers, lenient).map_err(StartError::Open)?;
         let mut bound = Vec::new();
         if let Some(group) = groups.first() {
             let of = |transport, listener: &UdpListener| (transport, listener.address);
             bound.extend(group.udp.iter().filter(|l| l.plain).map(|l| of(Transport::Udp, l)));
             bound.extend(group.udp.iter().filter(|l| l.dtls).map(|l| of(Transport::Dtls, l)));
-            let tcp = group.tcp.iter().filter_map(|listener| listener.local_addr().ok());
-            bound.extend(tcp.map(|address| (Transport::Tcp, address)));
+            for door in &group.tcp {
+                let Ok(address) = door.listener.local_addr() else { continue };
+                bound.extend(door.plain.then_some((Transport::Tcp, address)));
+                bound.extend(door.tls.then_some((Transport::Tls, address)));
+            }
         }
         let shared = Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams));
         let tuning = Tuning {
@@ -128,6 +147,8 @@ impl Workers {
             allocations_per_user: options.allocations_per_user,
             streams_per_address: options.streams_per_address,
         };
+        let entrance =
+            Entrance { tls: options.tls_config, web: options.web, proxies: options.proxies.into() };
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound };
         let mail = mail::connect(groups.len());
         for ((index, sockets), (post, inbox)) in (0u64..).zip(groups).zip(mail) {
@@ -136,6 +157,7 @@ impl Workers {
             let plan = Plan {
                 sockets,
                 tuning: tuning.clone(),
+                entrance: entrance.clone(),
                 dtls: options.dtls_identity.clone(),
                 shared: Arc::clone(&shared),
                 clock,
@@ -210,6 +232,11 @@ impl Handle {
     pub async fn configure(&self, turn: turn::Settings, allocations_per_user: u32, streams_per_address: u32) {
         let tuning = Tuning { turn, allocations_per_user, streams_per_address };
         self.tell(|| Control::Configure(Box::new(tuning.clone()))).await;
+    }
+
+    /// Gives new TLS connections another configuration; those that are there go on as they are.
+    pub async fn set_tls(&self, config: Arc<ServerConfig>) {
+        self.tell(|| Control::Tls(Arc::clone(&config))).await;
     }
 
     /// Gives new DTLS associations another certificate; those that are there go on as they are.

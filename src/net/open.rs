@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::accept::Door;
 use super::sys;
 use super::udp::UdpListener;
 use super::worker::Sockets;
@@ -64,31 +65,46 @@ impl Error {
     }
 }
 
-/// Opens the listeners of `workers` workers, each with a socket of its own on every address. An address that both UDP and
-/// DTLS are served on has one socket for both. With `lenient`, an
-/// address whose family this machine does not have is left out. Addresses with port 0 get a free one.
+/// Where clients are to be served.
+#[derive(Clone, Copy)]
+pub(super) struct Listeners<'a> {
+    pub(super) udp: &'a [SocketAddr],
+    pub(super) tcp: &'a [SocketAddr],
+    pub(super) tls: &'a [SocketAddr],
+    pub(super) dtls: &'a [SocketAddr],
+}
+
+impl Listeners<'_> {
+    /// Each socket once: the transport, the address, and whether it is to take the secure transport besides.
+    fn sockets(&self) -> impl Iterator<Item = (Transport, SocketAddr, bool)> {
+        fn pair<'a>(
+            plain: (Transport, &'a [SocketAddr]),
+            secure: (Transport, &'a [SocketAddr]),
+        ) -> impl Iterator<Item = (Transport, SocketAddr, bool)> {
+            let alone = secure.1.iter().filter(move |address| !plain.1.contains(address));
+            let first = plain.1.iter().map(move |address| (plain.0, *address, secure.1.contains(address)));
+            first.chain(alone.map(move |address| (secure.0, *address, true)))
+        }
+        pair((Transport::Udp, self.udp), (Transport::Dtls, self.dtls))
+            .chain(pair((Transport::Tcp, self.tcp), (Transport::Tls, self.tls)))
+    }
+}
+
+/// Opens the listeners of `workers` workers, each with a socket of its own on every address; an address of both a plain
+/// transport and its secure form has one for both. With `lenient`, an address whose family this machine does not have
+/// is left out. Addresses with port 0 get a free one.
 ///
 /// # Errors
 /// The first listener that cannot be opened; what was opened before is closed again.
-pub(super) fn listeners(
-    udp: &[SocketAddr],
-    tcp: &[SocketAddr],
-    dtls: &[SocketAddr],
-    workers: usize,
-    lenient: bool,
-) -> Result<Vec<Sockets>, Error> {
+pub(super) fn listeners(wanted: Listeners<'_>, workers: usize, lenient: bool) -> Result<Vec<Sockets>, Error> {
     let mut groups: Vec<Sockets> =
         (0..workers).map(|_| Sockets { udp: Vec::new(), tcp: Vec::new() }).collect();
-    let wanted = udp
-        .iter()
-        .map(|address| (Transport::Udp, *address))
-        .chain(tcp.iter().map(|address| (Transport::Tcp, *address)))
-        .chain(
-            dtls.iter().filter(|address| !udp.contains(address)).map(|address| (Transport::Dtls, *address)),
-        );
-    for (transport, address) in wanted {
-        let opened = open_group(transport, address, dtls.contains(&address), &mut groups)
-            .map_err(|cause| Error { transport, address, cause });
+    for (transport, address, secure) in wanted.sockets() {
+        let opened = open_group(transport, address, secure, &mut groups).map_err(|cause| Error {
+            transport,
+            address,
+            cause,
+        });
         match opened {
             Err(error) if lenient && error.is_missing_family() => {
                 tracing::warn!(target: "relais::net", %address, "this machine has no such address family; left out");
@@ -102,7 +118,7 @@ pub(super) fn listeners(
 fn open_group(
     transport: Transport,
     address: SocketAddr,
-    dtls: bool,
+    secure: bool,
     groups: &mut [Sockets],
 ) -> io::Result<()> {
     // Members of a reuse-port group do not see each other as a conflict, another instance of this program included.
@@ -115,9 +131,12 @@ fn open_group(
         match transport {
             Transport::Udp | Transport::Dtls => {
                 let plain = transport == Transport::Udp;
-                group.udp.push(UdpListener { socket: UdpSocket::from(socket), address, plain, dtls });
+                group.udp.push(UdpListener { socket: UdpSocket::from(socket), address, plain, dtls: secure });
             }
-            Transport::Tcp | Transport::Tls => group.tcp.push(TcpListener::from(socket)),
+            Transport::Tcp | Transport::Tls => {
+                let plain = transport == Transport::Tcp;
+                group.tcp.push(Door { listener: TcpListener::from(socket), plain, tls: secure });
+            }
         }
     }
     Ok(())

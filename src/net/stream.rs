@@ -1,16 +1,14 @@
-//! Clients that come by TCP: one local task each, on the worker that accepted them (RFC 8656 §2.1, §12.5).
+//! Clients that come by TCP or TLS: one local task each, on the worker that accepted them (RFC 8656 §2.1, §12.5).
 //!
 //! A stream is bounded in every direction: the length of a frame, the time it may take, the time without an
 //! allocation, the number of streams of an address, and the bytes that wait for a client that does not read.
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use slab::Slab;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
@@ -19,7 +17,7 @@ use super::mail;
 use super::ports::Admission;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
-use crate::turn::{ClientAddress, ClientRoute, DropReason, FiveTuple, Transport, Verdict};
+use crate::turn::{ClientRoute, DropReason, FiveTuple, Verdict};
 use crate::wire::{Datagram, ReplyBuffer};
 
 /// How long a stream may be without an allocation.
@@ -43,8 +41,6 @@ const READ_BEFORE_LOGIN: usize = 4096;
 /// What one read takes at most, and all reads together before others get their turn: thousands of the smallest
 /// frames. Frames that are longer are put together in the stream's own buffer.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
-/// How long a listener rests when there are no descriptors left.
-const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
 
 /// What waits to be written to each stream of a worker.
 #[derive(Default)]
@@ -78,58 +74,21 @@ impl Streams {
     }
 }
 
-/// Accepts clients until the runtime ends.
-pub(super) async fn accept(worker: Rc<RefCell<Worker>>, listener: TcpListener) {
-    // Given up for a moment when there are no descriptors left, so that a client can be accepted and turned away
-    // instead of waking the listener again and again.
-    let mut reserve = std::fs::File::open("/dev/null").ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, client)) => admit(&worker, stream, client),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                tracing::warn!(target: "relais::net", "no file descriptors left: raise LimitNOFILE or ulimit -n");
-                drop(reserve.take());
-                drop(tokio::time::timeout(Duration::from_millis(1), listener.accept()).await);
-                reserve = std::fs::File::open("/dev/null").ok();
-                tokio::time::sleep(DESCRIPTOR_PAUSE).await;
-            }
-            // A client that has gone again before it was accepted, or memory that is short for a moment.
-            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
-        }
-    }
+/// A client whose transport is known.
+pub(super) struct Arrival {
+    pub(super) worker: Rc<RefCell<Worker>>,
+    pub(super) io: Io,
+    pub(super) tuple: FiveTuple,
+    /// When it was accepted.
+    pub(super) since: Timestamp,
+    pub(super) admission: Admission,
 }
 
-fn admit(worker: &Rc<RefCell<Worker>>, stream: TcpStream, client: SocketAddr) {
-    let mut inside = worker.borrow_mut();
-    let max = inside.streams_per_address;
-    let Ok(server) = stream.local_addr() else { return };
-    let Some(admission) = inside.shared.admit_stream(client.ip(), max) else { return };
-    // Media cannot wait for more to come along.
-    let _ = stream.set_nodelay(true);
-    let wake = Rc::new(Notify::new());
-    let tuple = FiveTuple { client: ClientAddress(client), server, transport: Transport::Tcp };
-    let output = Output { tuple, queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
-    let key = inside.streams.outputs.insert(output);
-    let Some(link) = inside.post.link(key) else {
-        inside.streams.outputs.remove(key);
-        return;
-    };
-    inside.server.count(Transport::Tcp).streams += 1;
-    let now = inside.now();
-    drop(inside);
-    let connection = Connection {
-        worker: Rc::clone(worker),
-        io: Io::plain(stream, Vec::new()),
-        route: ClientRoute { tuple, link },
-        wake,
-        partial: Vec::new(),
-        frame_began: None,
-        more: false,
-        without_allocation: Some((now.mono, admission)),
-        pending: Vec::new(),
-        written: 0,
-    };
-    worker.borrow().spawn(connection.run());
+/// Serves a client to its end.
+pub(super) async fn serve(arrival: Arrival) {
+    if let Some(connection) = Connection::begin(arrival) {
+        connection.run().await;
+    }
 }
 
 /// Whether a stream goes on.
@@ -159,6 +118,38 @@ struct Connection {
 }
 
 impl Connection {
+    /// `None`: there are no numbers left for streams.
+    fn begin(arrival: Arrival) -> Option<Self> {
+        let Arrival { worker, io, tuple, since, admission } = arrival;
+        let wake = Rc::new(Notify::new());
+        let mut inside = worker.borrow_mut();
+        let output = Output { tuple, queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
+        let key = inside.streams.outputs.insert(output);
+        let Some(link) = inside.post.link(key) else {
+            inside.streams.outputs.remove(key);
+            return None;
+        };
+        let route = ClientRoute { tuple, link };
+        let now = inside.now();
+        let Worker { server, relays, .. } = &mut *inside;
+        server.handle_opened(&now, &tuple, relays);
+        relays.reap();
+        server.count(tuple.transport).streams += 1;
+        drop(inside);
+        Some(Self {
+            worker,
+            io,
+            route,
+            wake,
+            partial: Vec::new(),
+            frame_began: None,
+            more: false,
+            without_allocation: Some((since, admission)),
+            pending: Vec::new(),
+            written: 0,
+        })
+    }
+
     async fn run(mut self) {
         let mut reply = Box::<ReplyBuffer>::default();
         while self.turn(&mut reply).await == Next::Go {}
@@ -168,7 +159,7 @@ impl Connection {
         let Worker { server, relays, streams, .. } = &mut *worker;
         server.handle_closed(&now, &self.route, relays);
         relays.reap();
-        server.count(Transport::Tcp).streams -= 1;
+        server.count(self.route.tuple.transport).streams -= 1;
         streams.outputs.try_remove(mail::index(self.route.link) as usize);
         worker.forward_closing(self.route);
         worker.report_events();
@@ -302,7 +293,7 @@ impl Connection {
             Verdict::Reply => streams.push_to(&self.route, reply.bytes(), true),
             Verdict::ToPeer { relay, peer } => {
                 if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
-                    server.count(Transport::Tcp).drop(DropReason::SendFailed);
+                    server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
                 }
                 true
             }

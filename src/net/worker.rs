@@ -3,24 +3,28 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use ipnet::IpNet;
+use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use super::accept::{self, Door};
 use super::clock::Clock;
 use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, PARCELS, Post};
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
-use super::stream::{self, READ_BUFFER, Streams};
+use super::stream::{READ_BUFFER, Streams};
 use super::sys::Epoll;
+use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
 use crate::time::Now;
 use crate::turn::{self, Counters, FiveTuple, Server};
@@ -37,6 +41,8 @@ pub(super) enum Control {
     Counters(oneshot::Sender<Counters>),
     /// New settings.
     Configure(Box<Tuning>),
+    /// What new connections are told by TLS.
+    Tls(Arc<ServerConfig>),
     /// What new DTLS associations are shown.
     Dtls(Arc<Identity>),
     /// Make no more allocations.
@@ -53,10 +59,28 @@ pub(super) struct Tuning {
     pub(super) streams_per_address: u32,
 }
 
+/// What decides about new streams.
+#[derive(Clone, Default)]
+pub(super) struct Entrance {
+    /// There with any TLS listener.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Where clients go that want HTTP over TLS.
+    pub(super) web: Option<WebDoor>,
+    /// Load balancers that begin each connection with a PROXY header.
+    pub(super) proxies: Arc<[IpNet]>,
+}
+
+impl Entrance {
+    /// Whether this is the address of a load balancer.
+    pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(&ip))
+    }
+}
+
 /// The sockets of a worker, to be used by it and, should it fail, by its successor.
 pub(super) struct Sockets {
     pub(super) udp: Vec<UdpListener>,
-    pub(super) tcp: Vec<TcpListener>,
+    pub(super) tcp: Vec<Door<TcpListener>>,
 }
 
 impl Sockets {
@@ -69,7 +93,10 @@ impl Sockets {
                 dtls: listener.dtls,
             })
         });
-        let tcp = self.tcp.iter().map(TcpListener::try_clone);
+        let tcp = self
+            .tcp
+            .iter()
+            .map(|door| Ok(Door { listener: door.listener.try_clone()?, plain: door.plain, tls: door.tls }));
         Ok(Self { udp: udp.collect::<std::io::Result<_>>()?, tcp: tcp.collect::<std::io::Result<_>>()? })
     }
 }
@@ -88,6 +115,7 @@ pub(super) struct Worker {
     pub(super) reply: Box<ReplyBuffer>,
     pub(super) shared: Arc<Shared>,
     pub(super) streams_per_address: u32,
+    pub(super) entrance: Entrance,
     /// Lent to whichever stream is read.
     pub(super) stream_buffer: Vec<u8>,
     clock: Clock,
@@ -151,6 +179,7 @@ impl Worker {
 pub(super) struct Plan {
     pub(super) sockets: Sockets,
     pub(super) tuning: Tuning,
+    pub(super) entrance: Entrance,
     /// There with any DTLS listener.
     pub(super) dtls: Option<Arc<Identity>>,
     pub(super) shared: Arc<Shared>,
@@ -186,6 +215,7 @@ pub(super) fn run(mut plan: Plan, mut control: mpsc::Receiver<Control>) {
                 Control::Stop => return,
                 Control::Drain => plan.draining = true,
                 Control::Configure(tuning) => plan.tuning = *tuning,
+                Control::Tls(config) => plan.entrance.tls = Some(config),
                 Control::Dtls(identity) => plan.dtls = Some(identity),
                 Control::Counters(_) => {}
             }
@@ -216,6 +246,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         reply: Box::default(),
         shared: Arc::clone(&plan.shared),
         streams_per_address: plan.tuning.streams_per_address,
+        entrance: plan.entrance.clone(),
         stream_buffer: vec![0; READ_BUFFER],
         clock: plan.clock,
         reporter: Reporter::default(),
@@ -226,9 +257,9 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     }
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        for listener in sockets.tcp {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            worker.borrow().spawn(stream::accept(Rc::clone(&worker), listener));
+        for Door { listener, plain, tls } in sockets.tcp {
+            let door = Door { listener: tokio::net::TcpListener::from_std(listener)?, plain, tls };
+            worker.borrow().spawn(accept::accept(Rc::clone(&worker), door));
         }
         let udp = UdpLoop::new(Rc::clone(&worker), listeners, Rc::clone(&epoll))?;
         let mut udp = tokio::task::spawn_local(udp.run());
@@ -260,6 +291,10 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                     Some(Control::Configure(tuning)) => {
                         plan.tuning = (*tuning).clone();
                         worker.borrow_mut().configure(*tuning);
+                    }
+                    Some(Control::Tls(config)) => {
+                        plan.entrance.tls = Some(Arc::clone(&config));
+                        worker.borrow_mut().entrance.tls = Some(config);
                     }
                     Some(Control::Dtls(identity)) => {
                         plan.dtls = Some(Arc::clone(&identity));

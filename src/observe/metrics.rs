@@ -50,8 +50,9 @@ impl Process {
     }
 }
 
-/// The text of `/metrics`: the counters of all workers added up, and the process if it could be read.
-pub fn render(workers: &[Counters], process: Option<Process>) -> String {
+/// The text of `/metrics`: the counters of all workers added up, the process if it could be read, and when the first
+/// certificate ends, in seconds of Unix time, if there is one.
+pub fn render(workers: &[Counters], process: Option<Process>, certificate_expiry: Option<u64>) -> String {
     let mut total = Counters::default();
     for counters in workers {
         total.merge(counters);
@@ -59,13 +60,18 @@ pub fn render(workers: &[Counters], process: Option<Process>) -> String {
     let mut text = Vec::new();
     // Encoding fails only on a family without metrics or name, or when writing does; neither can happen to a
     // `Vec` and the families below, and a scrape with a family less is still a scrape.
-    for family in families(&total, workers.len(), process) {
+    for family in families(&total, workers.len(), process, certificate_expiry) {
         let _ = TextEncoder::new().encode(&[family], &mut text);
     }
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn families(total: &Counters, workers: usize, process: Option<Process>) -> Vec<MetricFamily> {
+fn families(
+    total: &Counters,
+    workers: usize,
+    process: Option<Process>,
+    certificate_expiry: Option<u64>,
+) -> Vec<MetricFamily> {
     let per_transport = |value: fn(&TransportCounters) -> u64| {
         each(total)
             .map(move |(name, counters)| (vec![("transport", name)], value(counters)))
@@ -109,6 +115,13 @@ fn families(total: &Counters, workers: usize, process: Option<Process>) -> Vec<M
             vec![(vec![("version", env!("CARGO_PKG_VERSION"))], 1)],
         ),
     ];
+    families.extend(certificate_expiry.map(|expiry| {
+        gauge(
+            "relais_tls_certificate_expiry_timestamp_seconds",
+            "When the first of the certificates in use ends, in Unix time.",
+            alone(expiry),
+        )
+    }));
     if let Some(process) = process {
         let resident = process.resident_bytes;
         families.extend([
@@ -232,11 +245,11 @@ mod tests {
             let series = text.lines().filter(|line| !line.starts_with('#'));
             series.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
         };
-        let idle = names(&render(&[Counters::default()], None));
+        let idle = names(&render(&[Counters::default()], None, None));
         let mut busy = Counters::default();
         busy.of(Transport::Udp).drop(DropReason::NoChannel);
         busy.of(Transport::Tcp).error(486);
-        assert_eq!(idle, names(&render(&[busy, busy], None)));
+        assert_eq!(idle, names(&render(&[busy, busy], None, None)));
         let per_transport = 3 + 2 * 4 + DropReason::ALL.len() + ERROR_CODES.len() + CountedMethod::ALL.len();
         assert_eq!(idle.len(), 2 * per_transport + 4);
     }
@@ -248,7 +261,7 @@ mod tests {
         worker.of(Transport::Tcp).error(486);
         worker.of(Transport::Udp).to_peers.add(100);
         worker.of(Transport::Udp).successes[CountedMethod::Refresh as usize] = 7;
-        let text = render(&[worker, worker], None);
+        let text = render(&[worker, worker], None, Some(4_000_000_000));
         for line in [
             "relais_drops_total{transport=\"udp\",reason=\"no_channel\"} 2",
             "relais_errors_total{transport=\"tcp\",code=\"486\"} 2",
@@ -257,6 +270,7 @@ mod tests {
             "relais_requests_total{transport=\"udp\",method=\"refresh\"} 14",
             "relais_permissions 6",
             "relais_workers 2",
+            "relais_tls_certificate_expiry_timestamp_seconds 4000000000",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }

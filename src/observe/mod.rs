@@ -13,4 +13,9 @@ pub trait StatsSource: Send + Sync + 'static {
     /// One set of counters for each worker, in a fixed order. `None` when a worker did not answer within a
     /// second: half of the truth would look like a drop in traffic.
     fn snapshot(&self) -> BoxFuture<'static, Option<Vec<Counters>>>;
+
+    /// When the first of the server's certificates ends, in seconds of Unix time. `None`: it has none.
+    fn certificate_expiry(&self) -> Option<u64> {
+        None
+    }
 }

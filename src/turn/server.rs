@@ -180,6 +180,16 @@ impl Server {
         }
     }
 
+    /// A client's stream begins. Whatever its 5-tuple had belongs to an earlier stream, which the client has given up:
+    /// behind a load balancer nothing else keeps two from having the same addresses.
+    pub fn handle_opened(&mut self, now: &Now, tuple: &FiveTuple, sockets: &mut impl RelaySockets) {
+        let earlier = self.allocations.find(tuple).and_then(|id| self.allocations.get(id));
+        let earlier = earlier.and_then(|allocation| allocation.routes().find(|route| route.tuple == *tuple));
+        if let Some(earlier) = earlier {
+            self.handle_closed(now, &earlier, sockets);
+        }
+    }
+
     /// Ends the allocation of a client whose stream has ended.
     /// A later stream may have the same 5-tuple, but not the same link.
     pub fn handle_closed(&mut self, now: &Now, route: &ClientRoute, sockets: &mut impl RelaySockets) {

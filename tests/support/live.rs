@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
@@ -222,6 +224,41 @@ pub(crate) enum Link {
     Udp(UdpSocket),
     Tcp(TcpStream),
     Other(Box<dyn Wire>),
+    Tls(Box<TlsLink>),
+}
+
+/// TLS, and the socket below it.
+pub(crate) struct TlsLink {
+    pub(crate) stream: RwLock<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>,
+    pub(crate) socket: TcpStream,
+}
+
+impl TlsLink {
+    /// Shakes hands with the server, by whatever name. The error is that of the handshake.
+    pub(crate) fn new(
+        server: SocketAddr,
+        name: &str,
+        config: Arc<rustls::ClientConfig>,
+    ) -> std::io::Result<Self> {
+        Self::over(TcpStream::connect(server).unwrap(), name, config)
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) fn over(
+        mut socket: TcpStream,
+        name: &str,
+        config: Arc<rustls::ClientConfig>,
+    ) -> std::io::Result<Self> {
+        socket.set_nodelay(true).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+        let mut tls = rustls::ClientConnection::new(config, name).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket)?;
+        }
+        let below = socket.try_clone().unwrap();
+        Ok(Self { stream: RwLock::new(rustls::StreamOwned::new(tls, socket)), socket: below })
+    }
 }
 
 /// Another way to carry messages.
@@ -261,6 +298,10 @@ impl Client {
         Self::with(Link::Tcp(stream))
     }
 
+    pub(crate) fn tls(server: SocketAddr, name: &str, config: Arc<rustls::ClientConfig>) -> Self {
+        Self::with(Link::Tls(Box::new(TlsLink::new(server, name, config).unwrap())))
+    }
+
     pub(crate) fn with(link: Link) -> Self {
         let (name, password) = ("alice".to_owned(), "wonderland".to_owned());
         let (realm, nonce) = (Vec::new(), Vec::new());
@@ -287,6 +328,7 @@ impl Client {
     pub(crate) fn stream(&self) -> &TcpStream {
         match &self.link {
             Link::Tcp(stream) => stream,
+            Link::Tls(tls) => &tls.socket,
             Link::Udp(_) | Link::Other(_) => panic!("not a stream"),
         }
     }
@@ -295,6 +337,7 @@ impl Client {
         match &self.link {
             Link::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
             Link::Tcp(stream) => (&*stream).write_all(bytes).unwrap(),
+            Link::Tls(tls) => tls.stream.write().unwrap().write_all(bytes).unwrap(),
             Link::Other(wire) => wire.send(bytes),
         }
     }
@@ -313,23 +356,16 @@ impl Client {
                 bytes.truncate(len);
                 Some(bytes)
             }
+            Link::Tcp(stream) => frame(&mut &*stream),
+            Link::Tls(tls) => frame(&mut *tls.stream.write().unwrap()),
             Link::Other(wire) => wire.receive(),
-            Link::Tcp(stream) => {
-                let mut bytes = vec![0; 4];
-                (&*stream).read_exact(&mut bytes).ok()?;
-                let len = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
-                let whole = if bytes[0] < 4 { 20 + len } else { padded(4 + len) };
-                bytes.resize(whole, 0);
-                (&*stream).read_exact(&mut bytes[4..]).ok()?;
-                Some(bytes)
-            }
         }
     }
 
     pub(crate) fn set_patience(&self, patience: Duration) {
         match &self.link {
             Link::Udp(socket) => socket.set_read_timeout(Some(patience)).unwrap(),
-            Link::Tcp(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
+            Link::Tcp(_) | Link::Tls(_) => self.stream().set_read_timeout(Some(patience)).unwrap(),
             Link::Other(wire) => wire.set_patience(patience),
         }
     }
@@ -338,10 +374,17 @@ impl Client {
     pub(crate) fn is_closed_within(&self, patience: Duration) -> bool {
         self.set_patience(patience);
         let mut byte = [0];
-        let closed = match self.stream().read(&mut byte) {
+        let read = match &self.link {
+            Link::Tls(tls) => tls.stream.write().unwrap().read(&mut byte),
+            _ => self.stream().read(&mut byte),
+        };
+        let closed = match read {
             Ok(0) => true,
             Ok(_) => panic!("a byte instead of an end"),
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            Err(error) => {
+                use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+                [ConnectionReset, UnexpectedEof].contains(&error.kind())
+            }
         };
         self.set_patience(SOON);
         closed
@@ -465,6 +508,17 @@ impl Client {
         let len = writer.finish().unwrap();
         self.send(&buffer[..len]);
     }
+}
+
+/// The next frame of a stream.
+fn frame(stream: &mut impl std::io::Read) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; 4];
+    stream.read_exact(&mut bytes).ok()?;
+    let len = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
+    let whole = if bytes[0] < 4 { 20 + len } else { padded(4 + len) };
+    bytes.resize(whole, 0);
+    stream.read_exact(&mut bytes[4..]).ok()?;
+    Some(bytes)
 }
 
 /// A ChannelData message, padded as streams need it.

@@ -31,7 +31,14 @@ fn every_good_value_arrives() {
 [listen]
 udp = ["127.0.0.1:3479", "[::1]:0"]
 tcp = []
+tls = ["127.0.0.1:5349"]
+proxy_from = ["10.0.0.0/24", "fd00::1"]
 workers = 3
+[tls]
+certificate = "a.crt"
+key = "/etc/relais/a.key"
+certificates = [{ certificate = "b.crt", key = "b.key" }]
+client_ca = "ca.pem"
 [relay]
 addresses = ["192.0.2.1", "2001:db8::1"]
 external = { "192.0.2.1" = "198.51.100.7" }
@@ -62,6 +69,7 @@ origins = ["https://app.example.org"]
 rooms = "named"
 host = "turn.example.org"
 open = true
+share_tls = false
 ttl = "1h"
 [admin]
 listen = []
@@ -73,7 +81,21 @@ level = "debug"
     assert!(settings.listen.explicit && !settings.source.zero);
     assert_eq!(settings.listen.udp, addresses(["127.0.0.1:3479", "[::1]:0"]));
     assert!(settings.listen.tcp.is_empty());
+    assert_eq!(settings.listen.tls, addresses(["127.0.0.1:5349"]));
+    assert_eq!(
+        settings.listen.proxy_from,
+        ["10.0.0.0/24".parse::<ipnet::IpNet>().unwrap(), "fd00::1/128".parse::<ipnet::IpNet>().unwrap()]
+    );
     assert_eq!(settings.listen.workers, 3);
+    let beside = |name: &str| settings.source.file.as_ref().unwrap().with_file_name(name);
+    assert_eq!(
+        settings.tls.pairs(),
+        [
+            CertificateFiles { certificate: beside("a.crt"), key: "/etc/relais/a.key".into() },
+            CertificateFiles { certificate: beside("b.crt"), key: beside("b.key") },
+        ]
+    );
+    assert_eq!(settings.tls.client_ca, Some(beside("ca.pem")));
     assert_eq!(settings.relay.addresses[1], RelayAddress::Ip("2001:db8::1".parse().unwrap()));
     assert_eq!(settings.relay.external[&"192.0.2.1".parse().unwrap()].to_string(), "198.51.100.7");
     assert_eq!(settings.relay.ports, 50000..=50999);
@@ -118,6 +140,7 @@ level = "debug"
         rooms: Rooms::Named,
         host: "turn.example.org".to_owned(),
         open: true,
+        share_tls: false,
         ttl: Duration::from_secs(3600),
     };
     assert_eq!(settings.http, http);
@@ -137,6 +160,18 @@ fn every_key_refuses_what_it_cannot_mean() {
         ("[listen]\ntcp = \"0.0.0.0:3478\"", "put it in brackets"),
         ("[listen]\ntcp = [\"0.0.0.0:3478\", \"0.0.0.0:3478\"]", "stands twice"),
         ("[listen]\nudp = []\ntcp = []", "no client could reach"),
+        ("[listen]\ntls = [\"0.0.0.0:5349\"]", "`listen.tls` needs a certificate"),
+        (
+            "[listen]\ntls = [\"127.0.0.1:3478\"]\n[tls]\ncertificate = \"a\"\nkey = \"b\"",
+            "`listen.tcp` takes already",
+        ),
+        ("[listen]\nproxy_from = [\"0.0.0.0/0\"]", "is everybody"),
+        ("[listen]\nproxy_from = [\"lb.example.org\"]", "not a network"),
+        ("[tls]\ncertificate = \"a.crt\"", "of no use without `key`"),
+        ("[tls]\nkey = \"a.key\"", "of no use without `certificate`"),
+        ("[tls]\nkey = \"\"\"-----BEGIN\nPRIVATE KEY-----\"\"\"", "the name of a file, not what it holds"),
+        ("[tls]\ncertificates = [{ certificate = \"a\" }]", "has no `key`"),
+        ("[tls]\ncertificates = [{ certificate = \"a\", key = \"b\", cert = \"c\" }]", "unknown key `cert`"),
         ("[listen]\nworkers = -1", "from 0 to 1024"),
         ("[listen]\nworkers = \"two\"", "takes an integer, not a string"),
         ("[relay]\naddresses = []", "nothing to relay from"),
@@ -189,14 +224,11 @@ fn every_key_refuses_what_it_cannot_mean() {
 #[test]
 fn what_later_versions_have_is_named_as_such() {
     let later = [
-        "[tls]",
         "[redirect]",
         "[nat_discovery]",
-        "[listen]\ntls = []",
         "[listen]\ndtls = []",
         "[relay]\ntcp = false",
         "[relay]\nmobility = true",
-        "[http]\nshare_tls = true",
         "[http]\nkeys = []",
     ];
     for text in later {

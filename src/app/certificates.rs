@@ -1,0 +1,173 @@
+//! The certificates of the running server: taken up when their files change, kept when the new ones are of no use.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::watch;
+
+use super::{Error, start};
+use crate::config::{self, Problem, Settings};
+use crate::net::{self, Clock, Handle, TURN_PROTOCOLS, WEB_PROTOCOL};
+use crate::time::Timestamp;
+
+/// How often the files are looked at.
+const POLL: Duration = Duration::from_secs(10);
+/// How often they are read even if they have not changed: for the warning that a certificate ends.
+const REMIND: Duration = Duration::from_secs(86_400);
+
+/// What certificates are made into.
+struct Loaded {
+    turn: Arc<ServerConfig>,
+    web: Arc<ServerConfig>,
+    expiry: u64,
+    warnings: Vec<Problem>,
+}
+
+fn load(settings: &Settings, now_unix: u64) -> Result<Option<Loaded>, Vec<Problem>> {
+    let Some(found) = config::certificates(settings, now_unix)? else { return Ok(None) };
+    let config = |protocols: &[&[u8]]| {
+        net::tls_config(&found.keys, found.client_roots.clone(), protocols).map_err(|error| {
+            let message = format!("TLS cannot be set up: {error}");
+            vec![Problem::error(&config::Place::Default, message, "look at the files named in [tls]")]
+        })
+    };
+    let (turn, web) = (config(&TURN_PROTOCOLS)?, config(&[WEB_PROTOCOL])?);
+    Ok(Some(Loaded { turn, web, expiry: found.expiry, warnings: found.warnings }))
+}
+
+/// What tells one state of a file from another: device, inode, length, and the times of its content and of the rest.
+/// `None`: there is no such file.
+type Stamp = Option<[i64; 7]>;
+
+fn stamp(file: &Path) -> Stamp {
+    let found = std::fs::metadata(file).ok()?;
+    let number = |value: u64| i64::from_ne_bytes(value.to_ne_bytes());
+    let (content, rest) = ([found.mtime(), found.mtime_nsec()], [found.ctime(), found.ctime_nsec()]);
+    Some([
+        number(found.dev()),
+        number(found.ino()),
+        number(found.size()),
+        content[0],
+        content[1],
+        rest[0],
+        rest[1],
+    ])
+}
+
+fn stamps(settings: &Settings) -> Vec<(PathBuf, Stamp)> {
+    let pairs = settings.tls.pairs().into_iter().flat_map(|pair| [pair.certificate, pair.key]);
+    let files = pairs.chain(settings.tls.client_ca.clone());
+    files.map(|file| (file.clone(), stamp(&file))).collect()
+}
+
+/// The certificates in use.
+pub(super) struct Certificates {
+    clock: Clock,
+    /// As the files were when they were read last.
+    seen: Vec<(PathBuf, Stamp)>,
+    read: Timestamp,
+    turn: Arc<ServerConfig>,
+    web: watch::Sender<Arc<ServerConfig>>,
+    expiry: Arc<AtomicU64>,
+}
+
+impl Certificates {
+    /// Reads them. `None`: there are none.
+    pub(super) fn load(settings: &Settings, clock: Clock) -> Result<Option<Self>, Error> {
+        let (seen, now) = (stamps(settings), clock.now());
+        let loaded = load(settings, now.unix).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Error(problems.join("\n"))
+        })?;
+        Ok(loaded.map(|loaded| {
+            start::log_problems(&loaded.warnings);
+            let expiry = Arc::new(AtomicU64::new(loaded.expiry));
+            Self {
+                clock,
+                seen,
+                read: now.mono,
+                turn: loaded.turn,
+                web: watch::Sender::new(loaded.web),
+                expiry,
+            }
+        }))
+    }
+
+    /// What the listeners do.
+    pub(super) fn turn(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.turn)
+    }
+
+    /// What the web side does, now and later.
+    pub(super) fn web(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.web.subscribe()
+    }
+
+    /// When the first certificate ends, in seconds of Unix time, now and later.
+    pub(super) fn expiry(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.expiry)
+    }
+
+    /// Waits a while, then takes up changed files.
+    pub(super) async fn watch(&mut self, settings: &watch::Receiver<Arc<Settings>>, handle: &Handle) {
+        tokio::time::sleep(POLL).await;
+        let settings = Arc::clone(&settings.borrow());
+        let old = self.clock.now().mono.since(self.read) >= REMIND;
+        if old || stamps(&settings) != self.seen {
+            self.reload(&settings, handle).await;
+        }
+    }
+
+    /// Takes up the files as they are now, or keeps what there is and says why.
+    pub(super) async fn reload(&mut self, settings: &Settings, handle: &Handle) {
+        (self.seen, self.read) = (stamps(settings), self.clock.now().mono);
+        match load(settings, self.clock.now().unix) {
+            Ok(Some(loaded)) => {
+                start::log_problems(&loaded.warnings);
+                self.expiry.store(loaded.expiry, Ordering::Relaxed);
+                self.turn = loaded.turn;
+                self.web.send_replace(loaded.web);
+                handle.set_tls(self.turn()).await;
+                let until = config::ice::rfc3339(loaded.expiry);
+                tracing::info!(target: "relais::tls", until, "certificates loaded; running connections keep theirs");
+            }
+            // The listeners are there until a restart.
+            Ok(None) => {}
+            Err(problems) => {
+                start::log_problems(&problems);
+                tracing::error!(target: "relais::tls", "certificates not loaded; the old ones stay");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_replaced_or_rewritten_is_seen() {
+        let directory = std::env::temp_dir().join(format!("relais-stamps-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (file, other) = (directory.join("a"), directory.join("b"));
+        let mut seen = vec![stamp(&file)];
+        std::fs::write(&file, "1").unwrap();
+        seen.push(stamp(&file));
+        assert_eq!(seen[1], stamp(&file));
+        std::fs::write(&other, "2").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        seen.push(stamp(&file));
+        std::fs::write(&file, "33").unwrap();
+        seen.push(stamp(&file));
+        std::os::unix::fs::symlink(&file, &other).unwrap();
+        assert_eq!(seen[3], stamp(&other), "a link is what it leads to");
+        for (index, stamp) in seen.iter().enumerate() {
+            assert!(!seen[..index].contains(stamp), "{index}");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,172 @@
+//! The certificates of `[tls]`: read from their files, and held against their keys and the clock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::ice::rfc3339;
+use super::place::Place;
+use super::problem::Problem;
+use super::secret_file::private;
+use super::settings::{CertificateFiles, Settings};
+use super::units::Why;
+use super::validity::{Validity, validity};
+
+/// Certificates that end sooner are worth a warning, in seconds: clients with wrong clocks come first.
+const SOON: u64 = 14 * 86_400;
+
+/// What the TLS listeners need, read and checked.
+pub struct Certificates {
+    /// Certificates with their keys, in the order of the configuration; never empty.
+    pub keys: Vec<Arc<CertifiedKey>>,
+    /// Where the certificates of clients must lead, if they need any.
+    pub client_roots: Option<Arc<RootCertStore>>,
+    /// When the first of the servers' own certificates ends, in seconds of Unix time.
+    pub expiry: u64,
+    /// What is worth knowing although it works today.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the files that `[tls]` names. `None`: it names none. `now_unix` is in seconds.
+///
+/// # Errors
+/// Everything that is wrong with them: unreadable, no PEM, a key of another certificate or open to others, expired.
+pub fn certificates(settings: &Settings, now_unix: u64) -> Result<Option<Certificates>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut found =
+        Certificates { keys: Vec::new(), client_roots: None, expiry: u64::MAX, warnings: Vec::new() };
+    for files in settings.tls.pairs() {
+        match pair(&files) {
+            Ok((key, validity)) => {
+                found.keys.push(Arc::new(key));
+                found.expiry = found.expiry.min(validity.end);
+                found.warnings.extend(warning(&files.certificate, validity, now_unix));
+                problems.extend(expired(&files.certificate, validity, now_unix));
+            }
+            Err((file, (message, cure))) => problems.push(Problem::error(&Place::File(file), message, cure)),
+        }
+    }
+    if let Some(file) = &settings.tls.client_ca {
+        match roots(file) {
+            Ok(roots) => found.client_roots = Some(Arc::new(roots)),
+            Err((message, cure)) => problems.push(Problem::error(&Place::File(file.clone()), message, cure)),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok((!found.keys.is_empty()).then_some(found))
+}
+
+fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, Why)> {
+    let at = |file: &Path| {
+        let file = file.to_owned();
+        move |why| (file, why)
+    };
+    let (certificate, key) = (&files.certificate, &files.key);
+    let chain = chain(certificate).map_err(at(certificate))?;
+    let secret = private_key(key).map_err(at(key))?;
+    let no_certificate = || {
+        let message = format!("the first certificate in {} cannot be understood", certificate.display());
+        (message, "get it anew from whoever issued it".to_owned())
+    };
+    let validity = chain.first().and_then(|own| validity(own));
+    let validity = validity.ok_or_else(no_certificate).map_err(at(certificate))?;
+    let loaded = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider());
+    let loaded = loaded.map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => (
+            format!("{} is not the key of the first certificate in {}", key.display(), certificate.display()),
+            "give the key that the certificate was issued for; in a chain the server's own certificate comes first"
+                .to_owned(),
+        ),
+        error => (
+            format!("{} with {} cannot be used: {error}", key.display(), certificate.display()),
+            "keys are ECDSA (P-256, P-384, P-521), Ed25519 or RSA (2048 bits and more), certificates X.509 v3"
+                .to_owned(),
+        ),
+    });
+    Ok((loaded.map_err(at(key))?, validity))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Why> {
+    let shown = file.display();
+    std::fs::read(file).map_err(|error| {
+        (
+            format!("{shown} cannot be read: {error}"),
+            format!("the file must exist and be readable for the user that runs relais: `ls -lL {shown}`"),
+        )
+    })
+}
+
+fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Why> {
+    let cure = || {
+        "write the server's certificate first, then those that lead to the root, each from \
+                   -----BEGIN CERTIFICATE----- to its END"
+            .to_owned()
+    };
+    let found = CertificateDer::pem_slice_iter(&read(file)?).collect::<Result<Vec<_>, _>>();
+    match found {
+        Ok(chain) if chain.is_empty() => {
+            Err((format!("{} holds no certificate in PEM", file.display()), cure()))
+        }
+        Ok(chain) => Ok(chain),
+        Err(error) => Err((format!("{} is damaged: {error}", file.display()), cure())),
+    }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Why> {
+    let text = zeroize::Zeroizing::new(read(file)?);
+    private(file, "a private key")?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+        (
+            format!("{} holds no private key in PEM", file.display()),
+            "it begins with -----BEGIN PRIVATE KEY-----; one with a passphrase (ENCRYPTED) must be written without: \
+             `openssl pkey -in OLD -out NEW`"
+                .to_owned(),
+        )
+    })
+}
+
+fn roots(file: &Path) -> Result<RootCertStore, Why> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(file)? {
+        roots.add(certificate).map_err(|error| {
+            (
+                format!("{} holds a certificate that cannot sign others: {error}", file.display()),
+                "write the certificates of the authorities that issue those of clients".to_owned(),
+            )
+        })?;
+    }
+    Ok(roots)
+}
+
+fn expired(file: &Path, validity: Validity, now_unix: u64) -> Option<Problem> {
+    (validity.end <= now_unix).then(|| {
+        Problem::error(
+            &Place::File(file.to_owned()),
+            format!("the certificate ended at {}", rfc3339(validity.end)),
+            "renew it; if it is new, the clock of this machine is wrong",
+        )
+    })
+}
+
+fn warning(file: &Path, validity: Validity, now_unix: u64) -> Option<Problem> {
+    let place = Place::File(file.to_owned());
+    if validity.begin > now_unix {
+        let message =
+            format!("the certificate begins at {}: clients refuse it until then", rfc3339(validity.begin));
+        return Some(Problem::warning(&place, message, "wait, or set the clock of this machine"));
+    }
+    (validity.end.saturating_sub(now_unix) < SOON).then(|| {
+        Problem::warning(
+            &place,
+            format!("the certificate ends at {}", rfc3339(validity.end)),
+            "renew it: relais takes up a changed file within ten seconds, or at once with SIGHUP",
+        )
+    })
+}

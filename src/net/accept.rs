@@ -1,0 +1,264 @@
+//! New connections: who they are from, what is spoken on them, and the TLS handshake. All of it together has five
+//! seconds and a few KiB.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::server::{Accepted, Acceptor, ClientHello};
+use rustls::{ServerConfig, ServerConnection};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::io::{Io, Sink, Source};
+use super::ports::Admission;
+use super::proxy::{self, Header};
+use super::stream::{self, Arrival};
+use super::tls::{TURN_PROTOCOLS, WEB_PROTOCOL};
+use super::worker::Worker;
+use crate::time::Timestamp;
+use crate::turn::{ClientAddress, FiveTuple, Transport};
+use crate::wire::Protocol;
+
+/// How long a client may take to say who it is and to agree on keys.
+const OPENING_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest ClientHello. With post-quantum key shares and all that browsers add they have two KiB.
+const MAX_HELLO: usize = 8 * 1024;
+/// All that a client may send before the handshake is done; a chain of certificates is the largest part.
+const MAX_HANDSHAKE: usize = 16 * 1024;
+/// What is read at once.
+const READ: usize = 2048;
+/// How long a listener rests when there are no descriptors left.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener of streams, and what it takes.
+pub(super) struct Door<L> {
+    pub(super) listener: L,
+    /// STUN and ChannelData on bare TCP.
+    pub(super) plain: bool,
+    /// The same over TLS.
+    pub(super) tls: bool,
+}
+
+/// Accepts clients until the runtime ends.
+pub(super) async fn accept(worker: Rc<RefCell<Worker>>, door: Door<TcpListener>) {
+    let Door { listener, plain, tls } = door;
+    // Given up for a moment when there are no descriptors left, so that a client can be accepted and turned away
+    // instead of waking the listener again and again.
+    let mut reserve = std::fs::File::open("/dev/null").ok();
+    loop {
+        match listener.accept().await {
+            Ok((socket, from)) => admit(&worker, socket, from, plain, tls),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                tracing::warn!(target: "relais::net", "no file descriptors left: raise LimitNOFILE or ulimit -n");
+                drop(reserve.take());
+                drop(tokio::time::timeout(Duration::from_millis(1), listener.accept()).await);
+                reserve = std::fs::File::open("/dev/null").ok();
+                tokio::time::sleep(DESCRIPTOR_PAUSE).await;
+            }
+            // A client that has gone again before it was accepted, or memory that is short for a moment.
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+fn admit(worker: &Rc<RefCell<Worker>>, socket: TcpStream, from: SocketAddr, plain: bool, tls: bool) {
+    let inside = worker.borrow();
+    let proxied = inside.entrance.is_proxy(from.ip());
+    // All clients behind a load balancer share its address; each counts by its own as soon as that is known.
+    let max = if proxied { u32::MAX } else { inside.streams_per_address };
+    let Ok(server) = socket.local_addr() else { return };
+    let Some(admission) = inside.shared.admit_stream(from.ip(), max) else { return };
+    // Media cannot wait for more to come along.
+    let _ = socket.set_nodelay(true);
+    let opening = Opening {
+        worker: Rc::clone(worker),
+        socket,
+        ahead: Vec::new(),
+        client: from,
+        server,
+        since: inside.now().mono,
+        admission,
+    };
+    inside.spawn(async move {
+        let opened = tokio::time::timeout(OPENING_DEADLINE, opening.open(proxied, plain, tls)).await;
+        if let Ok(Some(arrival)) = opened {
+            stream::serve(arrival).await;
+        }
+    });
+}
+
+/// A connection of which nothing is known yet.
+struct Opening {
+    worker: Rc<RefCell<Worker>>,
+    socket: TcpStream,
+    /// What has been read and not been understood yet.
+    ahead: Vec<u8>,
+    client: SocketAddr,
+    server: SocketAddr,
+    since: Timestamp,
+    admission: Admission,
+}
+
+impl Opening {
+    /// `None`: it is none of ours, or somebody else's by now.
+    async fn open(mut self, proxied: bool, plain: bool, tls: bool) -> Option<Arrival> {
+        if proxied {
+            self.read_header().await?;
+        }
+        if !tls {
+            return Some(self.arrive(Transport::Tcp, Io::plain));
+        }
+        while self.ahead.is_empty() {
+            self.read(1).await?;
+        }
+        match Protocol::of(*self.ahead.first()?) {
+            Protocol::Tls => self.shake_hands().await,
+            Protocol::Stun | Protocol::ChannelData if plain => Some(self.arrive(Transport::Tcp, Io::plain)),
+            _ => None,
+        }
+    }
+
+    fn arrive(self, transport: Transport, io: impl FnOnce(TcpStream, Vec<u8>) -> Io) -> Arrival {
+        let Self { worker, socket, ahead, client, server, since, admission } = self;
+        let tuple = FiveTuple { client: ClientAddress(client), server, transport };
+        Arrival { worker, io: io(socket, ahead), tuple, since, admission }
+    }
+
+    /// Reads what is there, at most `max` bytes altogether.
+    async fn read(&mut self, max: usize) -> Option<()> {
+        let mut buffer = [0; READ];
+        let room = max.saturating_sub(self.ahead.len()).min(READ);
+        loop {
+            self.socket.readable().await.ok()?;
+            match self.socket.try_read(&mut buffer[..room]) {
+                Ok(0) => return None,
+                Ok(len) => {
+                    self.ahead.extend_from_slice(&buffer[..len]);
+                    return Some(());
+                }
+                Err(error) if is_pause(&error) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Takes the addresses from the PROXY header.
+    async fn read_header(&mut self) -> Option<()> {
+        let len = loop {
+            match proxy::parse(&self.ahead) {
+                Header::Incomplete => self.read(proxy::MAX_HEADER).await?,
+                Header::Invalid => return None,
+                Header::Unknown { len } => break len,
+                Header::From { len, client, server } => {
+                    (self.client, self.server) = (client, server);
+                    let worker = self.worker.borrow();
+                    self.admission = worker.shared.admit_stream(client.ip(), worker.streams_per_address)?;
+                    break len;
+                }
+            }
+        };
+        self.ahead.drain(..len);
+        Some(())
+    }
+
+    async fn shake_hands(mut self) -> Option<Arrival> {
+        let accepted = self.read_hello().await?;
+        let (config, web) = {
+            let worker = self.worker.borrow();
+            (worker.entrance.tls.clone()?, worker.entrance.web.clone())
+        };
+        if let Some(web) = web.filter(|_| wants_web(&accepted.client_hello())) {
+            // What follows happens on the thread of the web side, from the first byte on.
+            drop(accepted);
+            web(self.socket.into_std().ok()?, self.ahead, self.client);
+            return None;
+        }
+        self.ahead = Vec::new();
+        let tls = Box::new(self.accept(accepted, config)?);
+        let tls = self.agree(tls).await?;
+        Some(self.arrive(Transport::Tls, |socket, ahead| Io::tls(socket, ahead, tls)))
+    }
+
+    /// Reads until the ClientHello is whole. It stays in `ahead`, too.
+    async fn read_hello(&mut self) -> Option<Accepted> {
+        let mut acceptor = Acceptor::default();
+        let mut fed = 0;
+        loop {
+            while fed < self.ahead.len() {
+                fed += acceptor.read_tls(&mut &self.ahead[fed..]).ok().filter(|len| *len > 0)?;
+            }
+            match acceptor.accept() {
+                Ok(Some(accepted)) => return Some(accepted),
+                Ok(None) => self.read(MAX_HELLO).await?,
+                Err((_, mut alert)) => {
+                    // The client learns why, if it still listens.
+                    let _ = alert.write_all(&mut Sink(&self.socket));
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn accept(&self, accepted: Accepted, config: Arc<ServerConfig>) -> Option<ServerConnection> {
+        accepted
+            .into_connection(config)
+            .map_err(|(_, mut alert)| {
+                // The client learns why, if it still listens.
+                let _ = alert.write_all(&mut Sink(&self.socket));
+            })
+            .ok()
+    }
+
+    /// The rest of the handshake. What is left to be sent then, tickets mostly, leaves with the first answer.
+    async fn agree(&mut self, mut tls: Box<ServerConnection>) -> Option<Box<ServerConnection>> {
+        let mut received = 0;
+        loop {
+            let understood = tls.process_new_packets();
+            while tls.wants_write() {
+                match tls.write_tls(&mut Sink(&self.socket)) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => return None,
+                }
+            }
+            understood.ok()?;
+            if !tls.is_handshaking() {
+                return Some(tls);
+            }
+            let interest =
+                if tls.wants_write() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            self.socket.ready(interest).await.ok()?;
+            match tls.read_tls(&mut Source { socket: &self.socket, ahead: &mut self.ahead }) {
+                Ok(0) => return None,
+                Ok(len) => received += len,
+                Err(error) if is_pause(&error) => {}
+                Err(_) => return None,
+            }
+            if received > MAX_HANDSHAKE {
+                return None;
+            }
+        }
+    }
+}
+
+/// Whether a client wants HTTP: it offers that, and nothing that is more at home here.
+fn wants_web(hello: &ClientHello<'_>) -> bool {
+    let Some(offered) = hello.alpn() else { return false };
+    let mut web = false;
+    for protocol in offered {
+        if TURN_PROTOCOLS.contains(&protocol) {
+            return false;
+        }
+        web |= protocol == WEB_PROTOCOL;
+    }
+    web
+}
+
+fn is_pause(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
