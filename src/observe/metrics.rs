@@ -251,7 +251,7 @@ mod tests {
         busy.of(Transport::Tcp).error(486);
         assert_eq!(idle, names(&render(&[busy, busy], None, None)));
         let per_transport = 3 + 2 * 4 + DropReason::ALL.len() + ERROR_CODES.len() + CountedMethod::ALL.len();
-        assert_eq!(idle.len(), 2 * per_transport + 4);
+        assert_eq!(idle.len(), Transport::ALL.len() * per_transport + 4);
     }
 
     #[test]

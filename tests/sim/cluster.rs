@@ -1,0 +1,540 @@
+//! The server: several workers with tables of their own and one pool of relay ports, as in `src/net`. Whatever
+//! crosses its border is shown to the oracle.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use relais::time::{Now, Timestamp};
+use relais::turn::{
+    AllocationId, BindError, ClientRoute, DropReason, FiveTuple, Hold, Parity, PeerAddress, RelaySockets,
+    RelayToken, RelayedTransportAddress, ReservationToken, Server, Verdict,
+};
+use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
+
+use super::Micros;
+use super::config::{Config, LISTEN4, LISTEN6};
+use super::dice::Dice;
+use super::oracle::{Heard, Oracle, Said};
+use super::world::addr;
+
+/// What is broken on purpose, to see whether the oracle notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    None,
+    /// Send indications pass without a permission.
+    RelayWithoutPermission,
+    /// A relay port is not given back.
+    LeakPort,
+    /// A port is given to two allocations.
+    PortTwice,
+    /// Answers beyond the budget go out.
+    AnswerBeyondBudget,
+    /// What is not a request is answered.
+    AnswerGarbage,
+    /// Answers go to another client.
+    AnswerElsewhere,
+    /// Relayed data go to another client.
+    DataElsewhere,
+    /// A closed stream's allocation lives on.
+    ForgetClosed,
+    /// A datagram vanishes uncounted.
+    Vanish,
+    /// The server's clock goes slowly, so that things live longer.
+    SlowClock,
+    /// Payloads are changed.
+    ChangePayload,
+    /// The checks of the login are in another order.
+    WrongOrder,
+    /// Answers are not signed.
+    Unsigned,
+    /// A peer that may pass does not.
+    DropPeers,
+    /// One nonce for everybody.
+    OneNonce,
+}
+
+impl Sabotage {
+    pub const ALL: [Self; 15] = [
+        Self::RelayWithoutPermission,
+        Self::LeakPort,
+        Self::PortTwice,
+        Self::AnswerBeyondBudget,
+        Self::AnswerGarbage,
+        Self::AnswerElsewhere,
+        Self::DataElsewhere,
+        Self::ForgetClosed,
+        Self::Vanish,
+        Self::SlowClock,
+        Self::ChangePayload,
+        Self::WrongOrder,
+        Self::Unsigned,
+        Self::DropPeers,
+        Self::OneNonce,
+    ];
+}
+
+struct Relay {
+    worker: usize,
+    id: AllocationId,
+    owner: String,
+    token: u32,
+}
+
+/// The relay ports, shared by all workers.
+pub struct Pool {
+    open: BTreeMap<SocketAddr, Relay>,
+    tokens: BTreeMap<u32, SocketAddr>,
+    owners: BTreeMap<String, u32>,
+    next_token: u32,
+    /// Held ports, with the time until when.
+    reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
+    pub ports: (u16, u16),
+    pub quota: u32,
+    /// The operating system gives no sockets at present.
+    pub failing: bool,
+    dice: Dice,
+    sabotage: Sabotage,
+}
+
+impl Pool {
+    pub fn is_open(&self, address: &SocketAddr) -> bool {
+        self.open.contains_key(address)
+    }
+
+    pub fn open_addresses(&self) -> impl Iterator<Item = (SocketAddr, usize)> + '_ {
+        self.open.iter().map(|(address, relay)| (*address, relay.worker))
+    }
+
+    fn is_free(&self, address: &SocketAddr) -> bool {
+        !self.open.contains_key(address) && !self.reserved.values().any(|(held, _)| held == address)
+    }
+
+    /// Free ports of a family: all, even ones, or even ones whose successor is free too.
+    pub fn free(&self, v6: bool, even: bool, pair: bool) -> usize {
+        let ip = addr(if v6 { LISTEN6 } else { LISTEN4 }).ip();
+        let (low, high) = self.ports;
+        let is_free = |port: u16| (low..=high).contains(&port) && self.is_free(&SocketAddr::new(ip, port));
+        let fits = |port: &u16| is_free(*port) && (!even || port % 2 == 0) && (!pair || is_free(port + 1));
+        (low..=high).filter(fits).count()
+    }
+
+    pub fn held_by(&self, owner: &str) -> u32 {
+        self.owners.get(owner).copied().unwrap_or(0)
+    }
+
+    fn discharge(&mut self, owner: &str) {
+        let count = self.owners.get_mut(owner).expect("quota is given back once");
+        *count -= 1;
+        if *count == 0 {
+            self.owners.remove(owner);
+        }
+    }
+
+    fn take(&mut self, v6: bool, even: bool, pair: bool) -> Option<SocketAddr> {
+        let ip = addr(if v6 { LISTEN6 } else { LISTEN4 }).ip();
+        if self.sabotage == Sabotage::PortTwice
+            && let Some(taken) = self.open.keys().find(|address| address.is_ipv6() == v6)
+        {
+            return Some(*taken);
+        }
+        let (low, high) = self.ports;
+        let count = usize::from(high - low) + 1;
+        let start = self.dice.below(count);
+        let is_free = |port: u16| (low..=high).contains(&port) && self.is_free(&SocketAddr::new(ip, port));
+        let mut ports = (0..count).map(|i| low + ((start + i) % count) as u16);
+        let fits = |port: &u16| is_free(*port) && (!even || port % 2 == 0) && (!pair || is_free(port + 1));
+        ports.find(fits).map(|port| SocketAddr::new(ip, port))
+    }
+
+    fn forget_expired(&mut self, now: Timestamp) {
+        self.reserved.retain(|_, (_, until)| *until > now);
+    }
+
+    fn may_open(&self, owner: &str) -> Result<(), BindError> {
+        if self.held_by(owner) >= self.quota {
+            Err(BindError::Quota)
+        } else if self.failing {
+            Err(BindError::Exhausted)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn enter(
+        &mut self,
+        worker: usize,
+        id: AllocationId,
+        address: SocketAddr,
+        owner: &str,
+    ) -> (RelayToken, RelayedTransportAddress) {
+        let token = self.next_token;
+        self.next_token += 1;
+        *self.owners.entry(owner.to_owned()).or_default() += 1;
+        self.tokens.insert(token, address);
+        self.open.insert(address, Relay { worker, id, owner: owner.to_owned(), token });
+        (RelayToken(token), RelayedTransportAddress(address))
+    }
+}
+
+/// What one worker sees of the pool.
+struct Relays<'a> {
+    pool: &'a mut Pool,
+    worker: usize,
+}
+
+impl RelaySockets for Relays<'_> {
+    fn bind(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        parity: Parity,
+        owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        self.pool.may_open(owner)?;
+        let address = self.pool.take(family == AddressFamily::Ipv6, parity == Parity::Even, false);
+        Ok(self.pool.enter(self.worker, id, address.ok_or(BindError::Exhausted)?, owner))
+    }
+
+    fn bind_pair(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+        hold: Hold,
+    ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
+        self.pool.forget_expired(hold.from);
+        self.pool.may_open(owner)?;
+        let address = self.pool.take(family == AddressFamily::Ipv6, true, true);
+        let address = address.ok_or(BindError::Exhausted)?;
+        let token = self.pool.dice.next().to_be_bytes();
+        let next = SocketAddr::new(address.ip(), address.port() + 1);
+        self.pool.reserved.insert(token, (next, hold.until));
+        let (relay, relayed) = self.pool.enter(self.worker, id, address, owner);
+        Ok((relay, relayed, ReservationToken(token)))
+    }
+
+    fn redeem(
+        &mut self,
+        id: AllocationId,
+        token: ReservationToken,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        self.pool.forget_expired(now);
+        self.pool.may_open(owner)?;
+        let (address, _) = self.pool.reserved.remove(&token.0).ok_or(BindError::Exhausted)?;
+        Ok(self.pool.enter(self.worker, id, address, owner))
+    }
+
+    fn close(&mut self, relay: RelayToken, owner: &str) {
+        if self.pool.sabotage == Sabotage::LeakPort && relay.0 % 2 == 1 {
+            return;
+        }
+        let Some(address) = self.pool.tokens.remove(&relay.0) else {
+            assert_eq!(self.pool.sabotage, Sabotage::PortTwice, "a socket is closed once");
+            return;
+        };
+        if let Some(socket) = self.pool.open.remove(&address) {
+            assert_eq!(socket.owner, owner, "quota goes back to whom it was taken from");
+            self.pool.discharge(owner);
+        }
+    }
+
+    fn is_live(&self, address: SocketAddr) -> bool {
+        self.pool.is_open(&address)
+    }
+}
+
+/// What the server does with a datagram, for the network to carry out.
+#[derive(Clone, Debug)]
+pub enum Output {
+    Nothing,
+    ToClient { route: ClientRoute, bytes: Vec<u8> },
+    ToPeer { relayed: SocketAddr, peer: SocketAddr, bytes: Vec<u8> },
+}
+
+pub struct Cluster {
+    workers: Vec<Server>,
+    pub pool: Pool,
+    pub config: Config,
+    pub oracle: Oracle,
+    /// Seconds that the wall clock is ahead of its beginning plus the monotonic clock.
+    pub unix_ahead: i64,
+    sabotage: Sabotage,
+    dice: Dice,
+    reply: Box<ReplyBuffer>,
+    buffer: Vec<u8>,
+    /// Another client than the one at hand, for sabotage.
+    other: Option<ClientRoute>,
+}
+
+pub const START_UNIX: i64 = 1_800_000_000;
+
+impl Cluster {
+    pub fn new(config: Config, workers: usize, sabotage: Sabotage, dice: &mut Dice) -> Self {
+        let settings = config.settings();
+        let server = |dice: &mut Dice| Server::new(settings.clone(), std::array::from_fn(|_| dice.next()));
+        let pool = Pool {
+            open: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            next_token: 0,
+            reserved: BTreeMap::new(),
+            ports: config.ports,
+            quota: config.quota,
+            failing: false,
+            dice: dice.fork(),
+            sabotage,
+        };
+        Self {
+            workers: (0..workers).map(|_| server(dice)).collect(),
+            pool,
+            oracle: Oracle::new(config.clone(), workers),
+            config,
+            unix_ahead: 0,
+            sabotage,
+            dice: dice.fork(),
+            reply: Box::default(),
+            buffer: vec![0; HEAD_ROOM + 65_536 + TAIL_ROOM],
+            other: None,
+        }
+    }
+
+    pub fn unix(&self, now: Micros) -> u64 {
+        (START_UNIX + (now / 1_000_000) as i64 + self.unix_ahead) as u64
+    }
+
+    fn now(&self, now: Micros) -> Now {
+        let late = if self.sabotage == Sabotage::SlowClock { now - now / 4 } else { now };
+        Now { mono: Timestamp::after_start(Duration::from_micros(late)), unix: self.unix(now) }
+    }
+
+    /// Which worker the kernel gives a 5-tuple to.
+    pub fn worker_of(&self, tuple: &FiveTuple) -> usize {
+        let mut hash = u64::from(tuple.client.0.port()) ^ (tuple.transport as u64) << 20;
+        match tuple.client.0.ip() {
+            std::net::IpAddr::V4(ip) => hash ^= u64::from(u32::from(ip)) << 16,
+            std::net::IpAddr::V6(ip) => hash ^= u128::from(ip) as u64,
+        }
+        (Dice(hash).next() % self.workers.len() as u64) as usize
+    }
+
+    fn fill(&mut self, bytes: &[u8]) {
+        // What an earlier datagram has left behind must never come out.
+        self.buffer[..HEAD_ROOM].fill(0xEE);
+        self.buffer[HEAD_ROOM..][..bytes.len()].copy_from_slice(bytes);
+        self.buffer[HEAD_ROOM + bytes.len()..][..TAIL_ROOM].fill(0xEE);
+    }
+
+    /// A client's datagram or frame.
+    pub fn from_client(&mut self, at: Micros, route: ClientRoute, bytes: &[u8]) -> Output {
+        let worker = self.worker_of(&route.tuple);
+        if self.sabotage == Sabotage::Vanish && self.dice.one_in(50) {
+            self.oracle.client_said(
+                at,
+                self.unix(at),
+                worker,
+                route,
+                bytes,
+                &Said::Dropped(DropReason::NotOurs),
+                &self.pool,
+            );
+            return Output::Nothing;
+        }
+        self.fill(bytes);
+        let now = self.now(at);
+        let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
+        let mut sockets = Relays { pool: &mut self.pool, worker };
+        let verdict =
+            self.workers[worker].handle_client(&now, route, &mut datagram, &mut self.reply, &mut sockets);
+        let mut said = match verdict {
+            Verdict::Drop(reason) => Said::Dropped(reason),
+            Verdict::Consumed => Said::Consumed,
+            Verdict::Reply => Said::Answer { to: route, bytes: self.reply.bytes().to_vec() },
+            Verdict::ToPeer { relay, peer } => Said::ToPeer {
+                relayed: self.pool.tokens.get(&relay.0).copied(),
+                peer: peer.0,
+                bytes: datagram.bytes().to_vec(),
+            },
+            Verdict::Forward { .. } => panic!("nobody can move"),
+            Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
+        };
+        self.spoil_said(route, bytes, &mut said);
+        self.oracle.client_said(at, self.unix(at), worker, route, bytes, &said, &self.pool);
+        self.check(worker);
+        match said {
+            Said::Answer { to, bytes } => Output::ToClient { route: to, bytes },
+            Said::ToPeer { relayed: Some(relayed), peer, bytes } => Output::ToPeer { relayed, peer, bytes },
+            _ => Output::Nothing,
+        }
+    }
+
+    /// A datagram that arrived at a relayed address, if that is open.
+    pub fn from_peer(&mut self, at: Micros, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> Output {
+        let Some(relay) = self.pool.open.get(&relayed) else { return Output::Nothing };
+        let (worker, id) = (relay.worker, relay.id);
+        self.fill(bytes);
+        let now = self.now(at);
+        let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
+        let sockets = Relays { pool: &mut self.pool, worker };
+        let verdict = self.workers[worker].handle_peer(&now, id, PeerAddress(peer), &mut datagram, &sockets);
+        let mut heard = match verdict {
+            Verdict::Drop(reason) => Heard::Dropped(reason),
+            Verdict::ToClient { client } => {
+                Heard::ToClient { route: client, bytes: datagram.bytes().to_vec() }
+            }
+            other => panic!("a peer's datagram goes to a client or nowhere: {other:?}"),
+        };
+        match (&mut heard, self.sabotage) {
+            (Heard::ToClient { route, .. }, Sabotage::DataElsewhere) => *route = self.other.unwrap_or(*route),
+            (Heard::ToClient { .. }, Sabotage::DropPeers) => heard = Heard::Dropped(DropReason::NoPermission),
+            _ => {}
+        }
+        self.oracle.peer_said(at, worker, relayed, peer, bytes, &heard, &self.pool);
+        match heard {
+            Heard::ToClient { route, bytes } => Output::ToClient { route, bytes },
+            Heard::Dropped(_) => Output::Nothing,
+        }
+    }
+
+    fn spoil_said(&mut self, route: ClientRoute, request: &[u8], said: &mut Said) {
+        use super::world::{Answer, MI, MI256, NONCE};
+        match (self.sabotage, &mut *said) {
+            (Sabotage::RelayWithoutPermission, Said::Dropped(DropReason::NoPermission)) => {
+                let relayed = self.pool.open.keys().next().copied();
+                *said = Said::ToPeer { relayed, peer: addr("8.8.8.8:5000"), bytes: request.to_vec() };
+            }
+            (Sabotage::AnswerBeyondBudget, Said::Dropped(DropReason::AnswerBudget)) => {
+                *said = Said::Answer { to: route, bytes: self.reply.bytes().to_vec() };
+            }
+            (Sabotage::AnswerGarbage, Said::Dropped(DropReason::Malformed | DropReason::NotOurs)) => {
+                let bytes = super::world::Msg::new(0x0101, [0; 12]).0;
+                *said = Said::Answer { to: route, bytes };
+            }
+            (Sabotage::AnswerElsewhere, Said::Answer { to, .. }) => *to = self.other.unwrap_or(route),
+            (Sabotage::ChangePayload, Said::ToPeer { bytes, .. }) => {
+                if let Some(last) = bytes.last_mut() {
+                    *last ^= 1;
+                }
+            }
+            (Sabotage::WrongOrder, Said::Answer { bytes, .. }) => {
+                let answer = Answer::read(bytes);
+                if answer.kind & 0x0110 == 0x0110 && answer.code() == 401 {
+                    bytes[27] = 0;
+                    bytes[26] = 4;
+                }
+            }
+            (Sabotage::Unsigned, Said::Answer { bytes, .. }) => {
+                let answer = Answer::read(bytes);
+                let signed = answer.attributes.iter().find(|(kind, _, _)| [MI, MI256].contains(kind));
+                if let Some((_, _, place)) = signed {
+                    bytes.truncate(*place);
+                    let len = (bytes.len() - 20) as u16;
+                    bytes[2..4].copy_from_slice(&len.to_be_bytes());
+                }
+            }
+            (Sabotage::OneNonce, Said::Answer { bytes, .. }) => {
+                let answer = Answer::read(bytes);
+                if let Some((_, _, place)) = answer.attributes.iter().find(|(kind, _, _)| *kind == NONCE) {
+                    bytes[place + 4..place + 32].fill(b'n');
+                }
+            }
+            _ => {}
+        }
+        self.other = Some(route);
+    }
+
+    /// Runs the timers of all workers.
+    pub fn timers(&mut self, at: Micros) {
+        let now = self.now(at);
+        self.pool.forget_expired(now.mono);
+        for worker in 0..self.workers.len() {
+            let mut rounds = 0;
+            while self.workers[worker].next_timeout().is_some_and(|due| due <= now.mono) {
+                let mut sockets = Relays { pool: &mut self.pool, worker };
+                self.workers[worker].handle_timeout(&now, &mut sockets);
+                rounds += 1;
+                assert!(rounds < 10_000, "the timers come to an end");
+            }
+        }
+        self.audit(at);
+    }
+
+    /// The client's end of a stream has gone.
+    pub fn closed(&mut self, at: Micros, route: ClientRoute) {
+        let worker = self.worker_of(&route.tuple);
+        let now = self.now(at);
+        if self.sabotage != Sabotage::ForgetClosed {
+            let mut sockets = Relays { pool: &mut self.pool, worker };
+            self.workers[worker].handle_closed(&now, &route, &mut sockets);
+        }
+        self.oracle.closed(route, &self.pool);
+        self.check(worker);
+    }
+
+    /// New settings for all workers.
+    pub fn reload(&mut self, change: impl FnOnce(&mut Config)) {
+        let draining = self.config.draining;
+        change(&mut self.config);
+        let settings = self.config.settings();
+        for server in &mut self.workers {
+            server.reconfigure(settings.clone());
+            if self.config.draining && !draining {
+                server.drain();
+            }
+        }
+        self.pool.quota = self.config.quota;
+        self.oracle.reloaded(self.config.clone());
+    }
+
+    /// A worker begins anew: its allocations are gone, its ports free.
+    pub fn restart(&mut self, worker: usize) {
+        let seed = std::array::from_fn(|_| self.dice.next());
+        self.workers[worker] = Server::new(self.config.settings(), seed);
+        if self.config.draining {
+            self.workers[worker].drain();
+        }
+        let gone: Vec<SocketAddr> =
+            self.pool.open.iter().filter(|(_, relay)| relay.worker == worker).map(|(at, _)| *at).collect();
+        for address in gone {
+            let relay = self.pool.open.remove(&address).unwrap();
+            self.pool.tokens.remove(&relay.token);
+            self.pool.discharge(&relay.owner);
+        }
+        self.oracle.restarted(worker);
+    }
+
+    /// The stop at the end.
+    pub fn stop(&mut self, at: Micros) {
+        let now = self.now(at);
+        for worker in 0..self.workers.len() {
+            let mut sockets = Relays { pool: &mut self.pool, worker };
+            self.workers[worker].end_all(&now, &mut sockets);
+            self.oracle.ended(worker);
+        }
+        self.audit(at);
+    }
+
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn check(&mut self, worker: usize) {
+        if self.dice.one_in(32) && !self.workers[worker].is_consistent() {
+            self.oracle.fail("tables", format!("worker {worker}: the tables do not agree with each other"));
+        }
+    }
+
+    /// Compares all books: to be called when no timer is due.
+    pub fn audit(&mut self, at: Micros) {
+        for worker in 0..self.workers.len() {
+            let server = &mut self.workers[worker];
+            while server.poll_event().is_some() {}
+            let consistent = server.is_consistent();
+            let allocations = server.allocation_count();
+            let counters = *server.counters();
+            self.oracle.audit(at, worker, consistent, allocations, &counters, &self.pool);
+        }
+    }
+}

@@ -1,0 +1,1051 @@
+//! The oracle: a small model of what RFC 8489, RFC 8656 and the safety rules of this server allow, fed with all that
+//! crosses the server's border. It knows nothing of the server's inside, and says which rule is broken first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use relais::turn::{ClientRoute, Counters, DropReason, Traffic, Transport};
+
+use super::Micros;
+use super::cluster::Pool;
+use super::config::Config;
+use super::judge::{self, Holder, Login, Nonce, Reach};
+use super::reading::{Seen, read, word};
+use super::world::*;
+
+const SECOND: Micros = 1_000_000;
+/// RFC 8656 §9 and §12.
+const PERMISSION: Micros = 300 * SECOND;
+const CHANNEL: Micros = 600 * SECOND;
+/// RFC 8656 §7.2.
+const RESERVED: Micros = 30 * SECOND;
+/// What a prefix gets beyond what it pays for, and back in five minutes (docs/architecture.md).
+const BURST: f64 = 28_672.0;
+const LOGINS: f64 = 100.0;
+
+/// What the server did with what a client sent.
+#[derive(Clone, Debug)]
+pub enum Said {
+    Dropped(DropReason),
+    Consumed,
+    Answer { to: ClientRoute, bytes: Vec<u8> },
+    ToPeer { relayed: Option<SocketAddr>, peer: SocketAddr, bytes: Vec<u8> },
+}
+
+/// What the server did with what arrived at a relayed address.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    Dropped(DropReason),
+    ToClient { route: ClientRoute, bytes: Vec<u8> },
+}
+
+type Key = (SocketAddr, SocketAddr, Transport);
+
+fn key(route: &ClientRoute) -> Key {
+    (route.tuple.client.0, route.tuple.server, route.tuple.transport)
+}
+
+struct Allocation {
+    route: ClientRoute,
+    worker: usize,
+    user: String,
+    key: Vec<u8>,
+    tid: [u8; 12],
+    /// Relayed transport addresses, at most one of a family, and until when they live.
+    relays: Vec<(SocketAddr, Micros)>,
+    reservation: Option<Vec<u8>>,
+    permissions: BTreeMap<IpAddr, Micros>,
+    channels: BTreeMap<u16, (SocketAddr, Micros)>,
+}
+
+impl Allocation {
+    fn is_live(&self, at: Micros) -> bool {
+        self.relays.iter().any(|relay| relay.1 > at)
+    }
+
+    /// The live relayed address of a family.
+    fn relay(&self, at: Micros, v6: bool) -> Option<SocketAddr> {
+        self.relays.iter().find(|relay| relay.0.is_ipv6() == v6 && relay.1 > at).map(|relay| relay.0)
+    }
+
+    /// What belongs to one of two families goes with it (RFC 8656 §8.1).
+    fn remove_family(&mut self, v6: bool) {
+        self.relays.retain(|relay| relay.0.is_ipv6() != v6);
+        self.permissions.retain(|ip, _| ip.is_ipv6() != v6);
+        self.channels.retain(|_, channel| channel.0.is_ipv6() != v6);
+    }
+
+    fn permits(&self, at: Micros, ip: IpAddr) -> bool {
+        self.permissions.get(&ip).is_some_and(|expires| *expires > at)
+    }
+
+    fn channel_of(&self, at: Micros, peer: SocketAddr) -> Option<u16> {
+        let mut live = self.channels.iter().filter(|(_, channel)| channel.1 > at);
+        live.find(|(_, channel)| channel.0 == peer).map(|(number, _)| *number)
+    }
+
+    /// Live permissions: those that count, and with those of a family that has ended but may not be forgotten.
+    fn live_permissions(&self, at: Micros) -> (usize, usize) {
+        let live = || self.permissions.iter().filter(|(_, expires)| **expires > at);
+        (live().filter(|(ip, _)| self.relay(at, ip.is_ipv6()).is_some()).count(), live().count())
+    }
+
+    fn live_channels(&self, at: Micros) -> (usize, usize) {
+        let live = || self.channels.values().filter(|channel| channel.1 > at);
+        (live().filter(|(peer, _)| self.relay(at, peer.is_ipv6()).is_some()).count(), live().count())
+    }
+}
+
+/// What could be wrong with a request, as error codes: `true` for what must be refused, `false` for what may.
+type Problems = BTreeMap<u16, bool>;
+
+/// Stands for what the oracle cannot say.
+const UNSURE: u16 = 0;
+
+/// What a source prefix may still cost a worker.
+struct Purse {
+    answers: f64,
+    /// The same for a server that forgets parts of seconds: silence is right only when this is spent.
+    at_least: f64,
+    logins: [f64; 2],
+    at: Micros,
+}
+
+/// What a worker should have counted.
+#[derive(Default)]
+struct Tally {
+    received: [Traffic; 4],
+    answered: [Traffic; 4],
+    to_peers: [Traffic; 4],
+    to_clients: [Traffic; 4],
+    drops: BTreeMap<&'static str, u64>,
+    consumed: u64,
+    from_peers: u64,
+}
+
+pub struct Oracle {
+    config: Config,
+    allocations: BTreeMap<Key, Allocation>,
+    nonces: BTreeMap<Vec<u8>, (SocketAddr, u16, Micros)>,
+    /// Addresses that are held for a token, and until when.
+    reservations: BTreeMap<Vec<u8>, (SocketAddr, Micros)>,
+    purses: BTreeMap<(usize, IpAddr), Purse>,
+    tallies: Vec<Tally>,
+    /// The first rule that was broken.
+    pub violation: Option<String>,
+    /// How often each thing has been seen, to know that a run was worth something.
+    pub seen: BTreeMap<String, u64>,
+}
+
+fn prefix(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => IpAddr::from((u128::from(v6) & (u128::MAX << 72)).to_be_bytes()),
+    }
+}
+
+fn wire(len: usize) -> f64 {
+    (len + 28) as f64
+}
+
+impl Oracle {
+    pub fn new(config: Config, workers: usize) -> Self {
+        Self {
+            config,
+            allocations: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+            purses: BTreeMap::new(),
+            tallies: (0..workers).map(|_| Tally::default()).collect(),
+            violation: None,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    pub fn fail(&mut self, rule: &str, text: String) {
+        self.violation.get_or_insert(format!("{rule}: {text}"));
+    }
+
+    fn count(&mut self, what: &str) {
+        if let Some(count) = self.seen.get_mut(what) {
+            *count += 1;
+        } else {
+            self.seen.insert(what.to_owned(), 1);
+        }
+    }
+
+    fn live(&self, at: Micros, route: &ClientRoute) -> Option<&Allocation> {
+        self.allocations.get(&key(route)).filter(|allocation| allocation.is_live(at))
+    }
+
+    pub fn live_count(&self, at: Micros) -> usize {
+        self.allocations.values().filter(|allocation| allocation.is_live(at)).count()
+    }
+
+    fn purse(&mut self, at: Micros, worker: usize, ip: IpAddr) -> &mut Purse {
+        let new = || Purse { answers: BURST, at_least: BURST, logins: [LOGINS; 2], at };
+        let purse = self.purses.entry((worker, prefix(ip))).or_insert_with(new);
+        let seconds = (at - purse.at) as f64 / SECOND as f64;
+        purse.at = at;
+        purse.answers = (purse.answers + seconds * BURST / 300.0).min(BURST);
+        purse.at_least = (purse.at_least + seconds.floor() * 95.0).min(BURST);
+        purse.logins = purse.logins.map(|logins| (logins + seconds * LOGINS).min(LOGINS));
+        purse
+    }
+
+    // ---- from clients ----------------------------------------------------------------------------------------
+
+    #[expect(clippy::too_many_arguments, reason = "all that crosses the border at once")]
+    pub fn client_said(
+        &mut self,
+        at: Micros,
+        unix: u64,
+        worker: usize,
+        route: ClientRoute,
+        bytes: &[u8],
+        said: &Said,
+        pool: &Pool,
+    ) {
+        let transport = route.tuple.transport;
+        let tally = &mut self.tallies[worker];
+        tally.received[transport as usize].add(bytes.len());
+        match said {
+            Said::Dropped(reason) => *tally.drops.entry(reason.name()).or_default() += 1,
+            Said::Consumed => tally.consumed += 1,
+            Said::Answer { bytes, .. } => tally.answered[transport as usize].add(bytes.len()),
+            Said::ToPeer { bytes, .. } => tally.to_peers[transport as usize].add(bytes.len()),
+        }
+        if let Said::Dropped(reason) = said {
+            self.count(reason.name());
+        }
+        match bytes.first() {
+            Some(0x40..=0x4F) => self.channel_data(at, route, bytes, said, pool),
+            Some(0..=3) => match read(bytes) {
+                Some(seen) if seen.fingerprint != Some(false) => {
+                    self.message(at, unix, worker, route, &seen, said, pool);
+                }
+                _ => self.silence("form", said),
+            },
+            _ => self.silence("form", said),
+        }
+    }
+
+    fn silence(&mut self, rule: &str, said: &Said) {
+        if !matches!(said, Said::Dropped(_)) {
+            self.fail(rule, format!("silence was due, not {said:?}"));
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn message(
+        &mut self,
+        at: Micros,
+        unix: u64,
+        worker: usize,
+        route: ClientRoute,
+        seen: &Seen<'_>,
+        said: &Said,
+        pool: &Pool,
+    ) {
+        match (seen.class, seen.method) {
+            (1, 6) => self.send_indication(at, route, seen, said, pool),
+            (1, 1) if matches!(said, Said::Consumed) => self.count("Binding indication"),
+            (0, 1) => self.binding(at, worker, route, seen, said),
+            (0, 3 | 4 | 8 | 9) => self.request(at, unix, worker, route, seen, said, pool),
+            _ => self.silence("method", said),
+        }
+    }
+
+    /// What all answers have in common. `None` when there is none.
+    fn answer(&mut self, route: ClientRoute, seen: &Seen<'_>, said: &Said) -> Option<Answer> {
+        let Said::Answer { to, bytes } = said else { return None };
+        if *to != route {
+            self.fail("elsewhere", format!("the answer to {route:?} goes to {to:?}"));
+            return None;
+        }
+        let answer = Answer::read(bytes);
+        let fits = answer.bytes[8..20] == seen.tid
+            && answer.kind & !0x0110 == u16::from_be_bytes([seen.bytes[0], seen.bytes[1]])
+            && answer.kind & 0x0100 != 0
+            && answer.has(FINGERPRINT) == seen.fingerprint.is_some();
+        if !fits {
+            self.fail("answer", format!("{answer:?} does not answer {:02x?}", seen.bytes));
+        }
+        if answer.has(MAPPED) && answer.address(MAPPED) != route.tuple.client.0 {
+            self.fail("elsewhere", format!("{route:?} is told of {}", answer.address(MAPPED)));
+        }
+        self.count(&format!("{} {}", method_name(seen.method), answer.code()));
+        Some(answer)
+    }
+
+    /// An answer to somebody who has not logged in.
+    fn pay(&mut self, at: Micros, worker: usize, route: ClientRoute, request: usize, answer: &Answer) {
+        if answer.has(MI) || answer.has(MI256) {
+            self.fail("answer", "a stranger's answer is signed".into());
+        }
+        if route.tuple.transport.is_stream() {
+            return;
+        }
+        let purse = self.purse(at, worker, route.tuple.client.0.ip());
+        purse.answers = (purse.answers + wire(request)).min(BURST) - wire(answer.bytes.len());
+        purse.at_least = (purse.at_least + wire(request)).min(BURST) - wire(answer.bytes.len());
+        purse.at_least = purse.at_least.max(0.0);
+        let left = purse.answers;
+        // Rounding of the refill, and no more.
+        if left < -100.0 {
+            self.fail("amplification", format!("{} has {left} bytes too many", route.tuple.client.0));
+        }
+    }
+
+    /// Silence of the budget is right only when the budget is spent.
+    fn unpaid(&mut self, at: Micros, worker: usize, route: ClientRoute, request: usize) {
+        let purse = self.purse(at, worker, route.tuple.client.0.ip());
+        purse.answers = (purse.answers + wire(request)).min(BURST);
+        purse.at_least = (purse.at_least + wire(request)).min(BURST);
+        let left = purse.at_least;
+        if left > wire(160) || route.tuple.transport.is_stream() {
+            self.fail("silence", format!("{left} bytes are left for {}", route.tuple.client.0));
+        }
+    }
+
+    fn binding(&mut self, at: Micros, worker: usize, route: ClientRoute, seen: &Seen<'_>, said: &Said) {
+        if let Said::Dropped(DropReason::AnswerBudget) = said {
+            if judge::unknown(seen) == Some(false) {
+                self.fail("silence", "a Binding request is answered".into());
+            }
+            return self.unpaid(at, worker, route, seen.bytes.len());
+        }
+        let Some(answer) = self.answer(route, seen, said) else {
+            return self.fail("silence", format!("a Binding request met {said:?}"));
+        };
+        match (answer.code(), judge::unknown(seen)) {
+            (420, Some(true) | None) => self.pay(at, worker, route, seen.bytes.len(), &answer),
+            (0, Some(false) | None) => {
+                let smallest = if route.tuple.client.0.is_ipv4() { 32 } else { 44 };
+                let fingerprint = if seen.fingerprint.is_some() { 8 } else { 0 };
+                if answer.bytes.len() != smallest + fingerprint || !answer.has(MAPPED) {
+                    self.fail("amplification", format!("a Binding success of {} bytes", answer.bytes.len()));
+                }
+            }
+            (code, unknown) => self.fail("order", format!("Binding got {code}, unknown: {unknown:?}")),
+        }
+    }
+
+    fn nonce(&self, at: Micros, route: &ClientRoute, nonce: Option<&[u8]>) -> Nonce {
+        let known = nonce.and_then(|nonce| self.nonces.get(nonce));
+        let Some((client, port, issued)) = known else { return Nonce::Stale };
+        if (*client, *port) != (route.tuple.client.0, route.tuple.server.port()) {
+            return Nonce::Stale;
+        }
+        let (age, life) = (at - issued, self.config.nonce_lifetime * SECOND);
+        match () {
+            () if age + SECOND <= life => Nonce::Good,
+            () if age >= life + SECOND => Nonce::Stale,
+            () => Nonce::Either,
+        }
+    }
+
+    fn learn(&mut self, at: Micros, route: &ClientRoute, answer: &Answer) {
+        let Some(nonce) = answer.get(NONCE) else { return };
+        let owner = (route.tuple.client.0, route.tuple.server.port());
+        if let Some((client, port, _)) = self.nonces.get(nonce)
+            && (*client, *port) != owner
+        {
+            self.fail("nonce", format!("{client} and {} have the same", owner.0));
+        }
+        self.nonces.insert(nonce.to_vec(), (owner.0, owner.1, at));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn request(
+        &mut self,
+        at: Micros,
+        unix: u64,
+        worker: usize,
+        route: ClientRoute,
+        seen: &Seen<'_>,
+        said: &Said,
+        pool: &Pool,
+    ) {
+        let nonce = self.nonce(at, &route, seen.get(NONCE));
+        let held = self.live(at, &route);
+        let own = held.is_some_and(|held| seen.get(USERNAME) == Some(held.user.as_bytes()));
+        let is_held = held.is_some();
+        // To go on, an allocation needs credentials that are still good; to end, those it was made with.
+        let goes_on = seen.method == 4 && seen.get(LIFETIME) != Some(&[0; 4]);
+        let holder = held.filter(|_| !goes_on && seen.method != 3);
+        let holder = holder.map(|held| Holder { user: &held.user, key: &held.key });
+        let login =
+            judge::login(seen, &self.config, unix, nonce, holder.as_ref(), seen.method == 3 || !is_held);
+        let proven = usize::from(nonce == Nonce::Stale);
+        match said {
+            Said::Dropped(DropReason::LoginRate) => {
+                let left = self.purse(at, worker, route.tuple.client.0.ip()).logins[proven];
+                // Within a second of its end the nonce may have been counted on either side.
+                if seen.integrity.is_none() || own || (left > 3.0 && nonce != Nonce::Either) {
+                    self.fail("silence", format!("{} may log in {left} times", route.tuple.client.0));
+                }
+                return;
+            }
+            Said::Dropped(DropReason::TooLong) if !is_held && seen.bytes.len() > 2048 => return,
+            Said::Dropped(DropReason::AnswerBudget) if matches!(login, Login::Refused { .. }) => {
+                self.failed(at, worker, &route, &login, proven);
+                return self.unpaid(at, worker, route, seen.bytes.len());
+            }
+            _ => {}
+        }
+        let Some(answer) = self.answer(route, seen, said) else {
+            return self.fail("silence", format!("{} met {said:?}", method_name(seen.method)));
+        };
+        let code = answer.code();
+        self.learn(at, &route, &answer);
+        match login {
+            Login::Refused { code: due, .. } => {
+                if code != due {
+                    self.fail("order", format!("{due} was due, not {code}: {:02x?}", seen.bytes));
+                }
+                if answer.is_challenge() != [401, 438].contains(&due) {
+                    self.fail("order", format!("{due} with or without a challenge: {answer:?}"));
+                }
+                self.failed(at, worker, &route, &login, proven);
+                self.pay(at, worker, route, seen.bytes.len(), &answer);
+            }
+            Login::Passed { nonce: Nonce::Either, .. } if code == 438 => {
+                self.pay(at, worker, route, seen.bytes.len(), &answer);
+            }
+            Login::Passed { user, key, signs_with, .. } => {
+                answer.assert_signed(signs_with, &key);
+                self.authenticated(at, worker, route, seen, &answer, (user, key), pool);
+            }
+        }
+    }
+
+    fn failed(&mut self, at: Micros, worker: usize, route: &ClientRoute, login: &Login, proven: usize) {
+        if matches!(login, Login::Refused { code: 401 | 420, tried: true }) {
+            let purse = self.purse(at, worker, route.tuple.client.0.ip());
+            purse.logins[proven] = (purse.logins[proven] - 1.0).max(0.0);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn authenticated(
+        &mut self,
+        at: Micros,
+        worker: usize,
+        route: ClientRoute,
+        seen: &Seen<'_>,
+        answer: &Answer,
+        who: (String, Vec<u8>),
+        pool: &Pool,
+    ) {
+        let code = answer.code();
+        match judge::unknown(seen) {
+            Some(true) if code != 420 => {
+                return self.fail("order", format!("420 was due, not {code}: {:02x?}", seen.bytes));
+            }
+            Some(false) if code == 420 => {
+                return self.fail("order", format!("420 for nothing: {:02x?}", seen.bytes));
+            }
+            _ if code == 420 => return,
+            _ => {}
+        }
+        if seen.method == 3 {
+            return self.allocate(at, worker, route, seen, answer, who, pool);
+        }
+        if seen.method == 4 && seen.get(TICKET).is_some() {
+            return if code != 405 {
+                self.fail("method", format!("405 was due, not {code}"))
+            };
+        }
+        let Some(held) = self.live(at, &route) else {
+            if code != 437 {
+                self.fail("order", format!("437 was due, not {code}: {:02x?}", seen.bytes));
+            }
+            return;
+        };
+        if held.user != who.0 {
+            if code != 441 {
+                self.fail("order", format!("441 was due, not {code}: {:02x?}", seen.bytes));
+            }
+            return;
+        }
+        match seen.method {
+            4 => self.refresh(at, route, seen, answer, who.1, pool),
+            8 => self.create_permission(at, route, seen, code),
+            _ => self.channel_bind(at, route, seen, code, pool),
+        }
+    }
+
+    /// Compares an answer with what could be wrong with its request.
+    fn compare(&mut self, seen: &Seen<'_>, code: u16, problems: &Problems) {
+        let fits = match code {
+            0 => !problems.values().any(|must| *must),
+            _ => problems.contains_key(&code) || problems.contains_key(&UNSURE),
+        };
+        if !fits {
+            let name = method_name(seen.method);
+            self.fail("method", format!("{name} got {code} for {problems:?}: {:02x?}", seen.bytes));
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn allocate(
+        &mut self,
+        at: Micros,
+        worker: usize,
+        route: ClientRoute,
+        seen: &Seen<'_>,
+        answer: &Answer,
+        (user, secret): (String, Vec<u8>),
+        pool: &Pool,
+    ) {
+        let code = answer.code();
+        if let Some(held) = self.live(at, &route) {
+            let again = held.tid == seen.tid && held.user == user;
+            let due: Vec<SocketAddr> =
+                held.relays.iter().filter(|relay| relay.1 > at).map(|relay| relay.0).collect();
+            let mut given = if code == 0 { answer.addresses(RELAYED) } else { Vec::new() };
+            given.sort_by_key(SocketAddr::is_ipv6);
+            if !again && code != 437 {
+                self.fail("method", format!("437 was due, not {code}"));
+            } else if again && (given != due || held.reservation.as_deref() != answer.get(RESERVATION)) {
+                self.fail("method", format!("a retransmitted Allocate got {answer:?}"));
+            }
+            return;
+        }
+        let owner = match user.split_once(':') {
+            Some((_, owner)) if !self.config.users.contains_key(&user) && !owner.is_empty() => owner,
+            _ => &user,
+        };
+        let asked = Asked::read(seen);
+        let mut problems = asked.problems.clone();
+        let client = route.tuple.client.0.ip();
+        if self.config.draining || is_tunnel(client) {
+            problems.insert(403, true);
+        }
+        let held = asked.token.and_then(|token| self.reservations.get(token)).copied();
+        let held = held.filter(|held| held.1 > at);
+        if asked.token.is_some() && held.is_none() {
+            problems.insert(508, true);
+        }
+        if code != 0 {
+            if pool.held_by(owner) >= pool.quota {
+                problems.insert(486, true);
+            }
+            let none_free = asked.families.iter().all(|v6| pool.free(*v6, asked.even, asked.reserve) == 0);
+            if pool.failing || none_free && asked.token.is_none() {
+                problems.insert(508, true);
+            }
+        }
+        self.compare(seen, code, &problems);
+        if code != 0 {
+            return;
+        }
+        let mut relayed = answer.addresses(RELAYED);
+        relayed.sort_by_key(SocketAddr::is_ipv6);
+        self.check_relayed(at, &asked, held, &relayed, answer, owner, pool);
+        let expires = at + self.lifetime(seen, answer, None) * SECOND;
+        if let Some(token) = asked.token {
+            self.reservations.remove(token);
+        }
+        let reservation = answer.get(RESERVATION).map(<[u8]>::to_vec);
+        if let (Some(token), Some(first)) = (&reservation, relayed.first()) {
+            let next = SocketAddr::new(first.ip(), first.port() + 1);
+            self.reservations.insert(token.clone(), (next, at + RESERVED));
+        }
+        let allocation = Allocation {
+            route,
+            worker,
+            user,
+            key: secret,
+            tid: seen.tid,
+            relays: relayed.into_iter().map(|address| (address, expires)).collect(),
+            reservation,
+            permissions: BTreeMap::new(),
+            channels: BTreeMap::new(),
+        };
+        self.allocations.insert(key(&route), allocation);
+    }
+
+    /// The relayed addresses of a success: those that were asked for, and nobody else's.
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn check_relayed(
+        &mut self,
+        at: Micros,
+        asked: &Asked<'_>,
+        held: Option<(SocketAddr, Micros)>,
+        relayed: &[SocketAddr],
+        answer: &Answer,
+        owner: &str,
+        pool: &Pool,
+    ) {
+        let charged = pool.held_by(owner);
+        if charged > pool.quota {
+            self.fail("quota", format!("{owner} has {charged} of {}", pool.quota));
+        }
+        for address in relayed {
+            let mut others = self.allocations.values().flat_map(|other| &other.relays);
+            let reserved = self.reservations.iter().any(|(token, (reserved, until))| {
+                reserved == address && *until > at && asked.token != Some(token)
+            });
+            if others.any(|other| other.0 == *address && other.1 > at) || reserved || !pool.is_open(address) {
+                self.fail("ports", format!("{address} is given again, or not open"));
+            }
+            if asked.even && address.port() % 2 != 0 {
+                self.fail("ports", format!("{address} is not even"));
+            }
+        }
+        let families: Vec<bool> = relayed.iter().map(SocketAddr::is_ipv6).collect();
+        let right = match held {
+            Some((address, _)) => relayed == [address],
+            None if families == asked.families => !answer.has(ADDRESS_ERROR),
+            // One of two, and the reason why (RFC 8656 §7.2).
+            None => {
+                asked.families.len() == 2
+                    && families.len() == 1
+                    && matches!(answer.get(ADDRESS_ERROR), Some([family, 0, 5, 8]) if (*family == 2) != families[0])
+                    && (charged >= pool.quota || pool.free(!families[0], asked.even, false) == 0)
+            }
+        };
+        if !right {
+            self.fail("ports", format!("{relayed:?} for {asked:?}: {answer:?}"));
+        }
+        if asked.reserve != answer.get(RESERVATION).is_some_and(|token| token.len() == 8) {
+            self.fail("method", format!("a reservation was asked for: {}; {answer:?}", asked.reserve));
+        }
+        if !answer.has(MAPPED) {
+            self.fail("method", "an Allocate success has no XOR-MAPPED-ADDRESS".into());
+        }
+    }
+
+    /// The lifetime that was given, after comparing it with what was asked for.
+    fn lifetime(&mut self, seen: &Seen<'_>, answer: &Answer, zero: Option<u64>) -> u64 {
+        let given = u64::from(answer.lifetime());
+        let due = match seen.get(LIFETIME).and_then(word) {
+            Some(0) if zero.is_some() => 0,
+            asked => u64::from(asked.unwrap_or(600)).min(self.config.max_lifetime).max(600),
+        };
+        if given != due {
+            self.fail("lifetime", format!("{given} s, not {due}"));
+        }
+        given
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn refresh(
+        &mut self,
+        at: Micros,
+        route: ClientRoute,
+        seen: &Seen<'_>,
+        answer: &Answer,
+        secret: Vec<u8>,
+        pool: &Pool,
+    ) {
+        let code = answer.code();
+        let held = &self.allocations[&key(&route)];
+        let mut problems = Problems::new();
+        let mut family = None;
+        match seen.get(FAMILY) {
+            None => {}
+            Some([number @ (1 | 2), _, _, _]) if held.relay(at, *number == 2).is_some() => {
+                family = Some(*number == 2);
+            }
+            Some([_, _, _, _]) => _ = problems.insert(443, true),
+            Some(_) => _ = problems.insert(400, true),
+        }
+        if seen.get(LIFETIME).is_some_and(|value| value.len() != 4) {
+            problems.insert(400, true);
+        }
+        self.compare(seen, code, &problems);
+        if code != 0 {
+            return;
+        }
+        let lifetime = self.lifetime(seen, answer, Some(0));
+        let Some(held) = self.allocations.get_mut(&key(&route)) else { return };
+        if lifetime > 0 {
+            held.key = secret;
+            for relay in &mut held.relays {
+                if family.is_none_or(|v6| v6 == relay.0.is_ipv6()) {
+                    relay.1 = at + lifetime * SECOND;
+                }
+            }
+            return;
+        }
+        // RFC 8656 §8.2: at once.
+        let ended = |relay: &&(SocketAddr, Micros)| family.is_none_or(|v6| v6 == relay.0.is_ipv6());
+        let open: Vec<SocketAddr> = held.relays.iter().filter(ended).map(|relay| relay.0).collect();
+        match family {
+            Some(v6) => held.remove_family(v6),
+            None => held.relays.clear(),
+        }
+        if held.relays.is_empty() {
+            self.allocations.remove(&key(&route));
+        }
+        self.count("deleted");
+        self.check_closed("after a Refresh of 0", open, pool);
+    }
+
+    fn check_closed(&mut self, when: &str, addresses: Vec<SocketAddr>, pool: &Pool) {
+        for address in addresses.into_iter().filter(|address| pool.is_open(address)) {
+            self.fail("ports", format!("{address} is open {when}"));
+        }
+    }
+
+    fn create_permission(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, code: u16) {
+        let held = &self.allocations[&key(&route)];
+        let peers: Vec<Option<SocketAddr>> = seen.all(PEER).map(|value| seen.address(value)).collect();
+        let mut problems = Problems::new();
+        if peers.is_empty() || peers.contains(&None) {
+            problems.insert(400, true);
+        }
+        let ips: BTreeSet<IpAddr> = peers.iter().flatten().map(SocketAddr::ip).collect();
+        for ip in &ips {
+            if held.relay(at, ip.is_ipv6()).is_none() {
+                problems.insert(443, true);
+            }
+            match judge::reach(&self.config, *ip) {
+                Reach::No => _ = problems.insert(403, true),
+                Reach::Unsure => _ = problems.insert(UNSURE, false),
+                Reach::Yes | Reach::ByPort => {}
+            }
+        }
+        let new = ips.iter().filter(|ip| !held.permits(at, **ip)).count();
+        let (least, most) = held.live_permissions(at);
+        if most + new > self.config.permissions {
+            problems.insert(508, least + new > self.config.permissions);
+        }
+        self.compare(seen, code, &problems);
+        if code == 0
+            && let Some(held) = self.allocations.get_mut(&key(&route))
+        {
+            held.permissions.extend(ips.into_iter().map(|ip| (ip, at + PERMISSION)));
+        }
+    }
+
+    fn channel_bind(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, code: u16, pool: &Pool) {
+        let held = &self.allocations[&key(&route)];
+        let mut problems = Problems::new();
+        let number = match seen.get(CHANNEL_NUMBER) {
+            Some([a, b, _, _]) => {
+                Some(u16::from_be_bytes([*a, *b])).filter(|n| (0x4000..=0x4FFF).contains(n))
+            }
+            _ => None,
+        };
+        let peer = seen.get(PEER).and_then(|value| seen.address(value));
+        if let (Some(number), Some(peer)) = (number, peer) {
+            let bound = held.channels.get(&number).filter(|channel| channel.1 > at);
+            if bound.is_some_and(|channel| channel.0 != peer)
+                || held.channel_of(at, peer).is_some_and(|other| other != number)
+            {
+                // A channel of a family that has ended may have been forgotten or not.
+                let of_old = bound.is_some_and(|channel| held.relay(at, channel.0.is_ipv6()).is_none());
+                problems.insert(400, !of_old);
+            }
+            if held.relay(at, peer.is_ipv6()).is_none() {
+                problems.insert(443, true);
+            }
+            match judge::reach(&self.config, peer.ip()) {
+                Reach::No => _ = problems.insert(403, true),
+                Reach::ByPort if !pool.is_open(&peer) => _ = problems.insert(403, true),
+                Reach::Unsure => _ = problems.insert(UNSURE, false),
+                Reach::Yes | Reach::ByPort => {}
+            }
+            let new_channel = usize::from(bound.is_none());
+            let new_permission = usize::from(!held.permits(at, peer.ip()));
+            let (channels, permissions) = (held.live_channels(at), held.live_permissions(at));
+            let exceed = |channels: usize, permissions: usize| {
+                new_channel > 0 && channels >= self.config.channels
+                    || new_permission > 0 && permissions >= self.config.permissions
+            };
+            if exceed(channels.1, permissions.1) {
+                problems.insert(508, exceed(channels.0, permissions.0));
+            }
+        } else {
+            problems.insert(400, true);
+        }
+        self.compare(seen, code, &problems);
+        if code == 0
+            && let (Some(number), Some(peer), Some(held)) =
+                (number, peer, self.allocations.get_mut(&key(&route)))
+        {
+            held.channels.retain(|_, channel| channel.0 != peer);
+            held.channels.insert(number, (peer, at + CHANNEL));
+            held.permissions.insert(peer.ip(), at + PERMISSION);
+        }
+    }
+
+    // ---- data ------------------------------------------------------------------------------------------------
+
+    fn send_indication(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, said: &Said, pool: &Pool) {
+        let peer = seen.get(PEER).and_then(|value| seen.address(value));
+        let (Some(peer), Some(data)) = (peer, seen.get(DATA)) else { return self.silence("form", said) };
+        match judge::unknown(seen) {
+            Some(true) => self.silence("unknown attribute", said),
+            None if matches!(said, Said::Dropped(_)) => {}
+            _ => self.to_peer(at, route, peer, data, said, pool),
+        }
+    }
+
+    fn channel_data(&mut self, at: Micros, route: ClientRoute, bytes: &[u8], said: &Said, pool: &Pool) {
+        let [a, b, c, d, rest @ ..] = bytes else { return self.silence("form", said) };
+        let Some(data) = rest.get(..usize::from(u16::from_be_bytes([*c, *d]))) else {
+            return self.silence("form", said);
+        };
+        let number = u16::from_be_bytes([*a, *b]);
+        let bound = self.live(at, &route).and_then(|held| held.channels.get(&number));
+        match bound.filter(|channel| channel.1 > at).map(|channel| channel.0) {
+            Some(peer) => self.to_peer(at, route, peer, data, said, pool),
+            None => self.silence("channel", said),
+        }
+    }
+
+    /// Data that a client wants to be sent to a peer: they pass exactly when all is live.
+    fn to_peer(
+        &mut self,
+        at: Micros,
+        route: ClientRoute,
+        peer: SocketAddr,
+        data: &[u8],
+        said: &Said,
+        pool: &Pool,
+    ) {
+        let Some(held) = self.live(at, &route) else { return self.silence("no allocation", said) };
+        let relayed = held.relay(at, peer.is_ipv6());
+        let due = held.permits(at, peer.ip()) && relayed.is_some();
+        let passes = judge::passes(&self.config, peer, pool.is_open(&peer));
+        match said {
+            Said::ToPeer { relayed: from, peer: there, bytes } => {
+                if !due || passes == Some(false) {
+                    self.fail("permission", format!("{route:?} reached {there}"));
+                } else if *from != relayed || *there != peer || bytes != data {
+                    self.fail("data", format!("{said:?} for {data:02x?} from {relayed:?} to {peer}"));
+                }
+                self.count("to peer");
+            }
+            Said::Dropped(_) if due && passes == Some(true) => {
+                self.fail("data", format!("{said:?}, but {route:?} may send to {peer}"));
+            }
+            Said::Dropped(_) => {}
+            _ => self.fail("data", format!("{said:?}")),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    pub fn peer_said(
+        &mut self,
+        at: Micros,
+        worker: usize,
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        data: &[u8],
+        heard: &Heard,
+        pool: &Pool,
+    ) {
+        let mut live = self.allocations.values();
+        let held = live.find(|held| held.relay(at, relayed.is_ipv6()) == Some(relayed));
+        let due = held.filter(|held| {
+            held.worker == worker && held.permits(at, peer.ip()) && peer.is_ipv6() == relayed.is_ipv6()
+        });
+        let passes = judge::passes(&self.config, peer, pool.is_open(&peer));
+        let due = due.map(|held| (held.route, held.channel_of(at, peer)));
+        let tally = &mut self.tallies[worker];
+        tally.from_peers += 1;
+        match heard {
+            Heard::Dropped(reason) => {
+                *tally.drops.entry(reason.name()).or_default() += 1;
+                self.count(reason.name());
+                if due.is_some() && passes == Some(true) {
+                    self.fail("data", format!("{reason:?}, but {peer} may send to {relayed}"));
+                }
+            }
+            Heard::ToClient { route, bytes } => {
+                tally.to_clients[route.tuple.transport as usize].add(data.len());
+                self.count("to client");
+                let Some((client, channel)) = due.filter(|_| passes != Some(false)) else {
+                    return self.fail("permission", format!("{peer} reached {route:?} at {relayed}"));
+                };
+                if *route != client {
+                    return self.fail("elsewhere", format!("data of {client:?} go to {route:?}"));
+                }
+                let right = match channel {
+                    Some(number) => {
+                        let mut frame = channel_data(number, data);
+                        if route.tuple.transport.is_stream() {
+                            frame.resize(frame.len().next_multiple_of(4), 0);
+                        }
+                        frame == *bytes
+                    }
+                    None => {
+                        let answer = Answer::read(bytes);
+                        answer.kind == 0x0017
+                            && answer.address(PEER) == peer
+                            && answer.get(DATA) == Some(data)
+                    }
+                };
+                if !right {
+                    self.fail("data", format!("{data:02x?} from {peer} became {bytes:02x?}"));
+                }
+            }
+        }
+    }
+
+    // ---- what happens to the server --------------------------------------------------------------------------
+
+    pub fn closed(&mut self, route: ClientRoute, pool: &Pool) {
+        let held = self.allocations.get(&key(&route)).filter(|held| held.route.link == route.link);
+        let Some(held) = held else { return };
+        let open = held.relays.iter().map(|relay| relay.0).collect();
+        self.allocations.remove(&key(&route));
+        self.check_closed("after its client's stream has closed", open, pool);
+    }
+
+    pub fn reloaded(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// All allocations of a worker have been ended.
+    pub fn ended(&mut self, worker: usize) {
+        self.allocations.retain(|_, held| held.worker != worker);
+    }
+
+    /// A worker has begun anew.
+    pub fn restarted(&mut self, worker: usize) {
+        self.ended(worker);
+        self.purses.retain(|(of, _), _| *of != worker);
+        self.tallies[worker] = Tally::default();
+    }
+
+    /// Compares all books of a worker when no timer is due.
+    pub fn audit(
+        &mut self,
+        at: Micros,
+        worker: usize,
+        consistent: bool,
+        allocations: usize,
+        counters: &Counters,
+        pool: &Pool,
+    ) {
+        self.reservations.retain(|_, (_, until)| *until > at);
+        self.allocations.retain(|_, held| held.is_live(at));
+        for held in self.allocations.values_mut() {
+            for v6 in [false, true] {
+                if held.relay(at, v6).is_none() {
+                    held.remove_family(v6);
+                }
+            }
+        }
+        let mine = || self.allocations.values().filter(|held| held.worker == worker);
+        let count = mine().count();
+        let live: BTreeSet<SocketAddr> = mine().flat_map(|held| &held.relays).map(|relay| relay.0).collect();
+        let mut open: BTreeSet<SocketAddr> = BTreeSet::new();
+        open.extend(pool.open_addresses().filter(|(_, of)| *of == worker).map(|(address, _)| address));
+        if !consistent {
+            self.fail("tables", format!("worker {worker}: the tables do not agree with each other"));
+        }
+        if live != open || allocations != count {
+            let text = format!("worker {worker}: live are {live:?}, open {open:?}, counted {allocations}");
+            self.fail("ports", text);
+        }
+        let caps = (self.config.permissions * count, self.config.channels * count);
+        if counters.permissions > caps.0 as u64 || counters.channels > caps.1 as u64 {
+            self.fail(
+                "memory",
+                format!("{} permissions, {} channels", counters.permissions, counters.channels),
+            );
+        }
+        let tally = &self.tallies[worker];
+        let mut drops: BTreeMap<&str, u64> = BTreeMap::new();
+        let (mut into, mut out) = (tally.from_peers, tally.consumed);
+        let mut wrong = None;
+        for (index, counted) in counters.by_transport.iter().enumerate() {
+            for (reason, count) in DropReason::ALL.iter().zip(counted.drops) {
+                if count > 0 {
+                    *drops.entry(reason.name()).or_default() += count;
+                }
+                out += count;
+            }
+            into += counted.received.packets;
+            out += counted.answered.packets + counted.to_peers.packets + counted.to_clients.packets;
+            let counted = [counted.received, counted.answered, counted.to_peers, counted.to_clients];
+            let due = [&tally.received, &tally.answered, &tally.to_peers, &tally.to_clients];
+            let due = due.map(|tally| tally[index]);
+            if counted != due {
+                wrong = Some(format!("transport {index}: {counted:?}, not {due:?}"));
+            }
+        }
+        if drops != tally.drops {
+            wrong = Some(format!("drops {drops:?}, not {:?}", tally.drops));
+        }
+        if into != out {
+            wrong = Some(format!("{into} came in, {out} went out or were dropped"));
+        }
+        if let Some(text) = wrong {
+            self.fail("counters", format!("worker {worker}: {text}"));
+        }
+    }
+}
+
+/// What an Allocate asks for, and what of it cannot be given anyhow (RFC 8656 §7.2).
+#[derive(Debug)]
+struct Asked<'a> {
+    /// For each relayed address whether it is one of IPv6.
+    families: Vec<bool>,
+    even: bool,
+    /// The next port, too.
+    reserve: bool,
+    token: Option<&'a [u8]>,
+    problems: Problems,
+}
+
+impl<'a> Asked<'a> {
+    fn read(seen: &Seen<'a>) -> Self {
+        let mut problems = Problems::new();
+        match seen.get(TRANSPORT) {
+            Some([17, _, _, _]) => {}
+            Some([_, _, _, _]) => _ = problems.insert(442, true),
+            _ => _ = problems.insert(400, true),
+        }
+        let mut families = vec![false];
+        match seen.get(FAMILY) {
+            None | Some([1, _, _, _]) => {}
+            Some([2, _, _, _]) => families = vec![true],
+            Some([_, _, _, _]) => _ = problems.insert(440, true),
+            Some(_) => _ = problems.insert(400, true),
+        }
+        let even = seen.get(EVEN_PORT);
+        let reserve = matches!(even, Some([flags]) if flags & 0x80 != 0);
+        let token = seen.get(RESERVATION);
+        let additional = seen.get(ADDITIONAL_FAMILY).or_else(|| seen.get(DRAFT_ADDITIONAL_FAMILY));
+        if additional.is_some() {
+            families = vec![false, true];
+        }
+        let malformed = even.is_some_and(|value| value.len() != 1)
+            || seen.get(LIFETIME).is_some_and(|value| value.len() != 4)
+            || token.is_some_and(|value| value.len() != 8)
+            || token.is_some() && (even.is_some() || seen.get(FAMILY).is_some() || additional.is_some())
+            || additional.is_some() && (reserve || seen.get(FAMILY).is_some())
+            || additional.is_some_and(|value| !matches!(value, [2, _, _, _]));
+        if malformed {
+            problems.insert(400, true);
+        }
+        if let Some(ticket) = seen.get(TICKET) {
+            problems.insert(if ticket.is_empty() { 405 } else { 400 }, true);
+        }
+        Self { families, even: even.is_some(), reserve, token, problems }
+    }
+}
+
+fn is_tunnel(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if matches!(v6.segments(), [0x2001, 0, ..] | [0x2002, ..]))
+}
+
+fn method_name(method: u16) -> &'static str {
+    match method {
+        1 => "Binding",
+        3 => "Allocate",
+        4 => "Refresh",
+        8 => "CreatePermission",
+        9 => "ChannelBind",
+        _ => "another method",
+    }
+}
