@@ -182,8 +182,11 @@ fn tests_in(files: &[File]) -> BTreeSet<String> {
             if line != "#[test]" && !line.starts_with("#[tokio::test") {
                 continue;
             }
-            let function =
-                lines.find_map(|line| line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn ")));
+            let function = lines.find_map(|line| {
+                line.trim_start_matches("pub(crate) ")
+                    .strip_prefix("fn ")
+                    .or_else(|| line.strip_prefix("async fn "))
+            });
             if let Some(name) = function.and_then(|rest| rest.split(['(', '<']).next()) {
                 names.insert(name.to_owned());
             }
@@ -228,6 +231,85 @@ fn untested_rows(matrix: &str, tests: &BTreeSet<String>) -> Vec<String> {
         }
         let missing = named.iter().filter(|name| !tests.contains(**name));
         found.extend(missing.map(|name| format!("{clause}: there is no test {name}")));
+    }
+    found
+}
+
+/// Cells that say nothing.
+fn empty_cells(matrix: &str) -> Vec<String> {
+    let is_empty = |row: &&[&str; 3]| row.iter().any(|cell| !cell.chars().any(char::is_alphanumeric));
+    rows(matrix).iter().filter(is_empty).map(|row| format!("an empty cell: {row:?}")).collect()
+}
+
+/// The sections that put a MUST or a SHOULD on a server, RFC by RFC.
+const NORMATIVE: &[(&str, &str)] = &[
+    (
+        "8489",
+        "5 6.1 6.2.2 6.3 6.3.1 6.3.1.1 6.3.2 9 9.1.3 9.2 9.2.4 10 11 12 14 14.1 14.3 14.4 14.5 14.6 14.7 14.8 14.9 \
+         14.10 14.11 14.12 14.13 14.14 14.15 14.16 16 16.1.1 16.1.2 18.5.1.1",
+    ),
+    (
+        "8656",
+        "5 6 7.2 8.1 8.2 9 10.2 11.2 11.3 11.5 12 12.2 12.5 12.6 13.1 13.2 13.3 14 15 16 18.1 18.6 18.8 18.11 18.12 \
+         18.13 21.1.6 21.4",
+    ),
+    ("7065", "3.1"),
+    ("7635", "4.1 4.1.1 4.1.2 6.1 6.2 7 9 11"),
+    ("8016", "3.1.2 3.2.2 5"),
+];
+
+/// The sections that the rows name: "8656 §7.2, 9, §18.11" are two of them.
+fn sections(matrix: &str) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for [clause, ..] in rows(matrix) {
+        let mut rfc = String::new();
+        for word in clause.split([' ', ',']) {
+            if let Some(section) = word.strip_prefix('§') {
+                found.extend(range(section).into_iter().map(|section| (rfc.clone(), section)));
+            } else if word.len() == 4 && word.parse::<u16>().is_ok() {
+                rfc = word.to_owned();
+            }
+        }
+    }
+    found
+}
+
+/// "13.1-§13.3" is three sections.
+fn range(text: &str) -> Vec<String> {
+    let ends = text.split_once("-§").and_then(|(first, last)| {
+        let (above, first) = first.rsplit_once('.')?;
+        let last = last.strip_prefix(above)?.strip_prefix('.')?;
+        Some((above, first.parse::<u8>().ok()?..=last.parse().ok()?))
+    });
+    match ends {
+        Some((above, numbers)) => numbers.map(|number| format!("{above}.{number}")).collect(),
+        None => vec![text.trim_end_matches(':').to_owned()],
+    }
+}
+
+fn missing_sections(matrix: &str, normative: &[(&str, &str)]) -> Vec<String> {
+    let there = sections(matrix);
+    let wanted = normative.iter().flat_map(|(rfc, list)| list.split(' ').map(move |section| (*rfc, section)));
+    let missing =
+        wanted.filter(|(rfc, section)| !there.contains(&((*rfc).to_owned(), (*section).to_owned())));
+    missing.map(|(rfc, section)| format!("no row for RFC {rfc} §{section}")).collect()
+}
+
+/// Fields of structs that would keep a password (RFC 8656 §6).
+fn kept_passwords(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in files.iter().filter(|file| matches!(module(&file.0), Some("auth" | "turn"))) {
+        let code = code(text);
+        for (at, _) in code.match_indices("struct ") {
+            let body =
+                code[at..].split_once('{').map_or("", |(_, rest)| rest.split('}').next().unwrap_or(""));
+            let is_whole = !code[at..].split('{').next().unwrap_or("").contains([';', '(']);
+            if is_whole
+                && body.lines().any(|line| line.trim().trim_start_matches("pub ").starts_with("password"))
+            {
+                found.push(format!("{path}: a struct keeps a password"));
+            }
+        }
     }
     found
 }
@@ -326,7 +408,7 @@ fn all_tests() -> BTreeSet<String> {
 #[test]
 fn each_row_of_the_matrix_names_a_test_or_a_reason() {
     let matrix = matrix();
-    assert!(rows(&matrix).len() > 80);
+    assert!(rows(&matrix).len() > 180);
     assert_none(&untested_rows(&matrix, &all_tests()));
 }
 
@@ -351,4 +433,37 @@ fn each_row_of_the_matrix_names_a_test_or_a_reason_is_noticed() {
     for cell in ["`helper`", "`gone`", "`there`, `gone`", "later", ""] {
         assert_eq!(untested_rows(&row(cell), &tests).len(), 1, "{cell}");
     }
+}
+
+#[test]
+fn no_cell_of_the_matrix_is_empty_and_no_normative_section_is_missing() {
+    let matrix = matrix();
+    assert_none(&empty_cells(&matrix));
+    assert_none(&missing_sections(&matrix, NORMATIVE));
+}
+
+#[test]
+fn no_cell_of_the_matrix_is_empty_and_no_normative_section_is_missing_is_noticed() {
+    let matrix = |row: &str| format!("| Clause | Requirement | Test |\n|---|---|---|\n{row}\n");
+    assert_eq!(empty_cells(&matrix("| 8489 §5 | – | `x` |")).len(), 1);
+    assert_none(&empty_cells(&matrix("| 8489 §5 | so | `x` |")));
+    let whole = matrix("| 8656 §7.2, 9, §13.1-§13.3, §18.11, 8489 §10 | so | `x` |");
+    assert_none(&missing_sections(&whole, &[("8656", "7.2 13.1 13.2 13.3 18.11"), ("8489", "10")]));
+    assert_eq!(missing_sections(&whole, &[("8656", "9 10"), ("8489", "7.2")]).len(), 3);
+}
+
+#[test]
+fn passwords_are_not_kept() {
+    assert_none(&kept_passwords(&read("src")));
+}
+
+#[test]
+fn passwords_are_not_kept_is_noticed() {
+    let kept = "struct Known {\n    key: Key,\n    password: String,\n}";
+    assert_eq!(kept_passwords(&planted("src/auth/login.rs", kept)).len(), 1);
+    assert_none(&kept_passwords(&planted("src/probe/ice.rs", kept)));
+    assert_none(&kept_passwords(&planted(
+        "src/auth/key.rs",
+        "struct Key(u8);\nfn f(\n    password: &[u8],\n) {}",
+    )));
 }

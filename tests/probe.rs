@@ -377,7 +377,7 @@ fn pasted_ice_servers_are_probed_url_by_url() {
     assert!(!probe.out.contains(&credential));
 
     let unusable = format!(
-        "[{{\"url\": \"stun:127.0.0.1:{}\"}}, {{\"urls\": [\"turns:h:5349\", \"turn://h\", \"turn:h\"]}}]",
+        "[{{\"url\": \"stun:127.0.0.1:{}\"}}, {{\"urls\": [\"turns:h:5349?transport=udp\", \"turn://h\", \"turn:h\"]}}]",
         server.port
     );
     let probe = Probe::run(&["--ice-servers", "-", "--json"], "", &unusable);
@@ -395,7 +395,8 @@ fn wrong_usage_exits_with_two() {
         (&["turn:h"][..], "TURN needs credentials"),
         (&["turn:h", "--user", "alice"], "the password of this user is missing"),
         (&["turn:alice:wonderland@h"], "credentials in the URI"),
-        (&["turns:h", "--user", "alice"], "TLS"),
+        (&["turns:h?transport=udp", "--user", "alice"], "DTLS"),
+        (&["turns:h", "--user", "alice", "--ca", "/no/such/ca"], "/no/such/ca"),
         (&["turn:h", "--user", "alice", "--password-file", "/no/such/file"], "/no/such/file"),
         (&["--ice-servers", "-"], "there is nothing to read"),
         (&[], "<URI>"),

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +18,12 @@ use super::io::{Io, Sink, Source};
 use super::ports::Admission;
 use super::proxy::{self, Header};
 use super::stream::{self, Arrival};
+use super::sys;
 use super::tls::{TURN_PROTOCOLS, WEB_PROTOCOL};
 use super::worker::Worker;
 use crate::time::Timestamp;
 use crate::turn::{ClientAddress, FiveTuple, Transport};
-use crate::wire::Protocol;
+use crate::wire::{Marks, Protocol};
 
 /// How long a client may take to say who it is and to agree on keys.
 const OPENING_DEADLINE: Duration = Duration::from_secs(5);
@@ -29,6 +31,8 @@ const OPENING_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_HELLO: usize = 8 * 1024;
 /// All that a client may send before the handshake is done; a chain of certificates is the largest part.
 const MAX_HANDSHAKE: usize = 16 * 1024;
+/// What TLS begins with: a record of the handshake (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
 /// What is read at once.
 const READ: usize = 2048;
 /// How long a listener rests when there are no descriptors left.
@@ -86,7 +90,9 @@ fn admit(worker: &Rc<RefCell<Worker>>, socket: TcpStream, from: SocketAddr, plai
     inside.spawn(async move {
         let opened = tokio::time::timeout(OPENING_DEADLINE, opening.open(proxied, plain, tls)).await;
         if let Ok(Some(arrival)) = opened {
-            stream::serve(arrival).await;
+            // A task of its own, so that what the opening needed is given back.
+            let worker = Rc::clone(&arrival.worker);
+            worker.borrow().spawn(stream::serve(arrival));
         }
     });
 }
@@ -115,8 +121,9 @@ impl Opening {
         while self.ahead.is_empty() {
             self.read(1).await?;
         }
-        match Protocol::of(*self.ahead.first()?) {
-            Protocol::Tls => self.shake_hands().await,
+        let first = *self.ahead.first()?;
+        match Protocol::of(first) {
+            Protocol::Tls if first == HANDSHAKE => self.shake_hands().await,
             Protocol::Stun | Protocol::ChannelData if plain => Some(self.arrive(Transport::Tcp, Io::plain)),
             _ => None,
         }
@@ -125,15 +132,18 @@ impl Opening {
     fn arrive(self, transport: Transport, io: impl FnOnce(TcpStream, Vec<u8>) -> Io) -> Arrival {
         let Self { worker, socket, ahead, client, server, since, admission } = self;
         let tuple = FiveTuple { client: ClientAddress(client), server, transport };
-        Arrival { worker, io: io(socket, ahead), tuple, since, admission }
+        // The other end of the connection may be a proxy that speaks another family than its client.
+        let ipv6 = socket.local_addr().is_ok_and(|local| local.is_ipv6());
+        let marks = Marks { tos: sys::tos_of_connection(socket.as_fd(), ipv6), dont_fragment: false };
+        Arrival { worker, io: io(socket, ahead), tuple, since, admission, marks }
     }
 
     /// Reads what is there, at most `max` bytes altogether.
     async fn read(&mut self, max: usize) -> Option<()> {
-        let mut buffer = [0; READ];
         let room = max.saturating_sub(self.ahead.len()).min(READ);
         loop {
             self.socket.readable().await.ok()?;
+            let mut buffer = [0; READ];
             match self.socket.try_read(&mut buffer[..room]) {
                 Ok(0) => return None,
                 Ok(len) => {

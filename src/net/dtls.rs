@@ -34,7 +34,7 @@ use super::udp::UdpListener;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientRoute, DropReason, FiveTuple, Transport, Verdict};
-use crate::wire::{Datagram, ReplyBuffer};
+use crate::wire::{Datagram, Marks, ReplyBuffer};
 use association::{Association, HANDSHAKE_DEADLINE, LOGIN_DEADLINE, Stage};
 use cookie::Cookies;
 use engine::Engine;
@@ -70,6 +70,8 @@ pub(super) struct Arrival {
     pub(super) tuple: FiveTuple,
     /// By which listener.
     pub(super) listener: u32,
+    /// What its IP header said.
+    pub(super) marks: Marks,
 }
 
 impl Dtls {
@@ -105,6 +107,7 @@ impl Dtls {
         listeners: &[UdpListener],
         client: &ClientRoute,
         message: &[u8],
+        marks: Marks,
     ) -> Result<(), DropReason> {
         if message.len() > MAX_MESSAGE {
             return Err(DropReason::TooLong);
@@ -115,7 +118,7 @@ impl Dtls {
             .filter(|association| association.route == *client && association.is_established())
             .ok_or(DropReason::Association)?;
         association.engine.send(clock.instant(now.mono), message).map_err(|_| DropReason::SendFailed)?;
-        transmit(listeners, association).map_err(|()| DropReason::SendFailed)
+        transmit(listeners, association, marks).map_err(|()| DropReason::SendFailed)
     }
 
     /// The live associations of a 5-tuple: the one that has keys first.
@@ -148,12 +151,12 @@ impl Dtls {
 }
 
 /// Sends what an association has to send. An error says that the kernel refused some of it.
-fn transmit(listeners: &[UdpListener], association: &mut Association) -> Result<(), ()> {
+fn transmit(listeners: &[UdpListener], association: &mut Association, marks: Marks) -> Result<(), ()> {
     let mut result = Ok(());
     while let Some(datagram) = association.engine.poll_transmit() {
         let sent = listeners
             .get(association.listener as usize)
-            .is_some_and(|listener| listener.send(&datagram, &association.route.tuple).is_ok());
+            .is_some_and(|listener| listener.send(&datagram, &association.route.tuple, marks).is_ok());
         if !sent {
             result = Err(());
         }
@@ -184,7 +187,7 @@ impl Worker {
             return self.drop_dtls(DropReason::Association);
         }
         for key in keys.into_iter().flatten() {
-            self.receive_records(now, key, datagram, reply);
+            self.receive_records(now, key, arrival.marks, datagram, reply);
         }
     }
 
@@ -193,11 +196,11 @@ impl Worker {
     }
 
     fn receive_hello(&mut self, now: &Now, arrival: &Arrival, hello: &ClientHello<'_>) {
-        let Arrival { tuple, listener } = arrival;
+        let Arrival { tuple, listener, .. } = arrival;
         if !self.dtls.cookies.verify(now.mono, tuple, hello) {
             let answer = hello.verify_request(&self.dtls.cookies.make(now.mono, tuple, hello));
             let listener = self.listeners.get(*listener as usize);
-            if !listener.is_some_and(|listener| listener.send(&answer, tuple).is_ok()) {
+            if listener.is_none_or(|listener| listener.send(&answer, tuple, Marks::default()).is_err()) {
                 self.drop_dtls(DropReason::SendFailed);
             }
             return;
@@ -219,7 +222,7 @@ impl Worker {
     }
 
     fn begin_association(&mut self, now: &Now, arrival: &Arrival, hello: &ClientHello<'_>) {
-        let Arrival { tuple, listener } = *arrival;
+        let Arrival { tuple, listener, .. } = *arrival;
         let Some(identity) = self.dtls.identity.clone() else { return };
         let Some(admission) = self.shared.admit_stream(tuple.client.0.ip(), self.streams_per_address) else {
             return self.drop_dtls(DropReason::Association);
@@ -244,7 +247,7 @@ impl Worker {
             due,
             without_allocation: Some((now.mono, admission)),
         });
-        let sent = transmit(&self.listeners, association);
+        let sent = transmit(&self.listeners, association, Marks::default());
         self.dtls.timers.insert((due, key));
         self.dtls.handshaking.insert(tuple, key);
         self.server.count(Transport::Dtls).streams += 1;
@@ -257,7 +260,14 @@ impl Worker {
     }
 
     /// Shows records to one association.
-    fn receive_records(&mut self, now: &Now, key: u32, datagram: &[u8], reply: &mut ReplyBuffer) {
+    fn receive_records(
+        &mut self,
+        now: &Now,
+        key: u32,
+        marks: Marks,
+        datagram: &[u8],
+        reply: &mut ReplyBuffer,
+    ) {
         let instant = self.dtls.clock.instant(now.mono);
         let Some(association) = self.dtls.get(key) else { return };
         let received = association.receive(instant, datagram);
@@ -265,11 +275,11 @@ impl Worker {
             self.establish(now, key);
         }
         for mut message in received.data {
-            self.receive_message(now, key, &mut message, reply);
+            self.receive_message(now, key, marks, &mut message, reply);
         }
         let Self { dtls, server, listeners, .. } = self;
         let Some(association) = dtls.associations.get_mut(key as usize) else { return };
-        if transmit(listeners, association).is_err() {
+        if transmit(listeners, association, Marks::default()).is_err() {
             server.count(Transport::Dtls).drop(DropReason::SendFailed);
         }
         if received.ended {
@@ -293,9 +303,17 @@ impl Worker {
     }
 
     /// Gives one message to the core and does what it says. What is to be sent to the client is left in the engine.
-    fn receive_message(&mut self, now: &Now, key: u32, message: &mut [u8], reply: &mut ReplyBuffer) {
+    fn receive_message(
+        &mut self,
+        now: &Now,
+        key: u32,
+        marks: Marks,
+        message: &mut [u8],
+        reply: &mut ReplyBuffer,
+    ) {
         let len = message.len();
         let Some(mut datagram) = Datagram::within(message, 0..len) else { return };
+        datagram.mark(marks);
         let instant = self.dtls.clock.instant(now.mono);
         let Some(route) = self.dtls.get(key).map(|association| association.route) else { return };
         if let Some(owner) = self.owner_elsewhere(&route.tuple) {
@@ -306,7 +324,7 @@ impl Worker {
         let failed = match server.handle_client(now, route, &mut datagram, reply, relays) {
             Verdict::Reply => association.engine.send(instant, reply.bytes()).is_err(),
             Verdict::ToPeer { relay, peer } => {
-                relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err()
+                relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks()).is_err()
             }
             Verdict::Forward { worker } => return self.forward(worker, route, datagram.bytes()),
             _ => false,
@@ -338,7 +356,7 @@ impl Worker {
         if let Some(association) = dtls.associations.get_mut(key as usize) {
             association.engine.close(instant);
             // Who does not hear it will notice all the same.
-            let _ = transmit(listeners, association);
+            let _ = transmit(listeners, association, Marks::default());
         }
         self.end_association(now, key);
     }
@@ -374,7 +392,7 @@ impl Worker {
         if !association.is_established() {
             let repeated = association.engine.handle_timeout(instant);
             // It is repeated once more anyway.
-            let _ = transmit(listeners, association);
+            let _ = transmit(listeners, association, Marks::default());
             if repeated.is_err() || now.mono.since(association.began) >= HANDSHAKE_DEADLINE {
                 self.end_association(now, key);
             } else {

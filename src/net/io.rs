@@ -15,19 +15,21 @@ pub(super) struct Io {
     tls: Option<Box<ServerConnection>>,
     /// Whether something is at hand that the socket's readiness knows nothing of.
     unread: bool,
+    /// Bytes that have come over TLS since there were data last.
+    undecided: usize,
 }
 
 impl Io {
     /// Bare TCP; `ahead` was read already and comes first.
     pub(super) fn plain(socket: TcpStream, ahead: Vec<u8>) -> Self {
-        Self { socket, unread: !ahead.is_empty(), ahead, tls: None }
+        Self { socket, unread: !ahead.is_empty(), ahead, tls: None, undecided: 0 }
     }
 
     /// TLS whose handshake is done; `ahead` was read from the socket, but not by `tls`.
     pub(super) fn tls(socket: TcpStream, ahead: Vec<u8>, mut tls: Box<ServerConnection>) -> Self {
         // One call of `try_write` is the bound: the next one takes nothing before all has left.
         tls.set_buffer_limit(None);
-        Self { socket, ahead, tls: Some(tls), unread: true }
+        Self { socket, ahead, tls: Some(tls), unread: true, undecided: 0 }
     }
 
     /// Waits until something can be read, or, with `writing` or when records wait to be sent, written. Returns at once
@@ -52,7 +54,8 @@ impl Io {
         self.socket.writable().await
     }
 
-    /// Reads what is there, with one read of the socket at most. `Ok(0)`: the client sends no more, and has said so.
+    /// Reads what is there, with one read of the socket at most. `Ok(0)`: the client sends no more, and has said so. A
+    /// TLS record must not be longer than `buffer`: what is kept of a stranger is to be small.
     ///
     /// # Errors
     /// `WouldBlock`: nothing is there. `Interrupted`: something came, but no data yet; ask again. `UnexpectedEof`: a
@@ -61,7 +64,10 @@ impl Io {
         let result = match &mut self.tls {
             None if self.ahead.is_empty() => self.socket.try_read(buffer),
             None => take(&mut self.ahead, buffer),
-            Some(tls) => read_tls(tls, &mut Source { socket: &self.socket, ahead: &mut self.ahead }, buffer),
+            Some(tls) => {
+                let mut source = Source { socket: &self.socket, ahead: &mut self.ahead };
+                read_tls(tls, &mut source, &mut self.undecided, buffer)
+            }
         };
         let at_hand = self.tls.is_some() && result.is_ok();
         self.unread = at_hand || !self.ahead.is_empty();
@@ -126,17 +132,32 @@ fn take(ahead: &mut Vec<u8>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
-fn read_tls(tls: &mut ServerConnection, source: &mut Source<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_tls(
+    tls: &mut ServerConnection,
+    source: &mut Source<'_>,
+    undecided: &mut usize,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
     match tls.reader().read(buffer) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        read => return read,
+        read => {
+            *undecided = 0;
+            return read;
+        }
     }
-    tls.read_tls(source)?;
+    *undecided += tls.read_tls(source)?;
+    if *undecided > buffer.len() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a record longer than there is room for"));
+    }
     tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    tls.reader().read(buffer).map_err(|error| match error.kind() {
+    let read = tls.reader().read(buffer).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::Interrupted.into(),
         _ => error,
-    })
+    });
+    if read.is_ok() {
+        *undecided = 0;
+    }
+    read
 }
 
 fn flush(tls: &mut ServerConnection, socket: &TcpStream) -> io::Result<()> {

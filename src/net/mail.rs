@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::worker::Worker;
 use crate::time::Now;
 use crate::turn::{ClientRoute, DropReason, FiveTuple, RelaySockets as _, Transport, Verdict};
-use crate::wire::{Datagram, HEAD_ROOM, TAIL_ROOM};
+use crate::wire::{Datagram, HEAD_ROOM, Marks, TAIL_ROOM};
 
 /// Parcels that wait for a worker.
 const BOX: usize = 1024;
@@ -192,7 +192,7 @@ impl Worker {
                 self.send_to_client(route, &answer, true);
             }
             Verdict::ToPeer { relay, peer } => {
-                let sent = relays.send(relay, datagram.bytes(), shared.to_local(peer.0));
+                let sent = relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks());
                 if sent.is_err() {
                     server.count(route.tuple.transport).drop(DropReason::SendFailed);
                 }
@@ -221,12 +221,12 @@ impl Worker {
             Transport::Tcp | Transport::Tls => self.streams.push_to(&route, bytes, answer),
             Transport::Dtls => {
                 let now = self.now();
-                self.dtls.send(&now, &self.listeners, &route, bytes).is_ok()
+                self.dtls.send(&now, &self.listeners, &route, bytes, Marks::default()).is_ok()
             }
             Transport::Udp => self
                 .listeners
                 .get(index(route.link) as usize)
-                .is_some_and(|listener| listener.send(bytes, &route.tuple).is_ok()),
+                .is_some_and(|listener| listener.send(bytes, &route.tuple, Marks::default()).is_ok()),
         }
     }
 }

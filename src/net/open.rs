@@ -158,6 +158,7 @@ fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Re
     match transport {
         Transport::Udp | Transport::Dtls => {
             sys::allow_fragmentation(socket.as_fd(), address.is_ipv6())?;
+            sys::tell_tos(socket.as_fd(), address.is_ipv6())?;
             if address.ip().is_unspecified() {
                 sys::tell_local_address(socket.as_fd(), address.is_ipv6())?;
             }

@@ -4,19 +4,29 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::mail::Post;
 use super::ports::{Port, Shared};
-use super::sys::{self, Epoll};
+use super::sys::{self, Epoll, NetworkError};
 use crate::time::Timestamp;
 use crate::turn::{
     AllocationId, BindError, ClientRoute, Hold, Parity, RelaySockets, RelayToken, RelayedTransportAddress,
     ReservationToken,
 };
-use crate::wire::AddressFamily;
+use crate::wire::{AddressFamily, Marks};
+
+/// ICMP errors of one relayed address that are told to its client in each [`PAUSE`]; more are nobody's news.
+const ERRORS_OF_ONE: u32 = 32;
+/// The same for all relayed addresses of a worker: anybody can forge them, and a flood shall not cost it a tenth of its time.
+const ERRORS: u32 = 1024;
+/// How long an address hears no errors when there were too many.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often a datagram is sent anew when the call told an earlier one's error instead of sending it.
+pub(super) const TRIES: usize = 3;
 
 /// How many ports are tried when other programs hold some of the range.
 const ATTEMPTS: usize = 16;
@@ -32,6 +42,24 @@ struct Relay {
     /// The allocation has ended. The socket stays until what is queued for it has been sent, so that its number
     /// and port cannot become another allocation's meanwhile.
     ended: bool,
+    /// ICMP errors in this pause.
+    heard: u32,
+    /// It hears no more of them until the next one.
+    deaf: bool,
+    /// Where a datagram was to go that this machine found too long: of IPv4 the error queue tells no port.
+    too_long: Option<SocketAddr>,
+}
+
+/// What there is in the error queue of a relay socket.
+pub(super) enum Heard {
+    /// An error about a datagram of this allocation.
+    Error(AllocationId, NetworkError),
+    /// One that is no news to a client.
+    Other,
+    /// Nothing more.
+    Nothing,
+    /// Too many: the rest has been thrown away.
+    TooMany,
 }
 
 /// See the head of this file.
@@ -40,6 +68,11 @@ pub(super) struct Relays {
     ended: Vec<usize>,
     shared: Arc<Shared>,
     epoll: Rc<Epoll>,
+    /// ICMP errors since this time, of all sockets.
+    heard: u32,
+    heard_since: Timestamp,
+    /// Sockets that had any.
+    noisy: Vec<usize>,
     /// The quota of an owner.
     pub(super) allocations_per_user: u32,
     post: Post,
@@ -47,7 +80,17 @@ pub(super) struct Relays {
 
 impl Relays {
     pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32, post: Post) -> Self {
-        Self { sockets: Slab::new(), ended: Vec::new(), shared, epoll, allocations_per_user, post }
+        Self {
+            sockets: Slab::new(),
+            ended: Vec::new(),
+            shared,
+            epoll,
+            heard: 0,
+            heard_since: Timestamp::START,
+            noisy: Vec::new(),
+            allocations_per_user,
+            post,
+        }
     }
 
     /// The socket behind a token of the core.
@@ -66,11 +109,98 @@ impl Relays {
     }
 
     /// Sends one datagram that came by a stream.
-    pub(super) fn send(&self, relay: RelayToken, bytes: &[u8], to: SocketAddr) -> std::io::Result<()> {
-        let Some(relay) = self.sockets.get(relay.0 as usize) else {
+    pub(super) fn send(
+        &mut self,
+        relay: RelayToken,
+        bytes: &[u8],
+        to: SocketAddr,
+        marks: Marks,
+    ) -> std::io::Result<()> {
+        let Some(socket) = self.socket(relay) else {
             return Err(std::io::ErrorKind::NotFound.into());
         };
-        relay.socket.send_to(bytes, to).map(|_| ())
+        let whole = marks.dont_fragment && to.is_ipv4();
+        if whole {
+            sys::keep_whole(socket, true)?;
+        }
+        let mut sent = sys::send_one(socket, bytes, None, to, marks);
+        for _ in 1..TRIES {
+            // A full socket stays full; any other error may be an earlier datagram's.
+            if sent.as_ref().err().is_none_or(|error| error.kind() == std::io::ErrorKind::WouldBlock) {
+                break;
+            }
+            sent = sys::send_one(socket, bytes, None, to, marks);
+        }
+        if whole {
+            sys::keep_whole(socket, false)?;
+        }
+        if let Err(error) = &sent {
+            self.note_failure(relay, error, to);
+        }
+        sent
+    }
+
+    /// Remembers where a datagram was to go that could not be sent, if the error queue will not say it.
+    pub(super) fn note_failure(&mut self, relay: RelayToken, error: &std::io::Error, to: SocketAddr) {
+        if error.raw_os_error() == Some(libc::EMSGSIZE)
+            && let Some(relay) = self.sockets.get_mut(relay.0 as usize)
+        {
+            // Two ports of one address before the queue is read: either could be meant, so neither is named.
+            let other = relay.too_long.is_some_and(|known| known.ip() == to.ip() && known != to);
+            relay.too_long = Some(SocketAddr::new(to.ip(), if other { 0 } else { to.port() }));
+        }
+    }
+
+    /// Takes the next ICMP error about what a relay socket has sent.
+    pub(super) fn next_error(&mut self, token: u64) -> Heard {
+        let index = usize::try_from(token - FIRST_RELAY_TOKEN).unwrap_or(usize::MAX);
+        let Some(relay) = self.sockets.get_mut(index).filter(|relay| !relay.ended) else {
+            return Heard::Nothing;
+        };
+        if relay.heard == 0 {
+            self.noisy.push(index);
+        }
+        if relay.heard >= ERRORS_OF_ONE || self.heard >= ERRORS {
+            // The kernel throws the queue away, and each further error without waking anybody.
+            relay.deaf = true;
+            relay.hear(false);
+            return Heard::TooMany;
+        }
+        relay.heard += 1;
+        self.heard += 1;
+        match sys::next_error(relay.socket.as_fd()) {
+            Ok(Some(mut error)) => {
+                if let Some(known) =
+                    relay.too_long.filter(|known| error.is_local && known.ip() == error.to.ip())
+                {
+                    error.to = known;
+                }
+                Heard::Error(relay.id, error)
+            }
+            Ok(None) => Heard::Other,
+            Err(_) => {
+                // An error that found no room in the queue still marks the socket as failed until it is asked for.
+                let _ = relay.socket.take_error();
+                relay.too_long = None;
+                Heard::Nothing
+            }
+        }
+    }
+
+    /// Lets all sockets hear errors again when the pause is over.
+    pub(super) fn hear_again(&mut self, now: Timestamp) {
+        if now.since(self.heard_since) < PAUSE {
+            return;
+        }
+        self.heard_since = now;
+        self.heard = 0;
+        for index in self.noisy.drain(..) {
+            let Some(relay) = self.sockets.get_mut(index) else { continue };
+            relay.heard = 0;
+            if std::mem::take(&mut relay.deaf) {
+                relay.hear(true);
+            }
+        }
     }
 
     /// The socket behind a token of the epoll set, and whose it is.
@@ -109,7 +239,16 @@ impl Relays {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         };
         self.epoll.add(socket.as_fd(), FIRST_RELAY_TOKEN + u64::from(index))?;
-        entry.insert(Relay { socket, port, id, owner: owner.into(), ended: false });
+        entry.insert(Relay {
+            socket,
+            port,
+            id,
+            owner: owner.into(),
+            ended: false,
+            heard: 0,
+            deaf: false,
+            too_long: None,
+        });
         self.shared.set_live(port);
         let relayed = SocketAddr::new(address.public, port.port);
         Ok((RelayToken(index), RelayedTransportAddress(relayed)))
@@ -168,6 +307,15 @@ impl Relays {
             self.shared.give_back(port);
         }
         bound
+    }
+}
+
+impl Relay {
+    fn hear(&self, hear: bool) {
+        let ipv6 = self.socket.local_addr().is_ok_and(|address| address.is_ipv6());
+        // A socket that cannot be told so hears nothing, or too much: neither ends what it relays.
+        let _ = sys::hear_errors(self.socket.as_fd(), ipv6, hear);
+        let _ = self.socket.take_error();
     }
 }
 
@@ -276,7 +424,9 @@ fn open_socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    sys::allow_fragmentation(socket.as_fd(), address.is_ipv6())?;
+    sys::allow_relay_fragmentation(socket.as_fd(), address.is_ipv6())?;
+    sys::tell_tos(socket.as_fd(), address.is_ipv6())?;
+    sys::hear_errors(socket.as_fd(), address.is_ipv6(), true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -18,7 +18,7 @@ use super::ports::Admission;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientRoute, DropReason, FiveTuple, Verdict};
-use crate::wire::{Datagram, ReplyBuffer};
+use crate::wire::{Datagram, Marks, ReplyBuffer};
 
 /// How long a stream may be without an allocation.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -82,6 +82,8 @@ pub(super) struct Arrival {
     /// When it was accepted.
     pub(super) since: Timestamp,
     pub(super) admission: Admission,
+    /// What the packets of its connection came with.
+    pub(super) marks: Marks,
 }
 
 /// Serves a client to its end.
@@ -102,6 +104,8 @@ enum Next {
 
 struct Connection {
     worker: Rc<RefCell<Worker>>,
+    /// What the client's packets came with when it connected.
+    marks: Marks,
     io: Io,
     route: ClientRoute,
     wake: Rc<Notify>,
@@ -120,7 +124,7 @@ struct Connection {
 impl Connection {
     /// `None`: there are no numbers left for streams.
     fn begin(arrival: Arrival) -> Option<Self> {
-        let Arrival { worker, io, tuple, since, admission } = arrival;
+        let Arrival { worker, io, tuple, since, admission, marks } = arrival;
         let wake = Rc::new(Notify::new());
         let mut inside = worker.borrow_mut();
         let output = Output { tuple, queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
@@ -138,6 +142,7 @@ impl Connection {
         drop(inside);
         Some(Self {
             worker,
+            marks,
             io,
             route,
             wake,
@@ -288,11 +293,12 @@ impl Connection {
             return true;
         }
         let Some(mut datagram) = Datagram::within(bytes, range) else { return true };
+        datagram.mark(self.marks);
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => streams.push_to(&self.route, reply.bytes(), true),
             Verdict::ToPeer { relay, peer } => {
-                if relays.send(relay, datagram.bytes(), shared.to_local(peer.0)).is_err() {
+                if relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks()).is_err() {
                     server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
                 }
                 true

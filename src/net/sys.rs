@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::wire::{HEAD_ROOM, TAIL_ROOM};
+use crate::wire::{HEAD_ROOM, Marks, TAIL_ROOM};
 
 /// Datagrams in a batch.
 pub(super) const BATCH: usize = 64;
@@ -25,8 +25,10 @@ const MAX_DATAGRAM: usize = 65_535;
 /// slot 0: |<- 48 ->|<------------- 65535 ------------->|<- 4.. ->| slot 1: ...
 /// ```
 const SLOT: usize = (HEAD_ROOM + MAX_DATAGRAM + TAIL_ROOM).next_multiple_of(64);
-/// Room for one IP_PKTINFO or IPV6_PKTINFO control message.
-const CONTROL: usize = 64;
+/// Room for the control messages of a datagram: a pktinfo of 40 bytes and two numbers of 24 each.
+const CONTROL: usize = 96;
+/// The same for an error: the marks of the packet, the error and who told it.
+const ERROR_CONTROL: usize = 256;
 
 /// The families as the address structures hold them.
 #[expect(clippy::cast_possible_truncation, reason = "the numbers are 2 and 10")]
@@ -163,32 +165,75 @@ impl Batch {
         decode_name(self.names.get(i))
     }
 
-    /// Which local address the datagram in a slot was sent to, when the socket tells.
-    pub(super) fn local(&self, i: usize) -> Option<IpAddr> {
-        let header = &self.headers.get(i).msg_hdr;
-        // SAFETY: the kernel has filled header and control buffer; the CMSG macros stay inside msg_controllen.
-        let mut cmsg = unsafe { libc::CMSG_FIRSTHDR(header) };
-        while !cmsg.is_null() {
-            // SAFETY: not null, so it points to a whole header inside the control buffer.
-            let (level, kind) = unsafe { ((*cmsg).cmsg_level, (*cmsg).cmsg_type) };
-            // SAFETY: likewise; the data behind it is of the type that level and kind say.
-            let data = unsafe { libc::CMSG_DATA(cmsg) };
-            match (level, kind) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    // SAFETY: IP_PKTINFO carries an in_pktinfo, perhaps unaligned.
-                    let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
-                    return Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    // SAFETY: IPV6_PKTINFO carries an in6_pktinfo, perhaps unaligned.
-                    let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-                    return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
-                }
-                // SAFETY: as for the first one.
-                _ => cmsg = unsafe { libc::CMSG_NXTHDR(header, cmsg) },
+    /// What the socket tells of the datagram in a slot.
+    pub(super) fn told(&self, i: usize) -> Told {
+        let mut told = Told { local: None, tos: 0 };
+        for_each_control(&self.headers.get(i).msg_hdr, |control| match control {
+            ControlMessage::Local(ip) => told.local = Some(ip),
+            ControlMessage::Tos(tos) => told.tos = tos,
+            ControlMessage::Error(_) => {}
+        });
+        told
+    }
+}
+
+/// What a socket tells of a received datagram besides its source.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    /// The local address it was sent to; for sockets on a wildcard address.
+    pub(super) local: Option<IpAddr>,
+    /// Its type of service or traffic class.
+    pub(super) tos: u8,
+}
+
+/// A control message that is understood here.
+enum ControlMessage {
+    Local(IpAddr),
+    Tos(u8),
+    Error(libc::sock_extended_err),
+}
+
+/// Reads the control messages behind a header that the kernel has filled.
+#[inline]
+fn for_each_control(header: &libc::msghdr, mut each: impl FnMut(ControlMessage)) {
+    // SAFETY: the kernel has filled header and control buffer; the CMSG macros stay inside msg_controllen.
+    let mut cmsg = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !cmsg.is_null() {
+        // SAFETY: not null, so it points to a whole header inside the control buffer.
+        let (level, kind) = unsafe { ((*cmsg).cmsg_level, (*cmsg).cmsg_type) };
+        // SAFETY: likewise; the data behind it is of the type that level and kind say.
+        let data = unsafe { libc::CMSG_DATA(cmsg) };
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_TOS) => {
+                // SAFETY: of a datagram IP_TOS carries one byte, of a connection an int of that value; no machine with
+                // the most significant byte first is served.
+                each(ControlMessage::Tos(unsafe { data.read() }));
             }
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                // SAFETY: IPV6_TCLASS carries an int, perhaps unaligned.
+                let class = unsafe { data.cast::<i32>().read_unaligned() };
+                each(ControlMessage::Tos(class.to_le_bytes()[0]));
+            }
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: IP_PKTINFO carries an in_pktinfo, perhaps unaligned.
+                let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+                each(ControlMessage::Local(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into()));
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: IPV6_PKTINFO carries an in6_pktinfo, perhaps unaligned.
+                let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+                each(ControlMessage::Local(Ipv6Addr::from(info.ipi6_addr.s6_addr).into()));
+            }
+            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+                // SAFETY: both carry a sock_extended_err, perhaps unaligned.
+                each(ControlMessage::Error(unsafe {
+                    data.cast::<libc::sock_extended_err>().read_unaligned()
+                }));
+            }
+            _ => {}
         }
-        None
+        // SAFETY: as for the first one.
+        cmsg = unsafe { libc::CMSG_NXTHDR(header, cmsg) };
     }
 }
 
@@ -205,6 +250,15 @@ pub(super) struct Outgoing {
     pub(super) to: SocketAddr,
     /// The source address, for sockets on a wildcard address.
     pub(super) from: Option<IpAddr>,
+    /// What its IP header says. Of IPv4, whether it may be cut is a matter of the socket: see [`keep_whole`].
+    pub(super) marks: Marks,
+}
+
+impl Outgoing {
+    /// Whether its socket has to be told to keep it whole: see [`keep_whole`]. Of IPv6 the datagram itself says so.
+    pub(super) const fn is_kept_whole(&self) -> bool {
+        self.marks.dont_fragment && self.to.is_ipv4()
+    }
 }
 
 /// Space for the headers of a batch of datagrams that are sent in one call.
@@ -249,10 +303,11 @@ impl SendSpace {
             header.msg_flags = 0;
             header.msg_control = std::ptr::null_mut();
             header.msg_controllen = 0;
-            if let Some(from) = datagram.from {
+            if datagram.from.is_some() || datagram.marks != Marks::default() {
                 header.msg_control = self.controls.pointer(i).cast();
-                header.msg_controllen = CONTROL as _;
-                set_source(header, from);
+                let Control(controls) = self.controls.get_mut(i);
+                header.msg_controllen =
+                    put_controls(controls, datagram.from, datagram.marks, datagram.to) as _;
             }
             count = i + 1;
         }
@@ -270,12 +325,59 @@ impl SendSpace {
     }
 }
 
-/// Sends one datagram, from the address `from` if the socket has several.
+/// Writes the control messages that choose the source address and the marks, where they are not what the socket does
+/// anyway. Returns how long they are all together.
+fn put_controls(buffer: &mut [u8; CONTROL], from: Option<IpAddr>, marks: Marks, to: SocketAddr) -> usize {
+    let mut used = 0;
+    let mut put = |level, kind, value: &[u8]| {
+        // SAFETY: computes a number.
+        let (len, space) = unsafe {
+            let len = u32::try_from(value.len()).unwrap_or(0);
+            (libc::CMSG_LEN(len) as usize, libc::CMSG_SPACE(len) as usize)
+        };
+        let header = libc::cmsghdr { cmsg_len: len as _, cmsg_level: level, cmsg_type: kind };
+        let room = &mut buffer[used..used + space];
+        room.fill(0);
+        // SAFETY: the room holds a header, as CMSG_SPACE counts it in; nothing is said about its alignment.
+        unsafe { room.as_mut_ptr().cast::<libc::cmsghdr>().write_unaligned(header) };
+        room[len - value.len()..len].copy_from_slice(value);
+        used += space;
+    };
+    match from {
+        Some(IpAddr::V4(ip)) => {
+            // struct in_pktinfo: interface, source address, an address that only receivers are told.
+            let mut info = [0; 12];
+            info[4..8].copy_from_slice(&ip.octets());
+            put(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        }
+        Some(IpAddr::V6(ip)) => {
+            // struct in6_pktinfo: source address, interface.
+            let mut info = [0; 20];
+            info[..16].copy_from_slice(&ip.octets());
+            put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        }
+        None => {}
+    }
+    let int = |value: u8| i32::from(value).to_ne_bytes();
+    if marks.tos != 0 {
+        match to {
+            SocketAddr::V4(_) => put(libc::IPPROTO_IP, libc::IP_TOS, &int(marks.tos)),
+            SocketAddr::V6(_) => put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &int(marks.tos)),
+        }
+    }
+    if marks.dont_fragment && to.is_ipv6() {
+        put(libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, &int(1));
+    }
+    used
+}
+
+/// Sends one datagram, by the same rules as [`SendSpace::send`].
 pub(super) fn send_one(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
     from: Option<IpAddr>,
     to: SocketAddr,
+    marks: Marks,
 ) -> io::Result<()> {
     // SAFETY: both are plain C structures for which zeroes are a valid value.
     let (mut name, mut header): (libc::sockaddr_storage, libc::msghdr) =
@@ -286,50 +388,71 @@ pub(super) fn send_one(
     header.msg_name = (&raw mut name).cast();
     header.msg_iov = &raw mut vector;
     header.msg_iovlen = 1;
-    if let Some(from) = from {
+    let used = put_controls(&mut control.0, from, marks, to);
+    if used > 0 {
         header.msg_control = (&raw mut control).cast();
-        header.msg_controllen = CONTROL as _;
-        set_source(&mut header, from);
+        header.msg_controllen = used as _;
     }
     // SAFETY: the header points to name, vector, control buffer and bytes, which outlive the call; the kernel only reads.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Writes the control message that chooses the source address, and the length of all control messages.
-fn set_source(header: &mut libc::msghdr, from: IpAddr) {
-    /// # Safety
-    /// `header` has a control buffer of [`CONTROL`] bytes.
-    unsafe fn put<T>(header: &mut libc::msghdr, level: i32, kind: i32, value: T) {
-        let len = size_of_u32::<T>();
-        // SAFETY: CMSG_SPACE of either pktinfo structure is at most 40 bytes, less than CONTROL.
-        unsafe {
-            let cmsg = libc::CMSG_FIRSTHDR(header);
-            (*cmsg).cmsg_level = level;
-            (*cmsg).cmsg_type = kind;
-            (*cmsg).cmsg_len = libc::CMSG_LEN(len) as _;
-            libc::CMSG_DATA(cmsg).cast::<T>().write_unaligned(value);
-            header.msg_controllen = libc::CMSG_SPACE(len) as _;
-        }
+/// An error that the network, or this machine in its place, tells about a datagram that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NetworkError {
+    /// Where the datagram was to go.
+    pub(super) to: SocketAddr,
+    /// The ICMP type.
+    pub(super) kind: u8,
+    /// The ICMP code.
+    pub(super) code: u8,
+    /// The MTU, where type and code are about that.
+    pub(super) info: u32,
+    /// Whether this machine found it out by itself: the datagram is too long for the first link already.
+    pub(super) is_local: bool,
+}
+
+/// Takes the next error out of a socket's queue. `Ok(None)`: one that no ICMP message stands for.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] when the queue is empty.
+pub(super) fn next_error(socket: BorrowedFd<'_>) -> io::Result<Option<NetworkError>> {
+    #[repr(C, align(8))]
+    struct Space([u8; ERROR_CONTROL]);
+    // SAFETY: both are plain C structures for which zeroes are a valid value.
+    let (mut name, mut header): (libc::sockaddr_storage, libc::msghdr) =
+        unsafe { (mem::zeroed(), mem::zeroed()) };
+    let mut space = Space([0; ERROR_CONTROL]);
+    header.msg_namelen = size_of_u32::<libc::sockaddr_storage>();
+    header.msg_name = (&raw mut name).cast();
+    header.msg_control = (&raw mut space).cast();
+    header.msg_controllen = ERROR_CONTROL as _;
+    // SAFETY: the header points to a name and a control buffer of the lengths it says, which outlive the call.
+    let received = unsafe {
+        libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)
+    };
+    if received < 0 {
+        return Err(io::Error::last_os_error());
     }
-    match from {
-        IpAddr::V4(ip) => {
-            let address = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
-            let info = libc::in_pktinfo {
-                ipi_ifindex: 0,
-                ipi_spec_dst: address,
-                ipi_addr: libc::in_addr { s_addr: 0 },
-            };
-            // SAFETY: the caller has set the control buffer.
-            unsafe { put(header, libc::IPPROTO_IP, libc::IP_PKTINFO, info) }
+    let mut error = None;
+    for_each_control(&header, |control| {
+        if let ControlMessage::Error(told) = control {
+            error = Some(told);
         }
-        IpAddr::V6(ip) => {
-            let info =
-                libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
-            // SAFETY: the caller has set the control buffer.
-            unsafe { put(header, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info) }
-        }
-    }
+    });
+    let (Some(error), Some(to)) = (error, decode_name(&name)) else { return Ok(None) };
+    let (kind, code) = match error.ee_origin {
+        libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => (error.ee_type, error.ee_code),
+        // What the first router would have said: fragmentation needed, packet too big.
+        libc::SO_EE_ORIGIN_LOCAL if i32::try_from(error.ee_errno) == Ok(libc::EMSGSIZE) => match to {
+            SocketAddr::V4(_) => (3, 4),
+            SocketAddr::V6(_) => (2, 0),
+        },
+        _ => return Ok(None),
+    };
+    let is_local = error.ee_origin == libc::SO_EE_ORIGIN_LOCAL;
+    Ok(Some(NetworkError { to, kind, code, info: error.ee_info, is_local }))
 }
 
 const fn size_of_u32<T>() -> u32 {
@@ -408,6 +531,70 @@ pub(super) fn allow_fragmentation(socket: BorrowedFd<'_>, ipv6: bool) -> io::Res
     }
 }
 
+/// Makes a socket tell type of service or traffic class of each datagram (RFC 8656 §14).
+pub(super) fn tell_tos(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)
+    } else {
+        set_option(socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)
+    }
+}
+
+/// Makes a relay socket send packets that may be cut into fragments, without trusting what anybody says about the MTU of
+/// a path. Unlike under [`allow_fragmentation`], IPv4 still tells that a packet sent under [`keep_whole`] was too long.
+/// IPv6 has no routers that cut, so there the word of the network about the MTU counts.
+pub(super) fn allow_relay_fragmentation(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 { allow_fragmentation(socket, true) } else { keep_whole(socket, false) }
+}
+
+/// Whether the packets that an IPv4 relay socket sends from now on leave with DF=1. They do so whatever is known about
+/// the path: the network is to answer each of them anew, and what it answered to others is not believed.
+pub(super) fn keep_whole(socket: BorrowedFd<'_>, whole: bool) -> io::Result<()> {
+    let way = if whole { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_OMIT };
+    set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, way)
+}
+
+/// Makes a socket keep the ICMP errors about what it has sent, for [`next_error`], or forget them and keep no more.
+pub(super) fn hear_errors(socket: BorrowedFd<'_>, ipv6: bool, hear: bool) -> io::Result<()> {
+    if ipv6 {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, i32::from(hear))
+    } else {
+        set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, i32::from(hear))
+    }
+}
+
+/// The type of service or traffic class of the packet with which the other side opened a TCP connection. A connection has
+/// one DSCP (RFC 8656 §15). 0 when the system does not tell.
+pub(super) fn tos_of_connection(socket: BorrowedFd<'_>, ipv6: bool) -> u8 {
+    /// `IP_PKTOPTIONS`, and `IPV6_2292PKTOPTIONS`: of a stream they are what control messages are of a datagram.
+    const OF_IPV4: i32 = 9;
+    const OF_IPV6: i32 = 6;
+    if tell_tos(socket, ipv6).is_err() {
+        return 0;
+    }
+    let (level, option) = if ipv6 { (libc::IPPROTO_IPV6, OF_IPV6) } else { (libc::IPPROTO_IP, OF_IPV4) };
+    let mut control = Control([0; CONTROL]);
+    let mut len = u32::try_from(CONTROL).unwrap_or(0);
+    // SAFETY: the buffer is as long as said, and both live through the call.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut control).cast(), &raw mut len)
+    };
+    if result != 0 {
+        return 0;
+    }
+    // SAFETY: a plain C structure for which zeroes are a valid value.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_control = (&raw mut control).cast();
+    header.msg_controllen = len as _;
+    let mut found = 0;
+    for_each_control(&header, |message| {
+        if let ControlMessage::Tos(tos) = message {
+            found = tos;
+        }
+    });
+    found
+}
+
 /// Asks for a receive buffer beyond the limit of the system, which only the privileged get.
 pub(super) fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
@@ -446,8 +633,8 @@ impl Epoll {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Appends the tokens of sockets that are ready now, without waiting.
-    pub(super) fn ready(&self, tokens: &mut Vec<u64>) -> io::Result<()> {
+    /// Appends the sockets that are ready now, without waiting.
+    pub(super) fn ready(&self, sockets: &mut Vec<Ready>) -> io::Result<()> {
         let mut events = [const { MaybeUninit::<libc::epoll_event>::uninit() }; EVENTS as usize];
         // SAFETY: the kernel fills at most EVENTS events.
         let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr().cast(), EVENTS, 0) };
@@ -455,10 +642,25 @@ impl Epoll {
         for event in events.iter().take(count) {
             // SAFETY: the kernel has filled the first `count` events.
             let event = unsafe { event.assume_init() };
-            tokens.push(event.u64);
+            sockets.push(Ready {
+                token: event.u64,
+                readable: event.events & !(libc::EPOLLERR as u32) != 0,
+                failed: event.events & libc::EPOLLERR as u32 != 0,
+            });
         }
         Ok(())
     }
+}
+
+/// A socket of an [`Epoll`] for which something is there.
+#[derive(Clone, Copy)]
+pub(super) struct Ready {
+    /// The token it was added with.
+    pub(super) token: u64,
+    /// Datagrams.
+    pub(super) readable: bool,
+    /// Errors.
+    pub(super) failed: bool,
 }
 
 /// An address of a network interface of this machine.

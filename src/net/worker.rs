@@ -154,6 +154,7 @@ impl Worker {
         let more = self.tick_dtls(&now);
         self.relays.reap();
         self.shared.forget_expired(now.mono);
+        self.relays.hear_again(now.mono);
         self.reporter.tick(&now, false);
         self.report_events();
         let more = more || self.server.next_timeout().is_some_and(|due| due <= now.mono);

@@ -8,7 +8,8 @@ use clap::Args;
 /// What to ask of which server.
 #[derive(Args, Clone, Debug)]
 pub struct ProbeArgs {
-    /// Server, such as turn:turn.example.org:3478?transport=udp or stun:turn.example.org; tcp is the other transport
+    /// Server, such as turn:turn.example.org:3478?transport=udp, turns:turn.example.org or stun:turn.example.org; tcp is
+    /// the other transport
     #[arg(required_unless_present = "ice_servers")]
     pub uri: Option<String>,
     /// User to log in as; its password comes from --password-file or from the variable RELAIS_PASSWORD
@@ -24,12 +25,18 @@ pub struct ProbeArgs {
     /// File with iceServers JSON, as a web page gets it: each URL is probed; "-" reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["uri", "user", "password_file", "secret_file"])]
     pub ice_servers: Option<PathBuf>,
+    /// File with certificates in PEM to trust instead of the system's, for turns: and stuns:
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Peer that echoes datagrams; default: a second socket of this process, or a second allocation
     #[arg(long, value_name = "ADDR:PORT")]
     pub peer: Option<SocketAddr>,
     /// Seconds to wait for each answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub timeout: u64,
+    /// Look clause by clause whether the server obeys the RFCs, and print the matrix
+    #[arg(long, conflicts_with_all = ["ice_servers", "peer"])]
+    pub conformance: bool,
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,

@@ -154,7 +154,9 @@ pub(super) fn silence(
                  group) drops UDP port {} on the way there or back",
                 server.port()
             ),
-            Transport::Tcp => "something accepts connections there, but it does not answer STUN".to_owned(),
+            Transport::Tcp | Transport::Tls => {
+                "something accepts connections there, but it does not answer STUN".to_owned()
+            }
         },
     )
 }
@@ -166,9 +168,16 @@ pub(super) fn trouble(
     server: SocketAddr,
     transport: Transport,
 ) -> (String, String) {
+    let protocol = if transport == Transport::Udp { "udp" } else { "tcp" };
     match kind {
+        io::ErrorKind::InvalidData if transport.is_tls() => (
+            format!("TLS with {server} fails: {text}"),
+            "the certificate must be valid today, be for the name in the URI, and lead to a root that is known here: \
+             --ca FILE names others; the server must send the certificates in between as well"
+                .to_owned(),
+        ),
         io::ErrorKind::ConnectionRefused => (
-            format!("{server} is unreachable: nothing listens on {transport} port {}", server.port()),
+            format!("{server} is unreachable: nothing listens on {protocol} port {}", server.port()),
             "the machine is there, but the server is not running, listens on another port or address, or a firewall \
              rejects: `ss -lnp` on the server shows who listens"
                 .to_owned(),
@@ -179,7 +188,7 @@ pub(super) fn trouble(
         ),
         io::ErrorKind::TimedOut => (
             format!("{server} is unreachable: no connection within the time"),
-            format!("a firewall drops {transport} port {}, or the machine is down", server.port()),
+            format!("a firewall drops {protocol} port {}, or the machine is down", server.port()),
         ),
         io::ErrorKind::PermissionDenied => (
             format!("{server} is unreachable: {text}"),

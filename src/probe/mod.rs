@@ -5,6 +5,7 @@
 //! `tap` listens on its wire, because the client itself tells little.
 
 mod args;
+mod conformance;
 mod credentials;
 mod explain;
 mod ice;
@@ -14,6 +15,7 @@ mod relay;
 mod report;
 mod session;
 mod tap;
+mod tls;
 mod uri;
 
 use std::io::Read as _;
@@ -27,6 +29,7 @@ use serde_json::json;
 pub use args::ProbeArgs;
 use credentials::{Credentials, Why};
 use report::{Report, Step, print};
+use tls::Tls;
 use uri::{Service, Uri};
 
 /// Exit code of a finding.
@@ -42,6 +45,8 @@ const LONGEST_PASTE: u64 = 1 << 20;
 struct Plan<'a> {
     uri: &'a Uri,
     credentials: Option<&'a Credentials>,
+    /// With a URI of TLS.
+    tls: Option<Tls>,
     /// An echo server of somebody.
     peer: Option<SocketAddr>,
     /// How long to wait for each answer.
@@ -52,6 +57,9 @@ struct Plan<'a> {
 /// Runs the command: probes what `args` name and prints what was found. The exit code is 0 when all is good, 1 when
 /// something is not, and 2 when the command cannot be run like this.
 pub fn run(args: ProbeArgs) -> ExitCode {
+    if args.conformance {
+        return check_conformance(&args).unwrap_or_else(|why| usage(&why));
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -72,6 +80,30 @@ pub fn run(args: ProbeArgs) -> ExitCode {
     code
 }
 
+/// The matrix of clauses for one URI.
+fn check_conformance(args: &ProbeArgs) -> Result<ExitCode, Why> {
+    let text = args.uri.as_deref().unwrap_or_default();
+    let uri = Uri::parse(text)
+        .map_err(|unusable| (format!("{}: {}", uri::printable(text), unusable.message), unusable.help))?;
+    let now = now_unix();
+    let credentials = match uri.service {
+        Service::Stun => None,
+        Service::Turn => Some(Credentials::from_args(args, now)?),
+    };
+    let other_user = match args.secret_file {
+        Some(_) if uri.service == Service::Turn => Some(Credentials::from_args(
+            &ProbeArgs { user: Some("conformance-other".to_owned()), ..args.clone() },
+            now,
+        )?),
+        _ => None,
+    };
+    let limit = Duration::from_secs(args.timeout);
+    conformance::run(text, &uri, credentials, other_user, limit, args.json).or_else(|(message, help)| {
+        eprintln!("error: {message}\n  = help: {help}");
+        Ok(ExitCode::from(FOUND))
+    })
+}
+
 async fn probe_one(args: &ProbeArgs) -> ExitCode {
     let text = args.uri.as_deref().unwrap_or_default();
     let uri = match Uri::parse(text) {
@@ -79,6 +111,10 @@ async fn probe_one(args: &ProbeArgs) -> ExitCode {
         Err(unusable) => {
             return usage(&(format!("{}: {}", uri::printable(text), unusable.message), unusable.help));
         }
+    };
+    let tls = match Tls::new(&uri, args.ca.as_deref()) {
+        Ok(tls) => tls,
+        Err(why) => return usage(&why),
     };
     let now_unix = now_unix();
     let credentials = match uri.service {
@@ -91,6 +127,7 @@ async fn probe_one(args: &ProbeArgs) -> ExitCode {
     let plan = Plan {
         uri: &uri,
         credentials: credentials.as_ref(),
+        tls,
         peer: args.peer,
         limit: Duration::from_secs(args.timeout),
         now_unix,
@@ -118,7 +155,7 @@ async fn probe_pasted(args: &ProbeArgs, path: &Path) -> ExitCode {
         probe_entry(args, entry, &mut report).await;
         reports.push(report);
     }
-    // TLS alone is beyond this command, but then nothing was found good either.
+    // DTLS alone is beyond this command, but then nothing was found good either.
     let is_good = reports.iter().all(|report| report.is_good() || report.is_skipped())
         && reports.iter().any(Report::is_good);
     if args.json {
@@ -136,6 +173,10 @@ async fn probe_entry(args: &ProbeArgs, entry: &ice::Entry, report: &mut Report) 
             return report.push(Step::skipped(NAME, unusable.message).help(unusable.help));
         }
         Err(unusable) => return report.push(Step::bad(NAME, unusable.message, unusable.help)),
+    };
+    let tls = match Tls::new(&uri, args.ca.as_deref()) {
+        Ok(tls) => tls,
+        Err((message, help)) => return report.push(Step::bad(NAME, message, help)),
     };
     let credentials = match (uri.service, &entry.odd_type, &entry.username, &entry.credential) {
         (Service::Stun, ..) => None,
@@ -162,6 +203,7 @@ async fn probe_entry(args: &ProbeArgs, entry: &ice::Entry, report: &mut Report) 
     let plan = Plan {
         uri: &uri,
         credentials: credentials.as_ref(),
+        tls,
         peer: args.peer,
         limit: Duration::from_secs(args.timeout),
         now_unix: now_unix(),

@@ -81,7 +81,12 @@ async fn bind_one(
 ) -> Option<Reached> {
     const NAME: &str = "binding";
     let transport = plan.uri.transport;
-    let mut session = match timeout(plan.limit, Session::open(server, transport, plan.credentials)).await {
+    let mut session = match timeout(
+        plan.limit,
+        Session::open(server, transport, plan.tls.as_ref(), plan.credentials),
+    )
+    .await
+    {
         Ok(Ok(session)) => session,
         Ok(Err(error)) if has_others && error.kind() == std::io::ErrorKind::NetworkUnreachable => {
             report.push(Step::skipped(NAME, format!("this machine has no way to {server}")));

@@ -229,7 +229,7 @@ impl Relay<'_> {
     /// Talks to a second allocation; `why` not to a socket.
     async fn talk_to_allocation(&mut self, why: &str, report: &mut Report) {
         let plan = self.plan;
-        let opening = Session::open(self.server, self.session.transport, plan.credentials);
+        let opening = Session::open(self.server, self.session.transport, plan.tls.as_ref(), plan.credentials);
         let mut second = match timeout(plan.limit, opening).await {
             Ok(Ok(second)) => second,
             Ok(Err(error)) => {

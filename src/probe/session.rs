@@ -15,6 +15,7 @@ use webrtc_util::Conn;
 
 use super::credentials::Credentials;
 use super::tap::{Answer, Seen, Tap};
+use super::tls::Tls;
 use super::uri::Transport;
 
 /// How long an answer is still awaited after an ICMP error or the end of a connection.
@@ -43,9 +44,10 @@ impl Session {
     pub(super) async fn open(
         server: SocketAddr,
         transport: Transport,
+        tls: Option<&Tls>,
         credentials: Option<&Credentials>,
     ) -> io::Result<Self> {
-        let (tap, seen) = Tap::open(server, transport).await?;
+        let (tap, seen) = Tap::open(server, transport, tls).await?;
         let tap = Arc::new(tap);
         let config = ClientConfig {
             stun_serv_addr: server.to_string(),

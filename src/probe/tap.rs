@@ -20,8 +20,7 @@ use stun::message::{
 };
 use stun::textattrs::TextAttribute;
 use stun::xoraddr::XorMappedAddress;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
@@ -31,6 +30,7 @@ use turn::proto::lifetime::Lifetime;
 use turn::proto::peeraddr::PeerAddress;
 use webrtc_util::Conn;
 
+use super::tls::Tls;
 use super::uri::Transport;
 
 /// Events that wait for the listener; what comes beyond is not told.
@@ -81,11 +81,22 @@ pub(super) enum Seen {
 
 enum Wire {
     Udp(UdpSocket),
-    Tcp { local: SocketAddr, read: Mutex<Inbound>, write: Mutex<OwnedWriteHalf> },
+    Stream { local: SocketAddr, read: Mutex<Inbound>, write: Mutex<Box<dyn AsyncWrite + Send + Unpin>> },
+}
+
+impl Wire {
+    fn stream(
+        local: SocketAddr,
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Self {
+        let read = Mutex::new(Inbound { half: Box::new(read), rest: Vec::new() });
+        Self::Stream { local, read, write: Mutex::new(Box::new(write)) }
+    }
 }
 
 struct Inbound {
-    half: OwnedReadHalf,
+    half: Box<dyn AsyncRead + Send + Unpin>,
     /// Bytes that are not a whole frame yet.
     rest: Vec<u8>,
 }
@@ -106,6 +117,7 @@ impl Tap {
     pub(super) async fn open(
         server: SocketAddr,
         transport: Transport,
+        tls: Option<&Tls>,
     ) -> io::Result<(Self, mpsc::Receiver<Seen>)> {
         let wire = match transport {
             Transport::Udp => {
@@ -113,17 +125,21 @@ impl Tap {
                 socket.connect(server).await?;
                 Wire::Udp(socket)
             }
-            Transport::Tcp => {
-                let stream = TcpStream::connect(server).await?;
-                stream.set_nodelay(true)?;
-                let local = stream.local_addr()?;
-                let (half, write) = stream.into_split();
-                Wire::Tcp {
-                    local,
-                    read: Mutex::new(Inbound { half, rest: Vec::new() }),
-                    write: Mutex::new(write),
+            Transport::Tcp | Transport::Tls => match tls {
+                None => {
+                    let stream = TcpStream::connect(server).await?;
+                    stream.set_nodelay(true)?;
+                    let local = stream.local_addr()?;
+                    let (read, write) = stream.into_split();
+                    Wire::stream(local, read, write)
                 }
-            }
+                Some(tls) => {
+                    let stream = tls.connect(server).await?;
+                    let local = stream.get_ref().0.local_addr()?;
+                    let (read, write) = tokio::io::split(stream);
+                    Wire::stream(local, read, write)
+                }
+            },
         };
         let (seen, receiver) = mpsc::channel(QUEUE);
         Ok((Self { wire, server, seen, holds_binds: AtomicBool::new(false) }, receiver))
@@ -163,7 +179,13 @@ impl Tap {
     async fn put(&self, packet: &[u8]) {
         let result = match &self.wire {
             Wire::Udp(socket) => socket.send(packet).await.map(|_| ()),
-            Wire::Tcp { write, .. } => write.lock().await.write_all(packet).await,
+            Wire::Stream { write, .. } => {
+                let mut write = write.lock().await;
+                match write.write_all(packet).await {
+                    Ok(()) => write.flush().await,
+                    failed => failed,
+                }
+            }
         };
         if let Err(error) = result {
             self.tell(Seen::Trouble(error.kind(), error.to_string()));
@@ -173,7 +195,7 @@ impl Tap {
     async fn take(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let inbound = match &self.wire {
             Wire::Udp(socket) => return socket.recv(buffer).await,
-            Wire::Tcp { read, .. } => read,
+            Wire::Stream { read, .. } => read,
         };
         let mut inbound = inbound.lock().await;
         let Inbound { half, rest } = &mut *inbound;
@@ -313,7 +335,7 @@ impl Conn for Tap {
                     match self.wire {
                         // An ICMP error is reported once, and says nothing about the next packet.
                         Wire::Udp(_) => tokio::task::yield_now().await,
-                        Wire::Tcp { .. } => return Err(error.into()),
+                        Wire::Stream { .. } => return Err(error.into()),
                     }
                 }
             }
@@ -337,7 +359,7 @@ impl Conn for Tap {
     fn local_addr(&self) -> Result<SocketAddr, webrtc_util::Error> {
         match &self.wire {
             Wire::Udp(socket) => Ok(socket.local_addr()?),
-            Wire::Tcp { local, .. } => Ok(*local),
+            Wire::Stream { local, .. } => Ok(*local),
         }
     }
 

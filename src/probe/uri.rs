@@ -1,10 +1,12 @@
-//! `stun:` and `turn:` URIs (RFC 7064, RFC 7065).
+//! `stun:`, `stuns:`, `turn:` and `turns:` URIs (RFC 7064, RFC 7065).
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
 /// The port of `stun:` and `turn:` URIs that name none.
 const DEFAULT_PORT: u16 = 3478;
+/// The same of `stuns:` and `turns:`.
+const DEFAULT_TLS_PORT: u16 = 5349;
 
 /// What a server is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,14 @@ pub(super) enum Service {
 pub(super) enum Transport {
     Udp,
     Tcp,
+    Tls,
+}
+
+impl Transport {
+    /// Whether a certificate says who the server is.
+    pub(super) const fn is_tls(self) -> bool {
+        matches!(self, Self::Tls)
+    }
 }
 
 impl fmt::Display for Transport {
@@ -25,6 +35,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         })
     }
 }
@@ -96,31 +107,29 @@ impl Uri {
             Some((authority, query)) => (authority, Some(query)),
             None => (rest, None),
         };
-        let transport = transport(service, query)?;
+        let transport = transport(service, query, is_secure)?;
         let (host, port) = host_and_port(authority)?;
-        if is_secure {
-            return Err(Unusable {
-                message: format!("{scheme}: is TLS, which this command does not speak"),
-                help: format!(
-                    "`openssl s_client -connect {authority}` shows the certificate; probe the same server by turn: \
-                     for the rest"
-                ),
-                is_beyond: true,
-            });
-        }
-        Ok(Self { service, host, port: port.unwrap_or(DEFAULT_PORT), transport })
+        let default = if is_secure { DEFAULT_TLS_PORT } else { DEFAULT_PORT };
+        Ok(Self { service, host, port: port.unwrap_or(default), transport })
     }
 }
 
-fn transport(service: Service, query: Option<&str>) -> Result<Transport, Unusable> {
+fn transport(service: Service, query: Option<&str>, is_secure: bool) -> Result<Transport, Unusable> {
     match (service, query) {
+        (_, None) if is_secure => Ok(Transport::Tls),
         (_, None) => Ok(Transport::Udp),
         (Service::Stun, Some(_)) => Err(wrong(
             "a stun: URI has no `?`, and browsers refuse it with one",
             "leave out `?` and all behind",
         )),
         (Service::Turn, Some(query)) => match query.to_ascii_lowercase().as_str() {
+            "transport=udp" if is_secure => Err(Unusable {
+                message: "turns: with ?transport=udp is DTLS, which this command does not speak".to_owned(),
+                help: "browsers do not speak it either; probe the same server with ?transport=tcp".to_owned(),
+                is_beyond: true,
+            }),
             "transport=udp" => Ok(Transport::Udp),
+            "transport=tcp" if is_secure => Ok(Transport::Tls),
             "transport=tcp" => Ok(Transport::Tcp),
             _ => Err(wrong("only ?transport=udp and ?transport=tcp exist", "write one of them, or neither")),
         },
@@ -187,6 +196,9 @@ mod tests {
         assert_eq!(uri("TURN:192.0.2.1:443?transport=tcp"), turn("192.0.2.1", 443, Transport::Tcp));
         assert_eq!(uri("turn:[2001:db8::1]"), turn("2001:db8::1", 3478, Transport::Udp));
         assert_eq!(uri("turn:[2001:db8::1]:53?transport=udp"), turn("2001:db8::1", 53, Transport::Udp));
+        assert_eq!(uri("turns:h"), turn("h", 5349, Transport::Tls));
+        assert_eq!(uri("turns:h:443?transport=tcp"), turn("h", 443, Transport::Tls));
+        assert_eq!(uri("stuns:h"), (Service::Stun, "h".to_owned(), 5349, Transport::Tls));
         assert_eq!(uri("stun:h:19302"), (Service::Stun, "h".to_owned(), 19302, Transport::Udp));
     }
 
@@ -214,7 +226,7 @@ mod tests {
         ] {
             assert!(!Uri::parse(text).unwrap_err().is_beyond, "{text}");
         }
-        assert!(Uri::parse("turns:h:5349").unwrap_err().is_beyond);
+        assert!(Uri::parse("turns:h:5349?transport=udp").unwrap_err().is_beyond);
     }
 
     #[test]

@@ -90,6 +90,10 @@ reasons! {
     TooLong => "too_long",
     /// The kernel refused to send.
     SendFailed => "send_failed",
+    /// An ICMP error of a type that clients are not told (RFC 8656 §11.5).
+    IcmpType => "icmp_type",
+    /// More ICMP errors than are told; counted once for each pause in which a relayed address hears no more of them.
+    IcmpRate => "icmp_rate",
     /// A DTLS record of no association, or one that would begin an association too many.
     Association => "association",
 }

@@ -3,9 +3,10 @@
 //! Its owner feeds it datagrams and the time, and does what the [`Verdict`] says:
 //! 1. [`Server::handle_client`] for what a client sent, answered in the lent reply buffer or relayed in place;
 //! 2. [`Server::handle_peer`] for what arrived at a relayed transport address;
-//! 3. [`Server::handle_timeout`] when [`Server::next_timeout`] has come;
-//! 4. [`Server::handle_closed`] when a client's stream has ended;
-//! 5. [`Server::poll_event`] until it is empty, for logs.
+//! 3. [`Server::handle_icmp`] for what the network says about what was sent from one;
+//! 4. [`Server::handle_timeout`] when [`Server::next_timeout`] has come;
+//! 5. [`Server::handle_closed`] when a client's stream has ended;
+//! 6. [`Server::poll_event`] until it is empty, for logs.
 //!
 //! Decisions: one call, one verdict, no queue. No I/O, no clock, no randomness but one seed: the same input gives
 //! the same bytes. The only call outwards is [`RelaySockets`], on the cold path. Expiry is decided by comparison
@@ -18,6 +19,7 @@ mod budget;
 mod channel;
 mod counters;
 mod event;
+mod icmp;
 mod mobility;
 mod permission;
 mod policy;
@@ -31,6 +33,7 @@ mod types;
 
 pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
 pub use event::{EndReason, Event};
+pub use icmp::IcmpError;
 pub use policy::{PeerPolicy, PolicyRule};
 pub use redirect::Alternates;
 pub use server::{FamilyDefault, Limits, Server, Settings};

@@ -1,7 +1,6 @@
 //! The hot path, all of it: RFC 8656 §11.2, §11.3, §12.6, §12.7. Nothing here allocates, formats or waits.
 
 use core::net::SocketAddr;
-use core::ops::Range;
 
 use super::allocation::Allocation;
 use super::policy::Gate;
@@ -12,8 +11,7 @@ use super::{
 };
 use crate::time::{Now, Timestamp};
 use crate::wire::{
-    AddressFamily, ChannelData, Class, Datagram, HEAD_ROOM, HEADER_LEN, Message, MessageWriter,
-    TransactionId, attr, method, padded,
+    AddressFamily, ChannelData, Datagram, Marks, Message, SendIndication, attr, push_data_head,
 };
 
 /// The most that a UDP datagram carries over IPv4.
@@ -52,44 +50,54 @@ impl Server {
             Err(reason) => return self.drop(transport, reason),
         };
         datagram.narrow(ChannelData::HEADER_LEN, len);
+        datagram.mark(marks_to_peer(transport, datagram.marks()));
         allocation.to_peers.add(len);
         self.counters.of(transport).to_peers.add(len);
         Verdict::ToPeer { relay, peer: PeerAddress(channel.peer) }
     }
 
-    /// Relays the data of a Send indication (RFC 8656 §11.2). Returns where in the message the data are.
-    pub(super) fn relay_indication(
+    /// Relays the data of a Send indication (RFC 8656 §11.2).
+    pub(super) fn relay_send(
         &mut self,
         now: &Now,
         from: ClientRoute,
-        message: &Message<'_>,
+        datagram: &mut Datagram<'_>,
         sockets: &mut impl RelaySockets,
-    ) -> Result<(Verdict, Range<usize>), DropReason> {
-        let (mut peer, mut data) = (None, None);
-        for attribute in message.attributes() {
-            match attribute.kind {
-                attr::XOR_PEER_ADDRESS if peer.is_none() => peer = Some(attribute.value),
-                attr::DATA if data.is_none() => data = Some(attribute.value),
-                kind if is_unknown(kind) => return Err(DropReason::UnknownAttribute),
-                _ => {}
-            }
-        }
-        let (Some(peer), Some(data)) = (peer.and_then(|value| message.xor_address(value)), data) else {
-            return Err(DropReason::Malformed);
+    ) -> Verdict {
+        let transport = from.tuple.transport;
+        let send = match SendIndication::read_plain(datagram.bytes()) {
+            Some(send) => send,
+            None => match read_send(datagram.bytes()) {
+                Ok(send) => send,
+                Err(reason) => return self.drop(transport, reason),
+            },
         };
+        let SendIndication { peer, data, dont_fragment } = send;
         let Some(mut allocation) = self.allocations.live(now.mono, &from.tuple) else {
-            return Err(DropReason::NoAllocation);
+            return self.drop(transport, DropReason::NoAllocation);
         };
         if allocation.moves_to(&from.tuple) {
             let id = allocation.id;
             self.complete_move(id, sockets);
-            allocation = self.allocations.get(id).ok_or(DropReason::NoAllocation)?;
+            let Some(moved) = self.allocations.get(id) else {
+                return self.drop(transport, DropReason::NoAllocation);
+            };
+            allocation = moved;
         }
-        let relay = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
+        let relay = match may_pass(&self.settings.policy, allocation, now.mono, peer, sockets) {
+            Ok(relay) => relay,
+            Err(reason) => return self.drop(transport, reason),
+        };
+        datagram.narrow(data.start, data.len());
+        let mut marks = marks_to_peer(transport, datagram.marks());
+        // Between the families a packet is translated, and the attribute says nothing (§13); from a stream it is always
+        // heard, as nothing is translated then (§15).
+        marks.dont_fragment =
+            dont_fragment && (transport.is_stream() || from.tuple.client.0.is_ipv4() && peer.is_ipv4());
+        datagram.mark(marks);
         allocation.to_peers.add(data.len());
-        self.counters.of(from.tuple.transport).to_peers.add(data.len());
-        let start = message.offset_of(data);
-        Ok((Verdict::ToPeer { relay, peer: PeerAddress(peer) }, start..start + data.len()))
+        self.counters.of(transport).to_peers.add(data.len());
+        Verdict::ToPeer { relay, peer: PeerAddress(peer) }
     }
 
     /// Relays a datagram that arrived at a relayed transport address: as ChannelData when the peer has a channel
@@ -119,16 +127,37 @@ impl Server {
             }
             None => {
                 let id = self.transaction_ids.next();
-                push_data_indication(datagram, peer.0, id)
+                push_data_head(datagram, peer.0, id)
             }
         };
         if !framed || (!transport.is_stream() && datagram.len() > MAX_UDP_PAYLOAD) {
             return self.drop(transport, DropReason::TooLong);
         }
+        if transport.is_stream() {
+            // The connection has marks of its own (RFC 8656 §16).
+            datagram.mark(Marks::default());
+        }
         allocation.to_client.add(len);
         self.counters.of(transport).to_clients.add(len);
         Verdict::ToClient { client }
     }
+}
+
+/// Reads a Send indication of any form, by the rules for all messages (RFC 8489 §6.3, §14; RFC 8656 §11.2).
+#[cold]
+fn read_send(bytes: &[u8]) -> Result<SendIndication, DropReason> {
+    let message = Message::parse(bytes).map_err(|_| DropReason::Malformed)?;
+    if !message.fingerprint_holds() {
+        return Err(DropReason::Fingerprint);
+    }
+    if message.attributes().any(|attribute| is_unknown(attribute.kind)) {
+        return Err(DropReason::UnknownAttribute);
+    }
+    let peer = message.get(attr::XOR_PEER_ADDRESS).and_then(|value| message.xor_address(value));
+    let (Some(peer), Some(data)) = (peer, message.get(attr::DATA)) else { return Err(DropReason::Malformed) };
+    let start = message.offset_of(data);
+    let dont_fragment = message.get(attr::DONT_FRAGMENT).is_some();
+    Ok(SendIndication { peer, data: start..start + data.len(), dont_fragment })
 }
 
 /// The permission (§9), for some peers the port, and the relay of the peer's family: asked for each datagram of
@@ -148,17 +177,8 @@ fn may_pass(
     Ok(relay.token)
 }
 
-/// Puts STUN header, XOR-PEER-ADDRESS and the header of DATA in front of the data, and padding behind it.
-fn push_data_indication(datagram: &mut Datagram<'_>, peer: SocketAddr, id: TransactionId) -> bool {
-    let len = datagram.len();
-    let mut head = [0; HEAD_ROOM];
-    let mut writer = MessageWriter::to(&mut head, method::DATA, Class::Indication, id);
-    writer.xor_address(attr::XOR_PEER_ADDRESS, peer);
-    let Some(end) = writer.finish() else { return false };
-    let Ok(data_len) = u16::try_from(len) else { return false };
-    let Ok(message_len) = u16::try_from(end + 4 + padded(len) - HEADER_LEN) else { return false };
-    head[2..4].copy_from_slice(&message_len.to_be_bytes());
-    head[end..end + 2].copy_from_slice(&attr::DATA.0.to_be_bytes());
-    head[end + 2..end + 4].copy_from_slice(&data_len.to_be_bytes());
-    datagram.pad() && datagram.push(&head[..end + 4])
+/// What a packet to a peer leaves with: what it came with, but that a stream tells nothing of ECN (RFC 8656 §14, §15).
+/// Whether it may be cut, only a Send indication says.
+const fn marks_to_peer(transport: Transport, came_with: Marks) -> Marks {
+    if transport.is_stream() { came_with.without_ecn() } else { came_with }
 }

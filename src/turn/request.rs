@@ -12,7 +12,8 @@ use super::{
 use crate::auth::{Login, Stage};
 use crate::time::Now;
 use crate::wire::{
-    AttributeType, Class, Datagram, Message, MessageWriter, Protocol, ReplyBuffer, attr, method,
+    AttributeType, Class, Datagram, Message, MessageWriter, Protocol, ReplyBuffer, SendIndication, attr,
+    method,
 };
 
 /// How many unknown attributes a 420 lists.
@@ -23,7 +24,7 @@ const MAX_FROM_STRANGERS: usize = 2048;
 
 /// The comprehension-required attributes that are understood. In a method that has no use for one of them it is
 /// ignored (RFC 8489 §6.3).
-const UNDERSTOOD: [AttributeType; 20] = [
+const UNDERSTOOD: &[AttributeType] = &[
     attr::MAPPED_ADDRESS,
     attr::USERNAME,
     attr::MESSAGE_INTEGRITY,
@@ -39,6 +40,7 @@ const UNDERSTOOD: [AttributeType; 20] = [
     attr::REQUESTED_ADDRESS_FAMILY,
     attr::EVEN_PORT,
     attr::REQUESTED_TRANSPORT,
+    attr::DONT_FRAGMENT,
     attr::MESSAGE_INTEGRITY_SHA256,
     attr::PASSWORD_ALGORITHM,
     attr::USERHASH,
@@ -107,18 +109,12 @@ impl Server {
         let first = datagram.bytes().first().copied();
         match first.map(Protocol::of) {
             Some(Protocol::ChannelData) => self.relay_channel_data(now, from, datagram, sockets),
+            Some(Protocol::Stun) if datagram.bytes().starts_with(&SendIndication::TYPE) => {
+                self.relay_send(now, from, datagram, sockets)
+            }
             Some(Protocol::Stun) => match Message::parse(datagram.bytes()) {
                 Err(_) => self.drop(transport, DropReason::Malformed),
                 Ok(message) if !message.fingerprint_holds() => self.drop(transport, DropReason::Fingerprint),
-                Ok(message) if (message.method(), message.class()) == (method::SEND, Class::Indication) => {
-                    match self.relay_indication(now, from, &message, sockets) {
-                        Ok((verdict, data)) => {
-                            datagram.narrow(data.start, data.len());
-                            verdict
-                        }
-                        Err(reason) => self.drop(transport, reason),
-                    }
-                }
                 Ok(message) => self.handle_message(now, from, &message, reply, sockets),
             },
             Some(Protocol::Tls | Protocol::Unknown) | None => self.drop(transport, DropReason::NotOurs),

@@ -41,6 +41,7 @@ impl AddressFamily {
 }
 
 /// Reads the value of an address attribute that is not XORed. `None` unless family and length fit exactly.
+#[inline]
 pub fn decode_address(value: &[u8]) -> Option<SocketAddr> {
     let (&[_, family, p0, p1], address) = value.split_first_chunk::<4>()?;
     let ip = match AddressFamily::from_number(family)? {
@@ -51,11 +52,13 @@ pub fn decode_address(value: &[u8]) -> Option<SocketAddr> {
 }
 
 /// Reads the value of an XOR-…-ADDRESS attribute. `None` unless family and length fit exactly.
+#[inline]
 pub fn decode_xor_address(value: &[u8], transaction: TransactionId) -> Option<SocketAddr> {
     Some(xor(decode_address(value)?, transaction))
 }
 
 /// XORs an address with the cookie and the transaction id; doing it twice gives the address back.
+#[inline]
 pub(super) fn xor(address: SocketAddr, transaction: TransactionId) -> SocketAddr {
     let port = address.port() ^ (MAGIC_COOKIE >> 16) as u16;
     let ip = match address.ip() {

@@ -6,6 +6,7 @@
 
 mod world;
 
+mod bad_input;
 mod quirks;
 mod rfc7635;
 mod rfc8016;
@@ -20,6 +21,7 @@ mod rfc8656_08;
 mod rfc8656_09_10;
 mod rfc8656_11;
 mod rfc8656_12;
+mod rfc8656_13_16;
 mod rfc8656_21;
 mod safety;
 mod uberti;

@@ -187,3 +187,24 @@ fn rfc8489_6_3_1_2_answers_go_back_over_either_transport() {
         assert_eq!((counters.allocations, counters.allocations_created), (1, 1));
     }
 }
+
+#[test]
+fn rfc8489_6_1_answers_stay_below_the_smallest_path_mtu() {
+    let mut world = World::new();
+    let mut alice = Client::alice().with(Scheme::Sha256);
+    alice.fingerprint = true;
+    let unknown: Vec<A> = (0..64).map(|kind| A::Raw(0x7000 + kind, vec![])).collect();
+    let mut longest = alice.challenge(&mut world).bytes.len();
+    for (kind, attributes) in
+        [(ALLOCATE, &unknown[..]), (ALLOCATE, &[udp()]), (REFRESH, &[]), (BINDING, &unknown)]
+    {
+        let answer = if kind == BINDING {
+            let message = alice.plain(kind, attributes);
+            alice.send(&mut world, &message)
+        } else {
+            alice.ask(&mut world, kind, attributes)
+        };
+        longest = longest.max(answer.bytes.len());
+    }
+    assert!((100..576 - 48).contains(&longest), "{longest} bytes; IPv6 and UDP add 48");
+}

@@ -11,10 +11,10 @@ use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSec
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, Alternates, BindError, ClientAddress, ClientRoute, DropReason, Event, FamilyDefault,
-    FiveTuple, Hold, Limits, Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken,
+    FiveTuple, Hold, IcmpError, Limits, Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken,
     RelayedTransportAddress, ReservationToken, Server, Settings, Transport, Verdict,
 };
-use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
+use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, Marks, ReplyBuffer, TAIL_ROOM};
 
 pub const BINDING: u16 = 0x0001;
 pub const ALLOCATE: u16 = 0x0003;
@@ -48,6 +48,7 @@ pub const ADDITIONAL_FAMILY: u16 = 0x8000;
 pub const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
 pub const ADDRESS_ERROR: u16 = 0x8001;
 pub const ALGORITHMS: u16 = 0x8002;
+pub const ICMP: u16 = 0x8004;
 pub const TICKET: u16 = 0x8030;
 pub const ALTERNATE_DOMAIN: u16 = 0x8003;
 pub const ALTERNATE_SERVER: u16 = 0x8023;
@@ -153,6 +154,10 @@ pub fn family(number: u8) -> A {
 
 pub fn to(peer: SocketAddr) -> A {
     A::Xor(PEER, peer)
+}
+
+pub fn dont_fragment() -> A {
+    A::Raw(DONT_FRAGMENT, vec![])
 }
 
 pub fn channel(number: u16) -> A {
@@ -667,15 +672,24 @@ impl World {
 
     /// Feeds what a client sent.
     pub fn feed(&mut self, route: ClientRoute, bytes: &[u8]) -> Out {
+        self.feed_marked(route, bytes, 0).0
+    }
+
+    /// The same with a type of service, and what the answer or the relayed datagram leaves with.
+    pub fn feed_marked(&mut self, route: ClientRoute, bytes: &[u8], tos: u8) -> (Out, Marks) {
         self.fill(bytes);
         let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
+        datagram.mark(Marks { tos, dont_fragment: false });
         let verdict =
             self.server.handle_client(&self.now, route, &mut datagram, &mut self.reply, &mut self.sockets);
-        let rest = datagram.bytes().to_vec();
-        match verdict {
+        if verdict == Verdict::Reply {
+            assert!(datagram.replace(self.reply.bytes()));
+        }
+        let (rest, marks) = (datagram.bytes().to_vec(), datagram.marks());
+        let out = match verdict {
             Verdict::Drop(reason) => Out::Dropped(reason),
             Verdict::Consumed => Out::Consumed,
-            Verdict::Reply => Out::Answer(self.reply.bytes().to_vec()),
+            Verdict::Reply => Out::Answer(rest),
             Verdict::ToPeer { relay, peer } => {
                 Out::ToPeer { relayed: self.sockets.open[&relay.0].1, peer: peer.0, data: rest }
             }
@@ -684,23 +698,61 @@ impl World {
                 Out::Forward(worker)
             }
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
-        }
+        };
+        (out, marks)
     }
 
     /// Feeds what arrived at a relayed transport address.
     pub fn arrives(&mut self, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> Out {
-        let id = self.sockets.open.values().find(|socket| socket.1 == relayed).expect("a live address").0;
+        let id = self.allocation_at(relayed);
         self.arrives_at(id, peer, bytes)
     }
 
     pub fn arrives_at(&mut self, id: AllocationId, peer: SocketAddr, bytes: &[u8]) -> Out {
+        self.arrives_marked(id, peer, bytes, 0).0
+    }
+
+    /// The same with a type of service, and what the message to the client leaves with.
+    pub fn arrives_marked(
+        &mut self,
+        id: AllocationId,
+        peer: SocketAddr,
+        bytes: &[u8],
+        tos: u8,
+    ) -> (Out, Marks) {
         self.fill(bytes);
         let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
-        match self.server.handle_peer(&self.now, id, PeerAddress(peer), &mut datagram, &self.sockets) {
-            Verdict::Drop(reason) => Out::Dropped(reason),
-            Verdict::ToClient { client } => Out::ToClient { route: client, bytes: datagram.bytes().to_vec() },
-            other => panic!("a peer's datagram goes to a client or nowhere: {other:?}"),
-        }
+        datagram.mark(Marks { tos, dont_fragment: false });
+        let verdict = self.server.handle_peer(&self.now, id, PeerAddress(peer), &mut datagram, &self.sockets);
+        (to_client(verdict, &datagram), datagram.marks())
+    }
+
+    /// Lets the network say something about a datagram that was sent from a relayed transport address.
+    pub fn icmp(&mut self, relayed: SocketAddr, peer: SocketAddr, kind: u8, code: u8, info: u32) -> Out {
+        let id = self.allocation_at(relayed);
+        self.icmp_at(id, peer, kind, code, info)
+    }
+
+    pub fn icmp_at(&mut self, id: AllocationId, peer: SocketAddr, kind: u8, code: u8, info: u32) -> Out {
+        self.fill(&[]);
+        let mut datagram = Datagram::new(&mut self.buffer, 0).unwrap();
+        let error = IcmpError { peer: PeerAddress(peer), kind, code, info };
+        let verdict = self.server.handle_icmp(&self.now, id, &error, &mut datagram);
+        assert_eq!(datagram.marks(), Marks::default());
+        to_client(verdict, &datagram)
+    }
+
+    /// Whose relayed transport address this is.
+    pub fn allocation_at(&self, relayed: SocketAddr) -> AllocationId {
+        self.sockets.open.values().find(|socket| socket.1 == relayed).expect("a live address").0
+    }
+}
+
+fn to_client(verdict: Verdict, datagram: &Datagram<'_>) -> Out {
+    match verdict {
+        Verdict::Drop(reason) => Out::Dropped(reason),
+        Verdict::ToClient { client } => Out::ToClient { route: client, bytes: datagram.bytes().to_vec() },
+        other => panic!("what comes from the network goes to a client or nowhere: {other:?}"),
     }
 }
 
@@ -853,7 +905,8 @@ impl Client {
         assert_eq!(answer.kind & !0x0110, kind, "the method of the answer is that of the request");
         assert_eq!(answer.kind & 0x0100, 0x0100, "the answer is a response");
         assert_eq!(answer.bytes[8..20], message.0[8..20], "the transaction id comes back");
-        let fingerprint = message.0.len() >= 28 && message.0[message.0.len() - 8..][..2] == [0x80, 0x28];
+        let fingerprint =
+            message.0.len() >= 28 && message.0[message.0.len() - 8..][..4] == [0x80, 0x28, 0, 4];
         assert_eq!(answer.has(FINGERPRINT), fingerprint, "FINGERPRINT for those who use it");
         answer
     }
@@ -968,4 +1021,13 @@ pub fn data_indication(out: Out) -> (SocketAddr, Vec<u8>) {
     assert_eq!(answer.kind, 0x0017, "a Data indication");
     assert_eq!(answer.kinds(), [PEER, DATA]);
     (answer.address(PEER), answer.get(DATA).unwrap().to_vec())
+}
+
+/// Asserts that an ICMP error became a Data indication without data, and returns peer and value of ICMP.
+pub fn icmp_indication(out: Out) -> (SocketAddr, Vec<u8>) {
+    let Out::ToClient { bytes, .. } = out else { panic!("a Data indication was expected: {out:?}") };
+    let answer = Answer::read(&bytes);
+    assert_eq!(answer.kind, 0x0017, "a Data indication");
+    assert_eq!(answer.kinds(), [PEER, ICMP]);
+    (answer.address(PEER), answer.get(ICMP).unwrap().to_vec())
 }

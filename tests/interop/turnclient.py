@@ -15,6 +15,7 @@ import time
 COOKIE = 0x2112A442
 BINDING, ALLOCATE, REFRESH, SEND, DATA, PERMISSION, CHANNEL = 1, 3, 4, 6, 7, 8, 9
 USERNAME, INTEGRITY, ERROR, CHANNEL_NUMBER, LIFETIME, PEER = 0x06, 0x08, 0x09, 0x0C, 0x0D, 0x12
+DONT_FRAGMENT, ICMP = 0x1A, 0x8004
 DATA_ATTR, REALM, NONCE, RELAYED, FAMILY, TRANSPORT, MAPPED = 0x13, 0x14, 0x15, 0x16, 0x17, 0x19, 0x20
 
 
@@ -29,8 +30,11 @@ def attribute(kind, value):
 
 
 def encode(method, attributes, transaction, key=None, kind=0):
-    """A message; kind 0 is a request, 0x10 an indication. With a key, MESSAGE-INTEGRITY is added."""
-    body = b"".join(attribute(k, v) for k, v in attributes)
+    """A message; kind 0 is a request, 0x10 an indication. With a key, MESSAGE-INTEGRITY is added.
+
+    The value of an attribute is bytes, or (host, port) for an XOR address.
+    """
+    body = b"".join(attribute(k, xor_address(*v, transaction) if isinstance(v, tuple) else v) for k, v in attributes)
     length = len(body) + (24 if key else 0)
     message = struct.pack("!HHI", method | kind, length, COOKIE) + transaction + body
     if key:
@@ -71,7 +75,7 @@ def rest_credentials(secret, user, lifetime=3600):
 class Client:
     """One client transport address. `user` may hold any characters."""
 
-    def __init__(self, net, host, server, user=None, password=None, transport="udp", source=None, timeout=3.0):
+    def __init__(self, net, host, server, user=None, password=None, transport="udp", source=None, timeout=3.0, tos=0):
         self.user, self.password, self.key, self.extra = user, password, None, []
         self.stream = transport == "tcp"
         self.timeout, self.queue, self.buffer = timeout, [], b""
@@ -81,6 +85,9 @@ class Client:
         self.socket.settimeout(timeout)
         if source:
             self.socket.bind((source, 0))
+        if tos:
+            ipv4 = (socket.IPPROTO_IP, socket.IP_TOS)
+            self.socket.setsockopt(*ipv4 if family == socket.AF_INET else (socket.IPPROTO_IPV6, socket.IPV6_TCLASS), tos)
         self.socket.connect(server)
         self.local = self.socket.getsockname()[:2]
 
@@ -160,18 +167,37 @@ class Client:
         self.authenticated(REFRESH, [(LIFETIME, struct.pack("!I", lifetime))])
 
     def permit(self, host):
-        self.authenticated(PERMISSION, [(PEER, xor_address(host, 0))])
+        self.authenticated(PERMISSION, [(PEER, (host, 0))])
 
     def bind_channel(self, number, host, port):
-        self.authenticated(CHANNEL, [(CHANNEL_NUMBER, struct.pack("!HH", number, 0)), (PEER, xor_address(host, port))])
+        self.authenticated(CHANNEL, [(CHANNEL_NUMBER, struct.pack("!HH", number, 0)), (PEER, (host, port))])
 
     def send_channel(self, number, payload):
         pad = bytes(-len(payload) % 4) if self.stream else b""
         self.socket.sendall(struct.pack("!HH", number, len(payload)) + payload + pad)
 
-    def send_to(self, host, port, payload):
+    def send_to(self, host, port, payload, more=()):
         """A Send indication."""
-        self.socket.sendall(encode(SEND, [(PEER, xor_address(host, port)), (DATA_ATTR, payload)], os.urandom(12), kind=0x10))
+        attributes = [(PEER, (host, port)), *more, (DATA_ATTR, payload)]
+        self.socket.sendall(encode(SEND, attributes, os.urandom(12), kind=0x10))
+
+    def receive_icmp(self, seconds=2.0):
+        """((host, port) of the peer, type, code, error data) of the next Data indication with ICMP."""
+        end = time.monotonic() + seconds
+        while True:
+            if self.queue:
+                message = self.queue.pop(0)
+            else:
+                self.socket.settimeout(max(end - time.monotonic(), 0.001))
+                message = self._read()
+            if message[0] >= 0x40:
+                continue
+            kind, transaction, found = decode(message)
+            if kind == DATA | 0x10 and ICMP in found:
+                assert DATA_ATTR not in found, "an ICMP error has no data"
+                reserved, icmp_type, code, data = struct.unpack("!HBBI", found[ICMP])
+                assert reserved == 0
+                return unxor_address(found[PEER], transaction), icmp_type, code, data
 
     def receive(self, seconds=2.0):
         """The payload of the next ChannelData message or Data indication."""
@@ -185,5 +211,5 @@ class Client:
             if message[0] >= 0x40:
                 return message[4:4 + struct.unpack("!H", message[2:4])[0]]
             kind, _, found = decode(message)
-            if kind == DATA | 0x10:
+            if kind == DATA | 0x10 and DATA_ATTR in found:
                 return found[DATA_ATTR]
