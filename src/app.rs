@@ -65,6 +65,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let mut certificates = Certificates::load(&settings, clock)?;
     let mut options = wiring::options(&settings, &relay, &keys)?;
     options.tls_config = certificates.as_ref().map(Certificates::turn);
+    options.dtls_identity = certificates.as_ref().and_then(Certificates::dtls);
     let shared = certificates.as_ref().filter(|_| settings.shares_tls()).map(|certificates| {
         let (door, shared) = start::web_door(certificates.web());
         options.web = Some(door);

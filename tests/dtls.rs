@@ -2,10 +2,14 @@
 #![cfg(feature = "dtls")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/dtls.rs"]
 mod dtls;
 #[path = "support/live.rs"]
 mod live;
+#[path = "support/secure.rs"]
+mod secure;
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -13,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dtls::Dtls;
-use live::{Client, Link, SOON, Wire, channel_data, eventually, heard, peer};
+use live::{Client, Link, SOON, channel_data, eventually, heard, peer};
 use relais::auth::{Authenticator, Credential, User};
 use relais::net::{Clock, DtlsIdentity, Options, RelayAddress, Workers};
 use relais::turn::{Counters, DropReason, PeerPolicy, PolicyRule, Settings, Transport, TransportCounters};
@@ -53,6 +57,15 @@ impl Server {
     }
 
     fn with(keys: &[Arc<CertifiedKey>], plain: bool, streams_per_address: u32) -> Self {
+        Self::demanding(keys, None, plain, streams_per_address)
+    }
+
+    fn demanding(
+        keys: &[Arc<CertifiedKey>],
+        client_roots: Option<&rustls::RootCertStore>,
+        plain: bool,
+        streams_per_address: u32,
+    ) -> Self {
         let credential = Credential::Password(zeroize::Zeroizing::new(PASSWORD.to_owned()));
         let user = User { name: "alice".to_owned(), credential };
         let settings = relais::auth::Settings {
@@ -80,7 +93,7 @@ impl Server {
             web: None,
             proxies: Vec::new(),
             dtls: vec![any],
-            dtls_identity: Some(Arc::new(DtlsIdentity::new(keys).unwrap())),
+            dtls_identity: Some(Arc::new(DtlsIdentity::new(keys, client_roots).unwrap())),
             lenient: false,
             workers: 1,
             relay_addresses: vec![RelayAddress { local: loopback, public: loopback }],
@@ -130,34 +143,6 @@ impl Drop for Server {
         if let Some(workers) = self.workers.take() {
             self.runtime.block_on(workers.stop());
         }
-    }
-}
-
-impl Wire for Arc<Dtls> {
-    fn send(&self, message: &[u8]) {
-        Dtls::send(self, message);
-    }
-
-    fn receive(&self) -> Option<Vec<u8>> {
-        Dtls::receive(self)
-    }
-
-    fn set_patience(&self, patience: Duration) {
-        self.socket.set_read_timeout(Some(patience)).unwrap();
-    }
-}
-
-impl Wire for Dtls {
-    fn send(&self, message: &[u8]) {
-        Self::send(self, message);
-    }
-
-    fn receive(&self) -> Option<Vec<u8>> {
-        Self::receive(self)
-    }
-
-    fn set_patience(&self, patience: Duration) {
-        self.socket.set_read_timeout(Some(patience)).unwrap();
     }
 }
 
@@ -214,23 +199,17 @@ fn begin(server: &Server) -> Dtls {
     Dtls::begin(socket, server.address, dtls::client_config(&[]))
 }
 
-/// Resident memory of this process in bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
 #[test]
 fn rfc6347_4_2_1_nothing_is_kept_for_a_client_that_has_not_returned_its_cookie() {
-    let server = Server::start();
-    let client = begin(&server);
+    // The program itself, so that its memory is nobody else's.
+    let secure = secure::Secure::start(&[("listen.dtls", r#"["OWN:5349"]"#)]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = Dtls::begin(socket, secure.address(), dtls::client_config(&[]));
     let (hello, answer) = exchange(&client);
     assert!(answer.len() < hello.len(), "{} for {}", answer.len(), hello.len());
     assert_eq!((answer[0], answer[13], answer[25..27].to_vec()), (22, 3, vec![0xFE, 0xFF]));
 
-    let before = resident();
-    client.socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let before = secure.server.resident();
     for round in 0u32..20_000 {
         let mut hello = hello.clone();
         // Another record, another random.
@@ -240,9 +219,9 @@ fn rfc6347_4_2_1_nothing_is_kept_for_a_client_that_has_not_returned_its_cookie()
         let answer = client.hear().expect("a HelloVerifyRequest each");
         assert_eq!(answer[5..11], hello[5..11], "the number of its record is the hello's");
     }
-    assert_eq!(server.associations(), 0);
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 2 << 20, "{grown} bytes for 20,000 hellos");
+    assert_eq!(secure.server.metric("relais_streams{transport=\"dtls\"}"), 0.0);
+    let grown = secure.server.resident() - before;
+    assert!(grown < 1 << 20, "{grown} bytes for 20,000 hellos");
 }
 
 #[test]
@@ -494,7 +473,7 @@ fn new_certificates_are_for_new_associations() {
     let server = Server::start();
     let mut old = server.client();
     let next = certificate(&["localhost"]);
-    let identity = Arc::new(DtlsIdentity::new(&[Arc::clone(&next)]).unwrap());
+    let identity = Arc::new(DtlsIdentity::new(&[Arc::clone(&next)], None).unwrap());
     server.runtime.block_on(server.workers.as_ref().unwrap().handle().set_dtls(identity));
     assert!(eventually(|| server.connect().certificates() == [next.cert[0].to_vec()]));
     assert_eq!(old.binding().code(), 0);
@@ -513,4 +492,101 @@ fn records_of_nobody_are_counted_and_not_answered() {
     assert!(stranger.recv(&mut [0; 64]).is_err());
     assert_eq!(server.dropped(DropReason::Association), 1);
     assert_eq!(server.dropped(DropReason::Malformed), 2);
+}
+
+#[test]
+fn a_hostile_handshake_harms_nobody_else() {
+    let server = Server::with(&[certificate(&["localhost"])], true, 10_000);
+    let mut witness = server.client();
+    witness.relay();
+    let mut random = 1u32;
+    let mut dice = |below: usize| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) as usize % below
+    };
+    for round in 0..200 {
+        let client = begin(&server);
+        let (_, answer) = exchange(&client);
+        client.handle(&answer);
+        let mut hello = client.take().concat();
+        // Sometimes the part of the hello that the cookie does not cover.
+        if round % 4 == 0 {
+            let at = hello.len() - 1 - dice(40);
+            hello[at] ^= 1 << dice(8);
+        }
+        client.socket.send(&hello).unwrap();
+        client.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        while let Some(datagram) = client.hear() {
+            let done = ends_with_done(&datagram);
+            client.handle(&datagram);
+            if done || datagram[0] == 21 {
+                break;
+            }
+        }
+        let flight: Vec<Vec<u8>> = client.take().into_iter().map(|datagram| datagram.to_vec()).collect();
+        for datagram in flight.iter().cycle().take(flight.len() * 20) {
+            let mut wrong = datagram.clone();
+            for _ in 0..=dice(3) {
+                let at = dice(wrong.len());
+                wrong[at] = u8::try_from(dice(256)).unwrap();
+            }
+            if dice(8) == 0 {
+                wrong.truncate(1 + dice(wrong.len()));
+            }
+            client.socket.send(&wrong).unwrap();
+        }
+        assert_eq!(witness.binding().code(), 0, "round {round}");
+    }
+    assert_eq!(server.counters().allocations, 1, "the worker has not begun anew");
+}
+
+#[test]
+fn clients_show_a_certificate_where_one_is_demanded() {
+    let authority = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = params.self_signed(&authority).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    let issuer = rcgen::Issuer::from_params(&params, &authority);
+    let server = Server::demanding(&[certificate(&["localhost"])], Some(&roots), true, 64);
+
+    let attempt = |key: Option<(rcgen::Certificate, rcgen::KeyPair)>| {
+        let provider = rtc_crypto::default_provider().unwrap();
+        let builder = dtls::builder_for(&[], "localhost");
+        let builder = match key {
+            None => builder,
+            Some((certificate, key)) => {
+                let key = rtc_dtls::crypto::CryptoPrivateKey::from_key_pair(&key, provider.crypto()).unwrap();
+                let chain = vec![certificate.der().clone()];
+                builder.with_certificates(vec![rtc_dtls::crypto::Certificate {
+                    certificate: chain,
+                    private_key: key,
+                }])
+            }
+        };
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = Dtls::begin(socket, server.address, builder.build(true, None).unwrap());
+        client.flush();
+        loop {
+            match client.pump() {
+                Some(true) => break true,
+                Some(false) => {}
+                None => break false,
+            }
+        }
+    };
+    let leaf = |signed: bool| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let made = if signed { params.signed_by(&key, &issuer) } else { params.self_signed(&key) };
+        (made.unwrap(), key)
+    };
+    assert!(attempt(Some(leaf(true))));
+    assert!(!attempt(Some(leaf(false))), "one of nobody's");
+    assert!(!attempt(None));
+    let (stolen, _) = leaf(true);
+    assert!(!attempt(Some((stolen, rcgen::KeyPair::generate().unwrap()))), "without its key");
+    assert!(eventually(|| server.associations() == 1));
 }

@@ -5,6 +5,9 @@
 
 #[path = "support/certificates.rs"]
 mod certificates;
+#[cfg(feature = "dtls")]
+#[path = "support/dtls.rs"]
+mod dtls;
 #[path = "support/live.rs"]
 mod live;
 #[path = "support/options_tls.rs"]
@@ -13,7 +16,7 @@ mod options_tls;
 mod secure;
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,7 +25,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use live::{Client, LOOPBACK, Link, SOON, Server, data_of, eventually, heard, http, peer, relay_ports};
+use live::{
+    Client, LOOPBACK, Link, Reply, SOON, Server, data_of, eventually, heard, http, peer, relay_ports,
+};
 use md5::{Digest as _, Md5};
 use relais::auth::{AccessToken, OauthKey, TokenAlgorithm, rest};
 use relais::wire::{attr, method};
@@ -39,6 +44,7 @@ const TESTS: &[(&str, fn())] = &[
     ("listen.udp", listen_udp_is_where_datagrams_are_answered),
     ("listen.tcp", listen_tcp_is_where_streams_are_accepted),
     ("listen.tls", options_tls::listen_tls_is_where_tls_is_spoken),
+    ("listen.dtls", listen_dtls_is_where_dtls_is_spoken),
     ("listen.proxy_from", options_tls::listen_proxy_from_is_who_may_speak_for_others),
     ("tls.certificate", options_tls::tls_certificate_and_key_are_what_clients_see),
     ("tls.key", options_tls::tls_certificate_and_key_are_what_clients_see),
@@ -49,6 +55,7 @@ const TESTS: &[(&str, fn())] = &[
     ("relay.external", relay_external_is_shown_and_clients_still_reach_each_other),
     ("relay.ports", relay_ports_bound_what_is_given_out),
     ("relay.family_default", relay_family_default_decides_for_clients_that_do_not),
+    ("relay.tcp", relay_tcp_is_off_unless_asked_for),
     ("auth.realm", auth_realm_is_in_the_challenge),
     ("auth.nonce_lifetime", auth_nonce_lifetime_ends_a_nonce),
     ("auth.users", auth_users_log_in_by_password_file_and_both_keys),
@@ -63,6 +70,7 @@ const TESTS: &[(&str, fn())] = &[
     ("limits.allocations_per_user", limits_allocations_per_user_is_answered_486),
     ("limits.permissions_per_allocation", limits_permissions_per_allocation_is_answered_508),
     ("limits.channels_per_allocation", limits_channels_per_allocation_is_answered_508),
+    ("limits.connections_per_allocation", limits_connections_per_allocation_is_answered_508),
     ("limits.streams_per_address", limits_streams_per_address_closes_one_more),
     ("limits.max_lifetime", limits_max_lifetime_cuts_what_is_asked_for),
     ("limits.drain", limits_drain_is_when_the_last_allocations_end),
@@ -169,6 +177,49 @@ fn listen_tcp_is_where_streams_are_accepted() {
 }
 
 #[test]
+fn listen_dtls_is_where_dtls_is_spoken() {
+    let keys = [("listen.dtls", r#"["OWN:5349", "OWN:3478"]"#)];
+    #[cfg(not(feature = "dtls"))]
+    {
+        let mut server = Server::spawn(&keys, None);
+        assert!(eventually(|| server.has_ended()));
+    }
+    #[cfg(feature = "dtls")]
+    {
+        let secure = secure::Secure::start(&keys);
+        let connect = |port| {
+            let wire = dtls::Dtls::connect((secure.server.ip, port).into()).expect("a handshake");
+            let seen = wire.certificates();
+            (Client::with(Link::Other(Box::new(wire))), seen)
+        };
+        for port in [5349, 3478] {
+            assert_eq!(connect(port).0.binding().code(), 0);
+        }
+        let mut old = connect(5349).0;
+        old.relay();
+        assert_eq!(secure.server.metric("relais_allocations{transport=\"dtls\"}"), 1.0);
+        assert!(
+            !secure.server.log().contains("turns:"),
+            "browsers do not speak it, so there is no URL for it"
+        );
+
+        // The certificate changes for new associations, and the old ones go on.
+        let next = secure.authority.issue(&[secure::NAME]);
+        secure.files.pair("own", &next);
+        secure.server.signal("HUP");
+        assert!(eventually(|| connect(5349).1 == [next.der().to_vec()]));
+        assert_eq!(old.binding().code(), 0);
+
+        let none = Server::start(&[]);
+        let socket = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        let stranger = dtls::Dtls::begin(socket, none.address(), dtls::client_config(&[]));
+        stranger.flush();
+        stranger.socket.set_read_timeout(Some(SILENCE)).unwrap();
+        assert_eq!(stranger.hear(), None);
+    }
+}
+
+#[test]
 fn listen_workers_is_the_number_of_relay_threads() {
     for workers in [1, 3] {
         let server = Server::start(&[("listen.workers", &workers.to_string())]);
@@ -250,6 +301,28 @@ fn relay_family_default_decides_for_clients_that_do_not() {
     assert_eq!(family_of(r#""follow""#, both), 6);
     assert_eq!(family_of(r#""ipv4""#, r#"["::1"]"#), 440);
     assert_eq!(family_of(r#""follow""#, r#"["127.0.0.1"]"#), 4, "there is no other");
+}
+
+fn allocate_tcp(client: &mut Client) -> Reply {
+    client.call(method::ALLOCATE, |writer| {
+        writer.attribute(attr::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
+    })
+}
+
+#[test]
+fn relay_tcp_is_off_unless_asked_for() {
+    for (on, code) in [("false", 442), ("true", 0)] {
+        let server = Server::start(&[("relay.tcp", on)]);
+        let mut client = server.tcp();
+        assert_eq!(allocate_tcp(&mut client).code(), code, "{on}");
+        let request = client.write(method::CONNECT, |_| {});
+        client.send(&request);
+        if code == 0 {
+            assert_eq!(client.response_to(&request).code(), 400, "no peer");
+        } else {
+            assert!(is_silent(&client), "an unknown method");
+        }
+    }
 }
 
 #[test]
@@ -496,6 +569,23 @@ fn limits_channels_per_allocation_is_answered_508() {
     let mut code = |channel, port| client.bind(channel, SocketAddr::new(LOOPBACK, port));
     assert_eq!((code(0x4000, 5001), code(0x4001, 5002), code(0x4002, 5003)), (0, 0, 508));
     assert_eq!(code(0x4000, 5001), 0, "the same again");
+}
+
+#[test]
+fn limits_connections_per_allocation_is_answered_508() {
+    let server = Server::start(&[("relay.tcp", "true"), ("limits.connections_per_allocation", "2")]);
+    let mut client = server.tcp();
+    assert_eq!(allocate_tcp(&mut client).code(), 0);
+    let peers: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind((LOOPBACK, 0)).unwrap()).collect();
+    let mut codes = Vec::new();
+    for peer in &peers {
+        let address = peer.local_addr().unwrap();
+        let reply = client.call(method::CONNECT, |writer| {
+            writer.xor_address(attr::XOR_PEER_ADDRESS, address);
+        });
+        codes.push(reply.code());
+    }
+    assert_eq!(codes, [0, 0, 508]);
 }
 
 #[test]

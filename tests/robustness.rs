@@ -246,7 +246,7 @@ fn safety_a_million_mutated_datagrams() {
                 assert!(data.len() <= bytes.len());
                 to_peers += 1;
             }
-            Out::ToClient { .. } | Out::Forward(_) => unreachable!(),
+            Out::ToClient { .. } | Out::Forward(_) | Out::Bound(..) => unreachable!(),
             Out::Dropped(_) | Out::Consumed => {}
         }
         if route.tuple.transport == Transport::Udp {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{Error, start};
 use crate::config::{self, Problem, Settings};
-use crate::net::{self, Clock, Handle, TURN_PROTOCOLS, WEB_PROTOCOL};
+use crate::net::{self, Clock, DtlsIdentity, Handle, TURN_PROTOCOLS, WEB_PROTOCOL};
 use crate::time::Timestamp;
 
 /// How often the files are looked at.
@@ -23,6 +23,8 @@ const REMIND: Duration = Duration::from_secs(86_400);
 struct Loaded {
     turn: Arc<ServerConfig>,
     web: Arc<ServerConfig>,
+    /// There with any DTLS listener.
+    dtls: Option<Arc<DtlsIdentity>>,
     expiry: u64,
     warnings: Vec<Problem>,
 }
@@ -36,7 +38,18 @@ fn load(settings: &Settings, now_unix: u64) -> Result<Option<Loaded>, Vec<Proble
         })
     };
     let (turn, web) = (config(&TURN_PROTOCOLS)?, config(&[WEB_PROTOCOL])?);
-    Ok(Some(Loaded { turn, web, expiry: found.expiry, warnings: found.warnings }))
+    let dtls = match settings.listen.dtls.first() {
+        None => None,
+        Some(_) => Some(Arc::new(identity(&found)?)),
+    };
+    Ok(Some(Loaded { turn, web, dtls, expiry: found.expiry, warnings: found.warnings }))
+}
+
+fn identity(found: &config::Certificates) -> Result<DtlsIdentity, Vec<Problem>> {
+    DtlsIdentity::new(&found.keys, found.client_roots.as_deref()).map_err(|message| {
+        let cure = "keys for DTLS are ECDSA (P-256, P-384), Ed25519 or RSA; make another certificate, or set listen.dtls to []";
+        vec![Problem::error(&config::Place::Default, message, cure)]
+    })
 }
 
 /// What tells one state of a file from another: device, inode, length, and the times of its content and of the rest.
@@ -72,6 +85,7 @@ pub(super) struct Certificates {
     read: Timestamp,
     turn: Arc<ServerConfig>,
     web: watch::Sender<Arc<ServerConfig>>,
+    dtls: Option<Arc<DtlsIdentity>>,
     expiry: Arc<AtomicU64>,
 }
 
@@ -92,6 +106,7 @@ impl Certificates {
                 read: now.mono,
                 turn: loaded.turn,
                 web: watch::Sender::new(loaded.web),
+                dtls: loaded.dtls,
                 expiry,
             }
         }))
@@ -100,6 +115,11 @@ impl Certificates {
     /// What the listeners do.
     pub(super) fn turn(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.turn)
+    }
+
+    /// What DTLS listeners show, if there are any.
+    pub(super) fn dtls(&self) -> Option<Arc<DtlsIdentity>> {
+        self.dtls.clone()
     }
 
     /// What the web side does, now and later.
@@ -132,6 +152,10 @@ impl Certificates {
                 self.turn = loaded.turn;
                 self.web.send_replace(loaded.web);
                 handle.set_tls(self.turn()).await;
+                if let Some(identity) = loaded.dtls {
+                    self.dtls = Some(Arc::clone(&identity));
+                    handle.set_dtls(identity).await;
+                }
                 let until = config::ice::rfc3339(loaded.expiry);
                 tracing::info!(target: "relais::tls", until, "certificates loaded; running connections keep theirs");
             }

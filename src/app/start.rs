@@ -64,10 +64,10 @@ impl Settings {
             ("admin", self.admin != old.admin),
             ("log", self.log != old.log),
         ];
-        let family_default = self.relay.family_default;
+        let config::Relay { family_default, tcp, .. } = self.relay;
         let ttl = self.http.ttl;
         self.listen = old.listen.clone();
-        self.relay = config::Relay { family_default, ..old.relay.clone() };
+        self.relay = config::Relay { family_default, tcp, ..old.relay.clone() };
         self.http = config::Http { ttl, ..old.http.clone() };
         self.admin = old.admin.clone();
         self.log = old.log.clone();

@@ -53,6 +53,7 @@ pub(super) fn turn_settings(
         limits: turn::Limits {
             permissions: settings.limits.permissions_per_allocation as usize,
             channels: settings.limits.channels_per_allocation as usize,
+            connections: settings.limits.connections_per_allocation as usize,
             max_lifetime: settings.limits.max_lifetime,
         },
         ipv4: relay.iter().any(|address| address.local.is_ipv4()),
@@ -62,6 +63,7 @@ pub(super) fn turn_settings(
             config::FamilyDefault::Follow => turn::FamilyDefault::Follow,
         },
         alternates: turn::Alternates::default(),
+        tcp: settings.relay.tcp,
         mobility: true,
     })
 }
@@ -83,7 +85,7 @@ pub(super) fn options(
         tls_config: None,
         web: None,
         proxies: settings.listen.proxy_from.clone(),
-        dtls: Vec::new(),
+        dtls: settings.listen.dtls.clone(),
         dtls_identity: None,
         lenient: !settings.listen.explicit,
         workers,
@@ -139,12 +141,14 @@ fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Err
     let relayed: Vec<IpAddr> = relay.iter().map(|address| address.public).collect();
     let own = net::local_addresses().map_err(Error::new)?;
     let own = own.into_iter().filter(|ip| !relayed.contains(ip)).collect();
+    let Settings { listen, http, admin, .. } = settings;
+    let listeners = [&listen.udp, &listen.dtls, &listen.tcp, &listen.tls, &http.listen, &admin.listen];
     Ok(PeerPolicy {
         allow: settings.peers.allow.iter().map(rule).collect(),
         deny: settings.peers.deny.iter().map(rule).collect(),
         own,
         relayed,
-        listeners: settings.listen.udp.clone(),
+        listeners: listeners.into_iter().flatten().copied().collect(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::load::loopback_only;
 use super::place::Place;
 use super::problem::Problem;
-use super::settings::{RelayAddress, Rooms, Settings, UserCredential};
+use super::settings::{Listen, RelayAddress, Rooms, Settings, UserCredential};
 
 /// The longest realm with which a challenge stays at twice the size of the request that asks for it.
 const SHORT_REALM: usize = 8;
@@ -41,11 +41,11 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
 }
 
 fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
-    let (udp, tcp, tls) = (&settings.listen.udp, &settings.listen.tcp, &settings.listen.tls);
-    if udp.is_empty() && tcp.is_empty() && tls.is_empty() {
+    let Listen { udp, tcp, tls, dtls, .. } = &settings.listen;
+    if [udp, tcp, tls, dtls].iter().all(|addresses| addresses.is_empty()) {
         problems.push(Problem::error(
             &settings.place("listen.udp"),
-            "`listen.udp`, `listen.tcp` and `listen.tls` are all empty: no client could reach the server",
+            "`listen.udp`, `tcp`, `tls` and `dtls` are all empty: no client could reach the server",
             "write at least `udp = [\"0.0.0.0:3478\"]`",
         ));
     }
@@ -84,6 +84,15 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
             }
         }
     }
+    for address in dtls {
+        if udp.iter().any(|other| collide(*address, *other) && address != other) {
+            problems.push(Problem::error(
+                &settings.place("listen.dtls"),
+                format!("`listen.dtls` wants {address}, which `listen.udp` takes in part"),
+                "write the same address in both, which then serves both, or give one of them another port",
+            ));
+        }
+    }
     if !loopback_only(&settings.admin.listen) {
         problems.push(Problem::warning(
             &settings.place("admin.listen"),
@@ -106,13 +115,12 @@ fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
             problems.push(Problem::error(&settings.place(written), message, CURE));
         }
     }
-    if !settings.listen.tls.is_empty()
-        && tls.pairs().is_empty()
-        && tls.certificate.is_none()
-        && tls.key.is_none()
-    {
-        let message = "`listen.tls` needs a certificate";
-        problems.push(Problem::error(&settings.place("listen.tls"), message, CURE));
+    for (key, addresses) in [("listen.tls", &settings.listen.tls), ("listen.dtls", &settings.listen.dtls)] {
+        let has_none = tls.pairs().is_empty() && tls.certificate.is_none() && tls.key.is_none();
+        if !addresses.is_empty() && has_none {
+            let message = format!("`{key}` needs a certificate");
+            problems.push(Problem::error(&settings.place(key), message, CURE));
+        }
     }
     let host = &settings.http.host;
     if !settings.listen.tls.is_empty() && (host.is_empty() || host.parse::<IpAddr>().is_ok()) {
@@ -125,7 +133,7 @@ fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Whether two TCP listeners cannot both be open.
+/// Whether two listeners of a kind cannot both be open.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (wildcard || a.ip() == b.ip())

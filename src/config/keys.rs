@@ -99,7 +99,7 @@ impl Key {
 /// The sections, in the order of the file, with a sentence each.
 pub(crate) const SECTIONS: [(&str, &str); 9] = [
     ("listen", "Where clients reach the server."),
-    ("tls", "Certificates of listen.tls, read again when the files change and on SIGHUP."),
+    ("tls", "Certificates of listen.tls and listen.dtls, read again when the files change and on SIGHUP."),
     ("relay", "Where relayed traffic leaves and arrives."),
     ("auth", "Who may relay: write users, secrets or both."),
     (
@@ -115,7 +115,7 @@ pub(crate) const SECTIONS: [(&str, &str); 9] = [
 /// Keys and sections of later versions: refused as such, not as typing errors.
 #[rustfmt::skip]
 pub(crate) const LATER: &[&str] = &[
-    "listen.dtls", "relay.tcp", "relay.mobility", "redirect", "nat_discovery", "http.keys",
+    "relay.mobility", "redirect", "nat_discovery", "http.keys",
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -168,6 +168,9 @@ pub(crate) static KEYS: &[Key] = &[
     key!(listen.tls, Kind::Sockets { port: 5349 }, "[]",
         "Addresses with ports for STUN and TURN over TLS (1.2 and 1.3), with the certificates of [tls]; one that is in tcp too serves both.",
         |r, n| r.socket_addresses(n), |v| show_list(v)),
+    key!(listen.dtls, Kind::Sockets { port: 5349 }, "[]",
+        "Addresses with ports for STUN and TURN over DTLS, with the certificates of [tls]; an address in udp too serves both.",
+        |r, n| r.socket_addresses(n), |v| show_list(v)),
     key!(listen.proxy_from, Kind::Texts { form: "networks or addresses" }, "[]",
         "Load balancers: their TCP and TLS connections must begin with a PROXY header (version 1 or 2), whose addresses hold; nobody else's may.",
         |r, n| r.texts(n, units::network), |v| show_list(v)),
@@ -205,6 +208,9 @@ pub(crate) static KEYS: &[Key] = &[
     key!(relay.family_default, Kind::Choice { words: &["ipv4", "follow"] }, r#""ipv4""#,
         "Family of the relayed address for a client that names none: \"ipv4\" as in RFC 8656, or \"follow\" the client's.",
         |r, n| r.choice(n, &FAMILIES), |v| word(&FAMILIES, v)),
+    key!(relay.tcp, Kind::Flag, "false",
+        "Relay TCP too (RFC 6062): clients that come by TCP or TLS get connections with peers; open relay.ports for TCP in the firewall then.",
+        |r, n| r.flag(n), |v| v.to_string()),
 
     key!(auth.realm, Kind::Text { form: "1 to 127 characters, at most 763 bytes, no quotes" }, r#""relais""#,
         "Realm of every challenge; more than 8 bytes make the challenge longer than twice the request.",
@@ -248,8 +254,11 @@ pub(crate) static KEYS: &[Key] = &[
     key!(limits.channels_per_allocation, Kind::Count { min: 1, max: 4_096 }, "1024",
         "Channels that one allocation may hold at once; one more is answered 508.",
         |r, n| r.count(n), |v| v.to_string()),
+    key!(limits.connections_per_allocation, Kind::Count { min: 1, max: 1_024 }, "16",
+        "TCP connections with peers that one allocation may hold at once; one more is answered 508, or closed when a peer makes it.",
+        |r, n| r.count(n), |v| v.to_string()),
     key!(limits.streams_per_address, Kind::Count { min: 1, max: 1_000_000 }, "64",
-        "TCP connections without an allocation that one client address may hold at once; one more is closed.",
+        "TCP connections and DTLS associations without an allocation that one client address may hold at once; one more is closed.",
         |r, n| r.count(n), |v| v.to_string()),
     key!(limits.max_lifetime, Kind::Duration { min: Duration::from_secs(600), max: DAY }, r#""1h""#,
         "Longest lifetime of an allocation between two refreshes; RFC 8656 recommends at most 1h.",
@@ -299,7 +308,7 @@ pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
 
 /// Where other servers' words, and ours in the wrong place, belong.
 pub(crate) fn elsewhere(name: &str) -> Option<String> {
-    const KNOWN: [(&str, &str); 19] = [
+    const KNOWN: [(&str, &str); 20] = [
         ("external_ip", "relay.external"),
         ("relay_ip", "relay.addresses"),
         ("min_port", "relay.ports"),
@@ -307,6 +316,7 @@ pub(crate) fn elsewhere(name: &str) -> Option<String> {
         ("listening_port", "listen.udp"),
         ("listening_ip", "listen.udp"),
         ("tls_listening_port", "listen.tls"),
+        ("dtls_listening_port", "listen.dtls"),
         ("cert", "tls.certificate"),
         ("pkey", "tls.key"),
         ("static_auth_secret", "auth.secrets"),

@@ -99,6 +99,7 @@ impl Settings {
                 udp: Vec::new(),
                 tcp: Vec::new(),
                 tls: Vec::new(),
+                dtls: Vec::new(),
                 proxy_from: Vec::new(),
                 explicit: false,
                 workers: 0,
@@ -109,6 +110,7 @@ impl Settings {
                 external: BTreeMap::new(),
                 ports: PORTS,
                 family_default: FamilyDefault::Ipv4,
+                tcp: false,
             },
             auth: Auth {
                 realm: String::new(),
@@ -125,6 +127,7 @@ impl Settings {
                 allocations_per_user: 0,
                 permissions_per_allocation: 0,
                 channels_per_allocation: 0,
+                connections_per_allocation: 0,
                 streams_per_address: 0,
                 max_lifetime: Duration::ZERO,
                 drain: Duration::ZERO,

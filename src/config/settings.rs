@@ -48,6 +48,8 @@ pub struct Listen {
     pub tcp: Vec<SocketAddr>,
     /// TLS listeners; an address in `tcp` too serves both.
     pub tls: Vec<SocketAddr>,
+    /// DTLS listeners; an address in `udp` too serves both.
+    pub dtls: Vec<SocketAddr>,
     /// Load balancers whose connections begin with a PROXY header.
     pub proxy_from: Vec<IpNet>,
     /// False when `udp` and `tcp` are the built-in default: an address family that the machine lacks is then
@@ -99,6 +101,8 @@ pub struct Relay {
     pub ports: RangeInclusive<u16>,
     /// The family given to a client that names none.
     pub family_default: FamilyDefault,
+    /// Whether TCP is relayed (RFC 6062).
+    pub tcp: bool,
 }
 
 /// One entry of `relay.addresses`.
@@ -215,6 +219,8 @@ pub struct Limits {
     pub permissions_per_allocation: u32,
     /// Channels that one allocation may hold at once: at most 4096, there are no more numbers.
     pub channels_per_allocation: u32,
+    /// TCP connections with peers that one allocation may hold at once: 1 to 1,024.
+    pub connections_per_allocation: u32,
     /// TCP connections, TLS among them, that one client address (IPv6: /56) may hold at once.
     pub streams_per_address: u32,
     /// The longest lifetime an allocation is granted at a time: 10 minutes to 24 hours.

@@ -41,6 +41,11 @@ use engine::Engine;
 pub use engine::Identity;
 use hello::ClientHello;
 
+/// The application protocols of this server (RFC 7443 §3). Which of them it is the library cannot say to the client; but
+/// who wants others only is turned away, lest it takes this server for another one.
+const PROTOCOLS: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
+/// The alert for that (RFC 7301 §3.2).
+const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// Handshakes of a worker at once.
 const MAX_HANDSHAKES: usize = 4096;
 /// How often a handshake is looked at; the library repeats its flight after a second.
@@ -214,6 +219,14 @@ impl Worker {
         }
         if let Some(given_up) = handshaking {
             self.end_association(now, given_up);
+        }
+        if hello.is_for_others(&PROTOCOLS) {
+            let refusal = hello::alert(hello.sequence, NO_APPLICATION_PROTOCOL);
+            if let Some(listener) = self.listeners.get(*listener as usize) {
+                // Who does not hear it gives up all the same.
+                let _ = listener.send(&refusal, tuple, Marks::default());
+            }
+            return self.drop_dtls(DropReason::Association);
         }
         if hello.message != 1 || self.dtls.handshaking.len() >= MAX_HANDSHAKES {
             return self.drop_dtls(DropReason::Association);

@@ -38,11 +38,23 @@ impl Io {
     /// # Errors
     /// Those of the socket.
     pub(super) async fn ready(&self, writing: bool) -> io::Result<()> {
-        if self.unread {
+        self.ready_for(true, writing).await
+    }
+
+    /// The same for whoever does not always want to read. Without a wish for anything it waits for ever.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(super) async fn ready_for(&self, reading: bool, writing: bool) -> io::Result<()> {
+        if reading && self.unread {
             return Ok(());
         }
-        let writing = writing || self.has_unsent();
-        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let interest = match (reading, writing || self.has_unsent()) {
+            (true, true) => Interest::READABLE | Interest::WRITABLE,
+            (true, false) => Interest::READABLE,
+            (false, true) => Interest::WRITABLE,
+            (false, false) => return std::future::pending().await,
+        };
         self.socket.ready(interest).await.map(drop)
     }
 
@@ -119,6 +131,12 @@ impl Io {
             // A client that is gone already has no use for it.
             let _ = SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write);
         }
+    }
+
+    /// Makes the end of the connection a reset for the client, so that what it has received does not look complete.
+    pub(super) fn reset_on_close(&self) {
+        // Where it cannot be had, the end looks like any other.
+        let _ = self.socket.set_zero_linger();
     }
 }
 

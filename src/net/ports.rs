@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::RelayAddress;
+use super::connections::Connections;
 use crate::time::Timestamp;
 use crate::turn::{Hold, Parity, ReservationToken};
 use crate::wire::AddressFamily;
@@ -42,6 +43,10 @@ pub(super) struct Shared {
     has_external: bool,
     /// One bit for each port of each address.
     live: Vec<Box<[AtomicU64]>>,
+    /// The same for TCP.
+    listening: Vec<Box<[AtomicU64]>>,
+    /// What goes from one worker to another.
+    pub(super) connections: Connections,
     #[expect(clippy::disallowed_types, reason = "see the head of this file")]
     books: Mutex<Books>,
 }
@@ -86,6 +91,8 @@ impl Shared {
         Self {
             has_external: addresses.iter().any(|address| address.local != address.public),
             live: addresses.iter().map(|_| bitmap()).collect(),
+            listening: addresses.iter().map(|_| bitmap()).collect(),
+            connections: Connections::new(),
             addresses,
             books,
         }
@@ -137,10 +144,18 @@ impl Shared {
         self.live[port.address][word].fetch_or(bit, Ordering::Relaxed);
     }
 
+    /// Marks a port as a live relayed address for TCP.
+    pub(super) fn set_listening(&self, port: Port) {
+        let (word, bit) = place(port.port);
+        self.listening[port.address][word].fetch_or(bit, Ordering::Relaxed);
+    }
+
     /// Marks a port as no live relayed address any more.
     pub(super) fn set_dead(&self, port: Port) {
         let (word, bit) = place(port.port);
-        self.live[port.address][word].fetch_and(!bit, Ordering::Relaxed);
+        for live in [&self.live, &self.listening] {
+            live[port.address][word].fetch_and(!bit, Ordering::Relaxed);
+        }
     }
 
     /// Gives a port back.
@@ -191,9 +206,18 @@ impl Shared {
 
     /// Whether this is a live relayed transport address, as peers see it.
     pub(super) fn is_live(&self, peer: SocketAddr) -> bool {
+        self.is_set(&self.live, peer)
+    }
+
+    /// The same for TCP.
+    pub(super) fn is_listening(&self, peer: SocketAddr) -> bool {
+        self.is_set(&self.listening, peer)
+    }
+
+    fn is_set(&self, bits: &[Box<[AtomicU64]>], peer: SocketAddr) -> bool {
         let (word, bit) = place(peer.port());
-        self.addresses.iter().zip(&self.live).any(|(address, live)| {
-            address.public == peer.ip() && live[word].load(Ordering::Relaxed) & bit != 0
+        self.addresses.iter().zip(bits).any(|(address, bits)| {
+            address.public == peer.ip() && bits[word].load(Ordering::Relaxed) & bit != 0
         })
     }
 

@@ -12,10 +12,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::mail::Post;
 use super::ports::{Port, Shared};
 use super::sys::{self, Epoll, NetworkError};
+use super::tcp_relay::{self, TcpRelays};
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, BindError, ClientRoute, Hold, Parity, RelaySockets, RelayToken, RelayedTransportAddress,
-    ReservationToken,
+    AllocationId, BindError, ClientRoute, ConnectionId, Hold, Parity, PeerAddress, RelaySockets, RelayToken,
+    RelayedTransportAddress, ReservationToken, Traffic, Waiting,
 };
 use crate::wire::{AddressFamily, Marks};
 
@@ -75,11 +76,14 @@ pub(super) struct Relays {
     noisy: Vec<usize>,
     /// The quota of an owner.
     pub(super) allocations_per_user: u32,
+    /// The sockets of TCP allocations.
+    pub(super) tcp: TcpRelays,
     post: Post,
 }
 
 impl Relays {
     pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32, post: Post) -> Self {
+        let tcp = TcpRelays::new(Arc::clone(&shared));
         Self {
             sockets: Slab::new(),
             ended: Vec::new(),
@@ -89,6 +93,7 @@ impl Relays {
             heard_since: Timestamp::START,
             noisy: Vec::new(),
             allocations_per_user,
+            tcp,
             post,
         }
     }
@@ -381,6 +386,9 @@ impl RelaySockets for Relays {
     }
 
     fn close(&mut self, relay: RelayToken, _owner: &str) {
+        if tcp_relay::listens(relay) {
+            return self.tcp.close(relay);
+        }
         let index = relay.0 as usize;
         if let Some(relay) = self.sockets.get_mut(index)
             && !relay.ended
@@ -402,6 +410,49 @@ impl RelaySockets for Relays {
 
     fn release(&mut self, route: &ClientRoute) {
         self.post.release(route);
+    }
+
+    fn listen(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        self.charged(owner, |relays| {
+            relays.first_that_opens(
+                |shared| shared.take_port(family, Parity::Any).map(|port| (port, None)),
+                |relays, port, _| relays.tcp.open(id, port, owner),
+            )
+        })
+    }
+
+    fn is_listening(&self, address: SocketAddr) -> bool {
+        self.shared.is_listening(address)
+    }
+
+    fn connect(
+        &mut self,
+        allocation: AllocationId,
+        relay: RelayToken,
+        peer: PeerAddress,
+    ) -> Result<ConnectionId, BindError> {
+        self.tcp.connect(allocation, relay, peer)
+    }
+
+    fn waiting(&self, connection: ConnectionId) -> Option<Waiting> {
+        self.shared.connections.waiting(connection)
+    }
+
+    fn claim(&mut self, connection: ConnectionId) -> bool {
+        self.tcp.claim(connection)
+    }
+
+    fn abandon(&mut self, connection: ConnectionId) -> bool {
+        self.tcp.abandon(connection)
+    }
+
+    fn disconnect(&mut self, connection: ConnectionId) -> (Traffic, Traffic) {
+        self.tcp.disconnect(connection)
     }
 }
 

@@ -67,6 +67,7 @@ impl Rate {
 pub(super) struct Reporter {
     ended: Rate,
     created: Rate,
+    connections: Rate,
     logins: Rate,
     requests: Rate,
 }
@@ -118,6 +119,21 @@ impl Reporter {
                     );
                 }
             }
+            Event::ConnectionEnded { user, tuple, peer, end } => {
+                if tracing::enabled!(target: "relais::connection", tracing::Level::DEBUG)
+                    && self.connections.admits(now)
+                {
+                    tracing::debug!(
+                        target: "relais::connection",
+                        user = %Foreign(user),
+                        client = %tuple.client.0,
+                        transport = tuple.transport.name(),
+                        peer = %peer.0,
+                        reason = end.name(),
+                        "connection with a peer ended"
+                    );
+                }
+            }
             Event::LoginRefused { tuple, code, cause } => {
                 if self.logins.admits(now) {
                     tracing::info!(
@@ -153,6 +169,7 @@ impl Reporter {
         let kinds = [
             ("allocation ended", &mut self.ended),
             ("allocation created", &mut self.created),
+            ("connection with a peer ended", &mut self.connections),
             ("login refused", &mut self.logins),
             ("request refused", &mut self.requests),
         ];

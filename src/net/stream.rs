@@ -11,10 +11,12 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::connections::Claim;
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
 use super::mail;
 use super::ports::Admission;
+use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientRoute, DropReason, FiveTuple, Verdict};
@@ -99,6 +101,8 @@ enum Next {
     Go,
     /// The client sends no more; what waits for it is still written.
     HalfClosed,
+    /// From here on it carries the data of a peer.
+    Bound,
     Close,
 }
 
@@ -119,6 +123,8 @@ struct Connection {
     /// Taken from the queue, written up to `written`.
     pending: Vec<u8>,
     written: usize,
+    /// The peer data connection that the last frame has claimed.
+    claim: Option<Box<Claim>>,
 }
 
 impl Connection {
@@ -152,22 +158,45 @@ impl Connection {
             without_allocation: Some((since, admission)),
             pending: Vec::new(),
             written: 0,
+            claim: None,
         })
     }
 
     async fn run(mut self) {
         let mut reply = Box::<ReplyBuffer>::default();
         while self.turn(&mut reply).await == Next::Go {}
-        let _ = tokio::time::timeout(LINGER, self.linger()).await;
-        let mut worker = self.worker.borrow_mut();
+        drop(reply);
+        let (worker, route) = (Rc::clone(&self.worker), self.route);
+        match self.claim.take() {
+            Some(claim) => self.relay(*claim).await,
+            None => {
+                let _ = tokio::time::timeout(LINGER, self.linger()).await;
+            }
+        }
+        let mut worker = worker.borrow_mut();
         let now = worker.now();
         let Worker { server, relays, streams, .. } = &mut *worker;
-        server.handle_closed(&now, &self.route, relays);
+        server.handle_closed(&now, &route, relays);
         relays.reap();
-        server.count(self.route.tuple.transport).streams -= 1;
-        streams.outputs.try_remove(mail::index(self.route.link) as usize);
-        worker.forward_closing(self.route);
+        server.count(route.tuple.transport).streams -= 1;
+        streams.outputs.try_remove(mail::index(route.link) as usize);
+        worker.forward_closing(route);
         worker.report_events();
+    }
+
+    /// Is a data connection from now on (RFC 6062 §5.4): what stands behind the ConnectionBind belongs to the peer, and
+    /// what waits for the client, the success response last, comes before the peer's bytes.
+    async fn relay(mut self, claim: Claim) {
+        let mut to_client = self.pending.split_off(self.written);
+        if let Some(output) =
+            self.worker.borrow_mut().streams.outputs.get_mut(mail::index(self.route.link) as usize)
+        {
+            to_client.append(&mut output.queue);
+        }
+        // It has proved who it is, and counts for its allocation now.
+        self.without_allocation = None;
+        let transport = self.route.tuple.transport;
+        tcp_relay::relay(self.worker, transport, self.io, claim, self.partial, to_client).await;
     }
 
     /// Waits for something to do, and does it.
@@ -181,6 +210,9 @@ impl Connection {
             }
         }
         let (next, drained) = self.read(reply);
+        if next == Next::Bound {
+            return next;
+        }
         if next == Next::Close || self.write().is_err() || self.is_overdue() {
             return Next::Close;
         }
@@ -227,6 +259,8 @@ impl Connection {
         worker.stream_buffer = buffer;
         worker.relays.reap();
         worker.report_events();
+        drop(worker);
+        tcp_relay::start(&self.worker);
         (next, drained)
     }
 
@@ -264,8 +298,10 @@ impl Connection {
                         break;
                     }
                     *budget -= 1;
-                    if !self.handle_frame(worker, &now, bytes, start..start + len, reply) {
-                        return (Next::Close, start);
+                    match self.handle_frame(worker, &now, bytes, start..start + len, reply) {
+                        Next::Go => {}
+                        Next::Bound => return (Next::Bound, start + len),
+                        Next::HalfClosed | Next::Close => return (Next::Close, start),
                     }
                     start += len;
                     self.frame_began = None;
@@ -279,36 +315,45 @@ impl Connection {
         (self.count_against_address(worker, &now), start)
     }
 
-    /// Handles one frame. `false`: the client does not read its answers.
+    /// Handles one frame, and ends the stream of a client that does not read its answers.
     fn handle_frame(
-        &self,
+        &mut self,
         worker: &mut Worker,
         now: &Now,
         bytes: &mut [u8],
         range: std::ops::Range<usize>,
         reply: &mut ReplyBuffer,
-    ) -> bool {
+    ) -> Next {
         if let Some(owner) = worker.owner_elsewhere(&self.route.tuple) {
             worker.forward(owner, self.route, bytes.get(range).unwrap_or_default());
-            return true;
+            return Next::Go;
         }
-        let Some(mut datagram) = Datagram::within(bytes, range) else { return true };
+        let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };
         datagram.mark(self.marks);
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
-            Verdict::Reply => streams.push_to(&self.route, reply.bytes(), true),
+            Verdict::Reply => {
+                if !streams.push_to(&self.route, reply.bytes(), true) {
+                    return Next::Close;
+                }
+            }
+            Verdict::Bind { .. } => {
+                let claim = relays.tcp.take_claimed();
+                if !streams.push_to(&self.route, reply.bytes(), true) {
+                    return Next::Close;
+                }
+                self.claim = claim;
+                return Next::Bound;
+            }
             Verdict::ToPeer { relay, peer } => {
                 if relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks()).is_err() {
                     server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
                 }
-                true
             }
-            Verdict::Forward { worker: owner } => {
-                worker.forward(owner, self.route, datagram.bytes());
-                true
-            }
-            _ => true,
+            Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.bytes()),
+            _ => {}
         }
+        Next::Go
     }
 
     /// A stream counts against its address as long as it has no allocation.

@@ -1,7 +1,9 @@
 //! Counters as Prometheus text. The families are built when somebody asks, so that counting itself stays plain
 //! additions in each worker; every series exists from the start, and no label comes from the wire.
 
-use crate::turn::{CountedMethod, Counters, DropReason, ERROR_CODES, Transport, TransportCounters};
+use crate::turn::{
+    ConnectionEnd, CountedMethod, Counters, DropReason, ERROR_CODES, Transport, TransportCounters,
+};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
@@ -108,6 +110,21 @@ fn families(
         gauge("relais_permissions", "Live permissions.", alone(total.permissions)),
         gauge("relais_channels", "Live channel bindings.", alone(total.channels)),
         gauge("relais_streams", "Open client streams.", per_transport(|c| c.streams)),
+        gauge("relais_connections", "TCP connections with peers.", alone(total.connections)),
+        counter(
+            "relais_connections_created_total",
+            "TCP connections with peers that were begun.",
+            alone(total.connections_made),
+        ),
+        counter(
+            "relais_connections_ended_total",
+            "TCP connections with peers that have ended, by reason.",
+            ConnectionEnd::ALL
+                .iter()
+                .zip(total.connection_ends)
+                .map(|(end, count)| (vec![("reason", end.name())], count))
+                .collect(),
+        ),
         gauge("relais_workers", "Workers, that is threads that relay.", alone(workers as u64)),
         gauge(
             "relais_build_info",
@@ -251,7 +268,8 @@ mod tests {
         busy.of(Transport::Tcp).error(486);
         assert_eq!(idle, names(&render(&[busy, busy], None, None)));
         let per_transport = 3 + 2 * 4 + DropReason::ALL.len() + ERROR_CODES.len() + CountedMethod::ALL.len();
-        assert_eq!(idle.len(), Transport::ALL.len() * per_transport + 4);
+        let alone = 6 + ConnectionEnd::ALL.len();
+        assert_eq!(idle.len(), Transport::ALL.len() * per_transport + alone);
     }
 
     #[test]

@@ -6,14 +6,17 @@ use core::time::Duration;
 use super::allocation::{Allocation, NewAllocation, Relay, place};
 use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
+use super::tcp::Connections;
 use super::{
-    AddressError, AllocationId, BindError, Event, FamilyDefault, Hold, Parity, RelaySockets, RelayToken,
-    RelayedTransportAddress, ReservationToken, Server,
+    AddressError, AllocationId, BindError, Event, FamilyDefault, FiveTuple, Hold, Parity, RelaySockets,
+    RelayToken, RelayedTransportAddress, ReservationToken, Server,
 };
 use crate::time::Now;
 use crate::wire::{AddressFamily, Message, attr};
 
-/// The protocol number of UDP in REQUESTED-TRANSPORT.
+/// The protocol number of TCP in REQUESTED-TRANSPORT (RFC 6062 §4.1).
+const TCP: u8 = 6;
+/// The protocol number of UDP.
 const UDP: u8 = 17;
 /// The one value of ADDITIONAL-ADDRESS-FAMILY (RFC 8656 §18.11).
 const IPV6: u8 = 2;
@@ -27,6 +30,8 @@ const RESERVATION: Duration = Duration::from_secs(30);
 enum Wanted {
     Reserved(ReservationToken),
     One(AddressFamily, Parity),
+    /// One that TCP connections can be made to and from (RFC 6062).
+    Listening(AddressFamily),
     EvenAndNext(AddressFamily),
     Both(Parity),
 }
@@ -50,18 +55,23 @@ impl Server {
             }
             return Ok(allocated(now, allocation, from.tuple.client.0));
         }
-        // 3. Only UDP can be relayed.
-        match message.get(attr::REQUESTED_TRANSPORT) {
-            Some(&[UDP, _, _, _]) => {}
+        // 3. What can be relayed: UDP, and TCP if the operator has said so.
+        let wanted = match message.get(attr::REQUESTED_TRANSPORT) {
+            // 4. DONT-FRAGMENT asks whether it is understood, no more.
+            // 5 to 9.
+            Some(&[UDP, _, _, _]) => self.wanted(message, from.tuple.client.0)?,
+            Some(&[TCP, _, _, _]) if self.settings.tcp => self.wanted_for_tcp(message, &from.tuple)?,
             Some(&[_, _, _, _]) => return Err(Refused::because(442)),
             _ => return Err(Refused::because(400)),
-        }
-        // 4. DONT-FRAGMENT asks whether it is understood, no more.
-        // 5 to 9.
-        let wanted = self.wanted(message, from.tuple.client.0)?;
+        };
         let lifetime =
             lifetime(message, self.settings.limits.max_lifetime)?.unwrap_or(Self::DEFAULT_LIFETIME);
+        let is_tcp = matches!(wanted, Wanted::Listening(_));
         let wants_ticket = self.wants_ticket(message)?;
+        // A TCP allocation belongs to its control connection (RFC 6062 §3).
+        if is_tcp && wants_ticket {
+            return Err(Refused::because(405));
+        }
         let lifetime = login.bound(now.mono, lifetime);
         // 11. Another server.
         if let Some(redirect) = self.redirect(message, &from.tuple) {
@@ -83,6 +93,7 @@ impl Server {
             relays: given.relays.map(|given| given.map(relay)),
             reservation: given.reservation,
             half_refused: given.half_refused,
+            connections: is_tcp.then(Connections::default),
             mobility: wants_ticket.then(|| self.first_ticket(id)),
         };
         let success = allocated(now, self.allocations.insert(now.mono, new), from.tuple.client.0);
@@ -138,6 +149,16 @@ impl Server {
         }
     }
 
+    /// The same for TCP (RFC 6062 §5.1). Of two families nothing is said there: ADDITIONAL-ADDRESS-FAMILY, which may be
+    /// ignored, is.
+    fn wanted_for_tcp(&self, message: &Message<'_>, tuple: &FiveTuple) -> Result<Wanted, Refused> {
+        let for_udp = [attr::DONT_FRAGMENT, attr::EVEN_PORT, attr::RESERVATION_TOKEN];
+        if !tuple.transport.is_stream() || for_udp.iter().any(|kind| message.get(*kind).is_some()) {
+            return Err(Refused::because(400));
+        }
+        Ok(Wanted::Listening(self.family(message, tuple.client.0)?))
+    }
+
     fn open_relays(
         &self,
         now: &Now,
@@ -153,6 +174,7 @@ impl Server {
         match wanted {
             Wanted::Reserved(token) => keep(&mut given, sockets.redeem(id, token, owner, now.mono)?),
             Wanted::One(family, parity) => keep(&mut given, sockets.bind(id, family, parity, owner)?),
+            Wanted::Listening(family) => keep(&mut given, sockets.listen(id, family, owner)?),
             Wanted::EvenAndNext(family) => {
                 let hold = Hold { from: now.mono, until: now.mono + RESERVATION };
                 let (token, address, reservation) = sockets.bind_pair(id, family, owner, hold)?;

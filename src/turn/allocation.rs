@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::mobility::Mobile;
 use super::policy::Gate;
+use super::tcp::Connections;
 use super::{
     AddressError, AllocationId, ClientRoute, FiveTuple, RelayToken, RelayedTransportAddress,
     ReservationToken, Traffic,
@@ -76,6 +77,8 @@ pub(super) struct Allocation {
     permissions: HashMap<IpAddr, Permission, RandomState>,
     channels: HashMap<ChannelNumber, ChannelBinding, RandomState>,
     numbers: HashMap<SocketAddr, ChannelNumber, RandomState>,
+    /// The connections with its peers; `None` if it is one for UDP.
+    pub(super) connections: Option<Connections>,
     pub(super) to_peers: Traffic,
     pub(super) to_client: Traffic,
 }
@@ -153,6 +156,9 @@ impl Allocation {
     /// Forgets what has expired. Returns when the next thing expires.
     fn purge(&mut self, now: Timestamp) -> Timestamp {
         let mut next = self.first_expiry();
+        if let Some(deadline) = self.connections.as_ref().and_then(Connections::next_deadline) {
+            next = next.min(deadline);
+        }
         self.permissions.retain(|_, permission| {
             let live = permission.expires > now;
             if live {
@@ -190,6 +196,8 @@ pub(super) struct NewAllocation {
     pub(super) relays: [Option<Relay>; 2],
     pub(super) reservation: Option<ReservationToken>,
     pub(super) half_refused: Option<AddressError>,
+    /// For TCP: no connections yet.
+    pub(super) connections: Option<Connections>,
     pub(super) mobility: Option<Box<Mobile>>,
 }
 
@@ -251,6 +259,7 @@ impl Allocations {
             relays: new.relays,
             reservation: new.reservation,
             half_refused: new.half_refused,
+            connections: new.connections,
             mobility: new.mobility,
             created: now,
             expires,
@@ -427,7 +436,8 @@ impl Allocations {
         self.slots.get(index as usize).map(|allocation| allocation.id)
     }
 
-    fn wake_by(&mut self, id: AllocationId, at: Timestamp) {
+    /// Makes the table look at an allocation no later than at this time.
+    pub(super) fn wake_by(&mut self, id: AllocationId, at: Timestamp) {
         if self.get(id).is_some_and(|allocation| at < allocation.wake) {
             self.set_wake(id, at);
         }

@@ -20,6 +20,10 @@ impl Server {
         let peer = message.get(attr::XOR_PEER_ADDRESS).and_then(|value| message.xor_address(value));
         let peer = peer.ok_or_else(bad)?;
         let Some(allocation) = self.allocations.get(id) else { return Err(Refused::because(437)) };
+        // There is nothing that a channel of an allocation for TCP could carry (RFC 6062).
+        if allocation.connections.is_some() {
+            return Err(Refused::about(400, peer));
+        }
         // Neither side is bound to something else.
         let bound = allocation.channel(now.mono, number);
         if bound.is_some_and(|channel| channel.peer != peer)

@@ -1,5 +1,7 @@
 //! What the server counts: plain integers, one set for each worker, merged when somebody asks.
 
+use super::ConnectionEnd;
+
 /// The transport between client and server. Counters are kept for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
@@ -90,6 +92,10 @@ reasons! {
     TooLong => "too_long",
     /// The kernel refused to send.
     SendFailed => "send_failed",
+    /// A Send indication on an allocation for TCP, whose data have connections of their own (RFC 6062).
+    TcpAllocation => "tcp_allocation",
+    /// A peer's connection beyond those that an allocation may have (RFC 6062).
+    ConnectionLimit => "connection_limit",
     /// An ICMP error of a type that clients are not told (RFC 8656 §11.5).
     IcmpType => "icmp_type",
     /// More ICMP errors than are told; counted once for each pause in which a relayed address hears no more of them.
@@ -111,12 +117,23 @@ pub enum CountedMethod {
     CreatePermission,
     /// ChannelBind (RFC 8656 §12).
     ChannelBind,
+    /// Connect (RFC 6062 §5.2).
+    Connect,
+    /// ConnectionBind (RFC 6062 §5.4).
+    ConnectionBind,
 }
 
 impl CountedMethod {
     /// Every method, in the order of the counters.
-    pub const ALL: [Self; 5] =
-        [Self::Binding, Self::Allocate, Self::Refresh, Self::CreatePermission, Self::ChannelBind];
+    pub const ALL: [Self; 7] = [
+        Self::Binding,
+        Self::Allocate,
+        Self::Refresh,
+        Self::CreatePermission,
+        Self::ChannelBind,
+        Self::Connect,
+        Self::ConnectionBind,
+    ];
 
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
@@ -126,6 +143,8 @@ impl CountedMethod {
             Self::Refresh => "refresh",
             Self::CreatePermission => "create_permission",
             Self::ChannelBind => "channel_bind",
+            Self::Connect => "connect",
+            Self::ConnectionBind => "connection_bind",
         }
     }
 }
@@ -150,7 +169,12 @@ impl Traffic {
         self.bytes += bytes as u64;
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Counts bytes of a connection, which are in no datagrams (RFC 6062).
+    pub const fn add_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(super) const fn merge(&mut self, other: &Self) {
         self.packets += other.packets;
         self.bytes += other.bytes;
     }
@@ -204,6 +228,12 @@ pub struct Counters {
     pub permissions: u64,
     /// Live channel bindings (a gauge).
     pub channels: u64,
+    /// Connections with peers, those that are being made included (RFC 6062; a gauge).
+    pub connections: u64,
+    /// Connections with peers begun since the start.
+    pub connections_made: u64,
+    /// Ended connections with peers, by [`ConnectionEnd`]; those that were never made are errors 447.
+    pub connection_ends: [u64; ConnectionEnd::ALL.len()],
 }
 
 impl Counters {
@@ -216,6 +246,9 @@ impl Counters {
     pub fn merge(&mut self, other: &Self) {
         self.permissions += other.permissions;
         self.channels += other.channels;
+        self.connections += other.connections;
+        self.connections_made += other.connections_made;
+        add_each(&mut self.connection_ends, &other.connection_ends);
         for (mine, theirs) in self.by_transport.iter_mut().zip(&other.by_transport) {
             mine.allocations += theirs.allocations;
             mine.allocations_created += theirs.allocations_created;

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{FiveTuple, RelayedTransportAddress, Traffic};
+use super::{FiveTuple, PeerAddress, RelayedTransportAddress, Traffic};
 use crate::auth::Cause;
 
 /// How many events wait for their reader. Later ones are lost: of so many at once the log shows a few anyway.
@@ -34,6 +34,41 @@ impl EndReason {
             Self::CredentialExpired => "credential expired",
             Self::ConnectionClosed => "connection closed",
             Self::ServerStopped => "server stopped",
+        }
+    }
+}
+
+/// Why a connection with a peer ended (RFC 6062).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEnd {
+    /// Client and peer have both closed it.
+    Closed,
+    /// Client or peer has reset it, or has gone.
+    Reset,
+    /// One of them has closed its side and the other has been silent since.
+    Silent,
+    /// No ConnectionBind came in time (§5.2, §5.3).
+    Unbound,
+    /// Its allocation has ended (§5.5).
+    AllocationEnded,
+    /// The thread that relayed it has stopped.
+    WorkerStopped,
+}
+
+impl ConnectionEnd {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 6] =
+        [Self::Closed, Self::Reset, Self::Silent, Self::Unbound, Self::AllocationEnded, Self::WorkerStopped];
+
+    /// The name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Silent => "silent",
+            Self::Unbound => "unbound",
+            Self::AllocationEnded => "allocation_ended",
+            Self::WorkerStopped => "worker_stopped",
         }
     }
 }
@@ -70,6 +105,17 @@ pub enum Event {
         to_client: Traffic,
         /// Why it ended.
         reason: EndReason,
+    },
+    /// A connection with a peer ended before its allocation did (RFC 6062).
+    ConnectionEnded {
+        /// Whose it was.
+        user: Arc<str>,
+        /// The 5-tuple of its allocation.
+        tuple: FiveTuple,
+        /// The other end.
+        peer: PeerAddress,
+        /// Why it ended.
+        end: ConnectionEnd,
     },
     /// A login failed.
     LoginRefused {

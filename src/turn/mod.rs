@@ -28,16 +28,18 @@ mod refresh;
 mod relay;
 mod request;
 mod server;
+mod tcp;
 mod transaction;
 mod types;
 
 pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
-pub use event::{EndReason, Event};
+pub use event::{ConnectionEnd, EndReason, Event};
 pub use icmp::IcmpError;
 pub use policy::{PeerPolicy, PolicyRule};
 pub use redirect::Alternates;
 pub use server::{FamilyDefault, Limits, Server, Settings};
+pub use tcp::{Offer, PeerConnection};
 pub use types::{
-    AddressError, AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Parity, PeerAddress,
-    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Verdict,
+    AddressError, AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold, Parity,
+    PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Verdict, Waiting,
 };

@@ -62,7 +62,8 @@ pub struct PeerPolicy {
     pub own: Vec<IpAddr>,
     /// The addresses that relayed transport addresses have, as peers see them.
     pub relayed: Vec<IpAddr>,
-    /// Where this server itself listens by UDP. No rule opens it: a server that relays to itself answers itself.
+    /// Where this server itself listens, by UDP or TCP. No rule opens it: a server that relays to itself answers itself,
+    /// and its metrics are the operator's.
     pub listeners: Vec<SocketAddr>,
 }
 

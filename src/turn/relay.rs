@@ -76,6 +76,9 @@ impl Server {
         let Some(mut allocation) = self.allocations.live(now.mono, &from.tuple) else {
             return self.drop(transport, DropReason::NoAllocation);
         };
+        if allocation.connections.is_some() {
+            return self.drop(from.tuple.transport, DropReason::TcpAllocation);
+        }
         if allocation.moves_to(&from.tuple) {
             let id = allocation.id;
             self.complete_move(id, sockets);

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use super::budget::Origin;
 use super::mobility::Ticket;
 use super::redirect::Redirect;
+use super::tcp::waiting_login;
 use super::{
     AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
     Verdict,
@@ -46,6 +47,7 @@ const UNDERSTOOD: &[AttributeType] = &[
     attr::USERHASH,
     attr::XOR_MAPPED_ADDRESS,
     attr::RESERVATION_TOKEN,
+    attr::CONNECTION_ID,
 ];
 
 /// Whether an attribute must not be ignored and is not understood.
@@ -137,10 +139,12 @@ impl Server {
             (method::REFRESH, Class::Request) => CountedMethod::Refresh,
             (method::CREATE_PERMISSION, Class::Request) => CountedMethod::CreatePermission,
             (method::CHANNEL_BIND, Class::Request) => CountedMethod::ChannelBind,
+            (method::CONNECT, Class::Request) if self.settings.tcp => CountedMethod::Connect,
+            (method::CONNECTION_BIND, Class::Request) if self.settings.tcp => CountedMethod::ConnectionBind,
             _ => return self.drop(from.tuple.transport, DropReason::UnknownMethod),
         };
         self.end_if_expired(now, &from.tuple, sockets);
-        let login = match self.log_in(now, from, message, reply) {
+        let login = match self.log_in(now, from, message, reply, sockets) {
             Ok(login) => login,
             Err(verdict) => return verdict,
         };
@@ -154,13 +158,17 @@ impl Server {
             && let Some(ticket) = message.get(attr::MOBILITY_TICKET)
         {
             if let Some(worker) = self.ticket_elsewhere(ticket) {
+                // One 5-tuple, one allocation (RFC 8656 §5): of this one only this worker knows.
+                if self.allocations.live(now.mono, &from.tuple).is_some() {
+                    return self.answer(&request, counted, Err(Refused::because(437)), reply);
+                }
                 return Verdict::Forward { worker };
             }
             let answer = self.refresh_moved(&request, ticket, sockets);
             return self.answer(&request, counted, answer, reply);
         }
-        // A request other than Allocate needs an allocation that the same user made (RFC 8656 §5).
-        if counted != CountedMethod::Allocate {
+        // A request other than Allocate and ConnectionBind needs an allocation that the same user made (RFC 8656 §5).
+        if !matches!(counted, CountedMethod::Allocate | CountedMethod::ConnectionBind) {
             match self.allocations.live(now.mono, &from.tuple) {
                 None => return self.answer(&request, counted, Err(Refused::because(437)), reply),
                 Some(allocation)
@@ -176,6 +184,17 @@ impl Server {
             CountedMethod::Refresh => self.refresh(&request, sockets),
             CountedMethod::CreatePermission => self.create_permission(&request),
             CountedMethod::ChannelBind => self.channel_bind(&request, sockets),
+            CountedMethod::Connect => match self.connect(&request, sockets) {
+                Ok(()) => return Verdict::Consumed,
+                Err(refused) => Err(refused),
+            },
+            CountedMethod::ConnectionBind => match self.connection_bind(&request, sockets) {
+                Ok(connection) => {
+                    self.answer(&request, counted, Ok(Success::default()), reply);
+                    return Verdict::Bind { connection };
+                }
+                Err(refused) => Err(refused),
+            },
             CountedMethod::Binding => unreachable!("answered above, without a login"),
         };
         self.answer(&request, counted, answer, reply)
@@ -188,6 +207,7 @@ impl Server {
         from: ClientRoute,
         message: &Message<'_>,
         reply: &mut ReplyBuffer,
+        sockets: &impl RelaySockets,
     ) -> Result<Login, Verdict> {
         let client = from.tuple.client.0;
         let server_port = from.tuple.server.port();
@@ -205,6 +225,12 @@ impl Server {
         if known.is_none() && message.bytes().len() > MAX_FROM_STRANGERS {
             return Err(self.drop(from.tuple.transport, DropReason::TooLong));
         }
+        // A ConnectionBind is about an allocation of another 5-tuple.
+        let elsewhere = match message.method() {
+            method::CONNECTION_BIND if tries && known.is_none() => waiting_login(from, message, sockets),
+            _ => None,
+        };
+        let known = known.or(elsewhere.as_ref());
         let is_refresh = message.method() == method::REFRESH;
         let moves = is_refresh && message.get(attr::MOBILITY_TICKET).is_some();
         let stage = match message.method() {

@@ -38,13 +38,15 @@ pub struct Limits {
     pub permissions: usize,
     /// Channels in an allocation.
     pub channels: usize,
+    /// Connections with peers in an allocation (RFC 6062).
+    pub connections: usize,
     /// The longest lifetime given; at least [`Server::DEFAULT_LIFETIME`].
     pub max_lifetime: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { permissions: 1024, channels: 1024, max_lifetime: Duration::from_secs(3600) }
+        Self { permissions: 1024, channels: 1024, connections: 16, max_lifetime: Duration::from_secs(3600) }
     }
 }
 
@@ -65,6 +67,8 @@ pub struct Settings {
     pub family_default: FamilyDefault,
     /// Other servers that clients are sent to.
     pub alternates: Alternates,
+    /// Whether there are TCP allocations (RFC 6062).
+    pub tcp: bool,
     /// Whether clients may take their allocations to another 5-tuple (RFC 8016).
     pub mobility: bool,
 }
@@ -80,6 +84,7 @@ impl Settings {
             ipv6: true,
             family_default: FamilyDefault::default(),
             alternates: Alternates::default(),
+            tcp: false,
             mobility: true,
         }
     }
@@ -176,6 +181,7 @@ impl Server {
             if let Some(family) = expired {
                 self.end_half(id, family, sockets);
             }
+            self.close_unbound(now, id, sockets);
             self.allocations.purge(now.mono, id);
         }
     }
@@ -221,7 +227,8 @@ impl Server {
         reason: EndReason,
         sockets: &mut impl RelaySockets,
     ) {
-        let Some(allocation) = self.allocations.remove(id) else { return };
+        let Some(mut allocation) = self.allocations.remove(id) else { return };
+        self.close_connections(&mut allocation, sockets);
         for relay in allocation.relays() {
             sockets.close(relay.token, allocation.login.owner());
         }

@@ -2,7 +2,8 @@
 
 use core::net::SocketAddr;
 
-use super::{DropReason, Transport};
+use super::{DropReason, Traffic, Transport};
+use crate::auth::Login;
 use crate::time::Timestamp;
 use crate::wire::AddressFamily;
 
@@ -47,6 +48,19 @@ impl ClientRoute {
 /// The owner's number for an open relay socket. Opaque to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelayToken(pub u32);
+
+/// What CONNECTION-ID calls a peer data connection (RFC 6062 §6.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u32);
+
+/// Who may claim a peer data connection, and until when.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The login of its allocation.
+    pub login: Login,
+    /// When it is closed.
+    pub until: Timestamp,
+}
 
 /// An allocation's number. Numbers are used again, generations are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,6 +160,63 @@ pub trait RelaySockets {
 
     /// A client that has moved no longer uses this route.
     fn release(&mut self, _route: &ClientRoute) {}
+
+    /// Opens a listening TCP socket of `family` for allocation `id` (RFC 6062 §5.1), counted against the quota of
+    /// `owner`. [`Self::close`] closes it too.
+    ///
+    /// This and all below is for TCP allocations: an owner that never sets [`Settings::tcp`](super::Settings::tcp) has no
+    /// use for it.
+    ///
+    /// # Errors
+    /// See [`BindError`]; nothing has been opened or counted then.
+    fn listen(
+        &mut self,
+        _id: AllocationId,
+        _family: AddressFamily,
+        _owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        Err(BindError::Exhausted)
+    }
+
+    /// Whether this is a live relayed transport address for TCP, of any worker.
+    fn is_listening(&self, _address: SocketAddr) -> bool {
+        false
+    }
+
+    /// Begins a TCP connection to a peer, from the relayed transport address behind `relay` (RFC 6062 §5.2).
+    ///
+    /// # Errors
+    /// [`BindError::Exhausted`] when there is no descriptor for it.
+    fn connect(
+        &mut self,
+        _allocation: AllocationId,
+        _relay: RelayToken,
+        _peer: PeerAddress,
+    ) -> Result<ConnectionId, BindError> {
+        Err(BindError::Exhausted)
+    }
+
+    /// Who may claim a connection of any worker that waits for its ConnectionBind. `None`: no such connection waits.
+    fn waiting(&self, _connection: ConnectionId) -> Option<Waiting> {
+        None
+    }
+
+    /// Takes a waiting connection for the request that is being handled. `false`: it waits no more.
+    fn claim(&mut self, _connection: ConnectionId) -> bool {
+        false
+    }
+
+    /// Closes a connection of this worker that waits for its ConnectionBind. `false`: it waits no more, since it has been
+    /// claimed.
+    fn abandon(&mut self, _connection: ConnectionId) -> bool {
+        false
+    }
+
+    /// Closes a connection of this worker in whatever state it is, or gives it up. Returns what it has relayed to the peer
+    /// and to the client.
+    fn disconnect(&mut self, _connection: ConnectionId) -> (Traffic, Traffic) {
+        Default::default()
+    }
 }
 
 /// What is to be done with a datagram.
@@ -157,6 +228,12 @@ pub enum Verdict {
     Consumed,
     /// Send the answer that stands in the reply buffer back to where the request came from.
     Reply,
+    /// Send the answer as with [`Self::Reply`]. Whatever else comes or goes by this stream is data of a peer
+    /// (RFC 6062 §5.4).
+    Bind {
+        /// The peer data connection that the request has claimed.
+        connection: ConnectionId,
+    },
     /// Hand the datagram, which is as it came, to the worker that owns its allocation (RFC 8016).
     Forward {
         /// The number of that worker.

@@ -1,4 +1,4 @@
-//! The conformance suite: what RFC 8489, RFC 8656 and the draft of time-limited credentials ask of a server, one
+//! The conformance suite: what RFC 8489, RFC 8656, RFC 6062 and the draft of time-limited credentials ask of a server, one
 //! file for each section. `docs/conformance.md` lists which test stands for which clause.
 
 #![expect(unreachable_pub, reason = "a module of a test binary is public to its siblings only")]
@@ -8,6 +8,7 @@ mod world;
 
 mod bad_input;
 mod quirks;
+mod rfc6062;
 mod rfc7635;
 mod rfc8016;
 mod rfc8489_05;

@@ -10,9 +10,10 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSecret, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, Alternates, BindError, ClientAddress, ClientRoute, DropReason, Event, FamilyDefault,
-    FiveTuple, Hold, IcmpError, Limits, Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken,
-    RelayedTransportAddress, ReservationToken, Server, Settings, Transport, Verdict,
+    AllocationId, Alternates, BindError, ClientAddress, ClientRoute, ConnectionEnd, ConnectionId, DropReason,
+    Event, FamilyDefault, FiveTuple, Hold, IcmpError, Limits, Offer, Parity, PeerAddress, PeerConnection,
+    PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings,
+    Traffic, Transport, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, Marks, ReplyBuffer, TAIL_ROOM};
 
@@ -22,6 +23,8 @@ pub const REFRESH: u16 = 0x0004;
 pub const SEND: u16 = 0x0016;
 pub const CREATE_PERMISSION: u16 = 0x0008;
 pub const CHANNEL_BIND: u16 = 0x0009;
+pub const CONNECT: u16 = 0x000A;
+pub const CONNECTION_BIND: u16 = 0x000B;
 
 pub const USERNAME: u16 = 0x0006;
 pub const MI: u16 = 0x0008;
@@ -44,6 +47,7 @@ pub const ALGORITHM: u16 = 0x001D;
 pub const USERHASH: u16 = 0x001E;
 pub const MAPPED: u16 = 0x0020;
 pub const RESERVATION: u16 = 0x0022;
+pub const CONNECTION_ID: u16 = 0x002A;
 pub const ADDITIONAL_FAMILY: u16 = 0x8000;
 pub const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
 pub const ADDRESS_ERROR: u16 = 0x8001;
@@ -142,6 +146,14 @@ pub enum A {
 
 pub fn udp() -> A {
     A::Raw(TRANSPORT, vec![17, 0, 0, 0])
+}
+
+pub fn tcp() -> A {
+    A::Raw(TRANSPORT, vec![6, 0, 0, 0])
+}
+
+pub fn connection(id: ConnectionId) -> A {
+    A::Raw(CONNECTION_ID, id.0.to_be_bytes().to_vec())
 }
 
 pub fn lifetime(seconds: u32) -> A {
@@ -365,6 +377,10 @@ impl Answer {
         u32::from_be_bytes(self.get(LIFETIME).unwrap().try_into().unwrap())
     }
 
+    pub fn connection(&self) -> ConnectionId {
+        ConnectionId(u32::from_be_bytes(self.get(CONNECTION_ID).unwrap().try_into().unwrap()))
+    }
+
     pub fn unknown(&self) -> Vec<u16> {
         let value = self.get(UNKNOWN).expect("UNKNOWN-ATTRIBUTES is there");
         value.chunks(2).map(|kind| u16::from_be_bytes([kind[0], kind[1]])).collect()
@@ -402,15 +418,24 @@ pub enum Out {
     Dropped(DropReason),
     Consumed,
     Answer(Vec<u8>),
-    ToPeer { relayed: SocketAddr, peer: SocketAddr, data: Vec<u8> },
-    ToClient { route: ClientRoute, bytes: Vec<u8> },
+    /// The answer, and what the stream belongs to from now on.
+    Bound(Vec<u8>, ConnectionId),
+    ToPeer {
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        data: Vec<u8>,
+    },
+    ToClient {
+        route: ClientRoute,
+        bytes: Vec<u8>,
+    },
     Forward(u8),
 }
 
 impl Out {
     pub fn answer(self) -> Answer {
         match self {
-            Self::Answer(bytes) => Answer::read(&bytes),
+            Self::Answer(bytes) | Self::Bound(bytes, _) => Answer::read(&bytes),
             other => panic!("an answer was expected: {other:?}"),
         }
     }
@@ -437,6 +462,25 @@ pub struct Sockets {
     pub released: Vec<ClientRoute>,
     /// Live relayed transport addresses of other workers.
     pub elsewhere: BTreeSet<SocketAddr>,
+    /// The tokens of those that are for TCP.
+    pub listening: BTreeSet<u32>,
+    /// Connections with peers, and from where they were asked for.
+    pub connections: BTreeMap<ConnectionId, Connection>,
+    /// How many of them there have been.
+    pub made: u32,
+    /// Connections that the core has closed.
+    pub cut: Vec<ConnectionId>,
+}
+
+/// A connection with a peer that is not there.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    pub name: PeerConnection,
+    /// The relayed transport address that it is to begin at; `None` if the peer made it.
+    pub from: Option<SocketAddr>,
+    pub waiting: Option<Waiting>,
+    pub bound: bool,
+    pub traffic: (Traffic, Traffic),
 }
 
 pub const RELAY4: &str = "8.34.2.1";
@@ -517,7 +561,79 @@ impl RelaySockets for Sockets {
     }
 
     fn is_live(&self, address: SocketAddr) -> bool {
-        self.elsewhere.contains(&address) || self.open.values().any(|socket| socket.1 == address)
+        let is_here = |(token, socket): (&u32, &(_, SocketAddr, _))| {
+            socket.1 == address && !self.listening.contains(token)
+        };
+        self.elsewhere.contains(&address) || self.open.iter().any(is_here)
+    }
+
+    fn listen(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        let bound = self.bind(id, family, Parity::Any, owner)?;
+        self.listening.insert(bound.0.0);
+        Ok(bound)
+    }
+
+    fn is_listening(&self, address: SocketAddr) -> bool {
+        self.listening.iter().any(|token| self.open.get(token).is_some_and(|socket| socket.1 == address))
+    }
+
+    fn connect(
+        &mut self,
+        allocation: AllocationId,
+        relay: RelayToken,
+        peer: PeerAddress,
+    ) -> Result<ConnectionId, BindError> {
+        if self.exhausted {
+            return Err(BindError::Exhausted);
+        }
+        assert!(self.listening.contains(&relay.0), "connections begin at a relayed address for TCP");
+        let from = Some(self.open[&relay.0].1);
+        Ok(self.add_connection(allocation, from, peer))
+    }
+
+    fn waiting(&self, connection: ConnectionId) -> Option<Waiting> {
+        self.connections.get(&connection)?.waiting.clone()
+    }
+
+    fn claim(&mut self, connection: ConnectionId) -> bool {
+        let Some(found) = self.connections.get_mut(&connection) else { return false };
+        found.bound = found.waiting.take().is_some();
+        found.bound
+    }
+
+    fn abandon(&mut self, connection: ConnectionId) -> bool {
+        let waits = self.waiting(connection).is_some();
+        if waits {
+            self.disconnect(connection);
+        }
+        waits
+    }
+
+    fn disconnect(&mut self, connection: ConnectionId) -> (Traffic, Traffic) {
+        let closed = self.connections.remove(&connection).expect("a connection is closed once");
+        self.cut.push(connection);
+        closed.traffic
+    }
+}
+
+impl Sockets {
+    fn add_connection(
+        &mut self,
+        allocation: AllocationId,
+        from: Option<SocketAddr>,
+        peer: PeerAddress,
+    ) -> ConnectionId {
+        self.made += 1;
+        let id = ConnectionId(0x1234_0000 + self.made);
+        let name = PeerConnection { allocation, peer, id };
+        let traffic = Default::default();
+        self.connections.insert(id, Connection { name, from, waiting: None, bound: false, traffic });
+        id
     }
 }
 
@@ -535,6 +651,7 @@ pub struct Choice {
     pub ipv6: bool,
     pub family_default: FamilyDefault,
     pub alternates: Alternates,
+    pub tcp: bool,
     pub mobility: bool,
 }
 
@@ -557,6 +674,7 @@ impl Default for Choice {
             ipv6: true,
             family_default: FamilyDefault::Ipv4,
             alternates: Alternates::default(),
+            tcp: false,
             mobility: true,
         }
     }
@@ -595,6 +713,7 @@ impl Choice {
             ipv6: self.ipv6,
             family_default: self.family_default,
             alternates: self.alternates,
+            tcp: self.tcp,
             mobility: self.mobility,
             ..Settings::new(Arc::new(Authenticator::new(settings, &[42; 32]).unwrap()), Arc::new(self.policy))
         }
@@ -659,8 +778,59 @@ impl World {
         assert_eq!(self.sockets.opened, self.sockets.closed + self.sockets.open.len() as u32);
         assert!(self.server.allocation_count() <= self.sockets.open.len());
         let counters = *self.server.counters();
+        assert_eq!(counters.connections, self.sockets.connections.len() as u64);
         let allocations: u64 = counters.by_transport.iter().map(|one| one.allocations).sum();
         assert_eq!(allocations, self.server.allocation_count() as u64);
+    }
+
+    /// The only connection to a peer.
+    pub fn connection_to(&self, peer: SocketAddr) -> PeerConnection {
+        let mut found = self.sockets.connections.values().filter(|found| found.name.peer.0 == peer);
+        let (one, other) = (found.next().expect("a connection"), found.next());
+        assert!(other.is_none(), "one connection to a peer");
+        one.name
+    }
+
+    /// The peer answers a connection that was asked for. Returns what the client gets.
+    pub fn connected(&mut self, peer: SocketAddr) -> (ClientRoute, Answer) {
+        let name = self.connection_to(peer);
+        let offer =
+            self.server.handle_connected(&self.now, &name, &mut self.reply).expect("a live allocation");
+        (offer.client, self.offer(name, offer))
+    }
+
+    /// The peer refuses, or does not answer.
+    pub fn connect_failed(&mut self, peer: SocketAddr) -> Option<Answer> {
+        let name = self.connection_to(peer);
+        self.sockets.connections.remove(&name.id);
+        self.server.handle_connect_failed(&name, &mut self.reply)?;
+        Some(Answer::read(self.reply.bytes()))
+    }
+
+    /// A peer connects to a relayed transport address. Returns what the client gets.
+    pub fn incoming(&mut self, relayed: SocketAddr, peer: SocketAddr) -> Result<Answer, DropReason> {
+        let id = self.sockets.open.values().find(|socket| socket.1 == relayed).expect("a live address").0;
+        let id = self.sockets.add_connection(id, None, PeerAddress(peer));
+        let name = self.sockets.connections[&id].name;
+        match self.server.handle_incoming(&self.now, &name, &mut self.reply, &mut self.sockets) {
+            Ok(offer) => Ok(self.offer(name, offer)),
+            Err(reason) => {
+                self.sockets.connections.remove(&id);
+                Err(reason)
+            }
+        }
+    }
+
+    fn offer(&mut self, name: PeerConnection, offer: Offer) -> Answer {
+        self.sockets.connections.get_mut(&name.id).unwrap().waiting = Some(offer.waiting);
+        Answer::read(self.reply.bytes())
+    }
+
+    /// Both sides have closed a connection.
+    pub fn connection_closed(&mut self, peer: SocketAddr) {
+        let name = self.connection_to(peer);
+        let (there, back) = self.sockets.connections.remove(&name.id).unwrap().traffic;
+        self.server.handle_disconnected(&name, ConnectionEnd::Closed, there, back);
     }
 
     fn fill(&mut self, bytes: &[u8]) {
@@ -690,6 +860,7 @@ impl World {
             Verdict::Drop(reason) => Out::Dropped(reason),
             Verdict::Consumed => Out::Consumed,
             Verdict::Reply => Out::Answer(rest),
+            Verdict::Bind { connection } => Out::Bound(self.reply.bytes().to_vec(), connection),
             Verdict::ToPeer { relay, peer } => {
                 Out::ToPeer { relayed: self.sockets.open[&relay.0].1, peer: peer.0, data: rest }
             }
@@ -960,6 +1131,26 @@ impl Client {
         let answer = self.ask(world, ALLOCATE, &[udp()]);
         assert_eq!(answer.code(), 0);
         answer.address(RELAYED)
+    }
+
+    pub fn allocate_tcp(&mut self, world: &mut World) -> SocketAddr {
+        let answer = self.ask(world, ALLOCATE, &[tcp()]);
+        assert_eq!(answer.code(), 0);
+        answer.address(RELAYED)
+    }
+
+    /// Begins a connection; the answer comes later.
+    pub fn connect(&mut self, world: &mut World, peer: SocketAddr) -> Msg {
+        let request = self.signed(CONNECT, &[to(peer)]);
+        assert_eq!(world.feed(self.route, &request.0), Out::Consumed);
+        request
+    }
+
+    /// A ConnectionBind from a connection of its own.
+    pub fn bind_connection(&self, world: &mut World, from: &str, id: ConnectionId) -> Answer {
+        let mut data = self.clone().at(from);
+        data.nonce.clear();
+        data.ask(world, CONNECTION_BIND, &[connection(id)])
     }
 
     pub fn allocate6(&mut self, world: &mut World) -> SocketAddr {

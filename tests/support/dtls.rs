@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
+use crate::live::Wire;
+
 use bytes::BytesMut;
 use rtc_dtls::cipher_suite::CipherSuiteId;
 use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
@@ -26,14 +28,17 @@ pub(crate) fn client_config(suites: &[CipherSuiteId]) -> HandshakeConfig {
 
 /// A client that wants the server of this name, and believes whatever it is shown.
 pub(crate) fn config_for(suites: &[CipherSuiteId], name: &str) -> HandshakeConfig {
+    builder_for(suites, name).build(true, None).unwrap()
+}
+
+/// The same, with more to be said.
+pub(crate) fn builder_for(suites: &[CipherSuiteId], name: &str) -> ConfigBuilder {
     ConfigBuilder::default()
         .with_server_name(name.to_owned())
         .with_crypto_provider(rtc_crypto::default_provider().unwrap())
         .with_cipher_suites(suites.to_vec())
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
         .with_insecure_skip_verify(true)
-        .build(true, None)
-        .unwrap()
 }
 
 /// A client's association.
@@ -174,5 +179,33 @@ impl Dtls {
         assert_eq!(self.receive(), None, "a message instead of an end");
         self.socket.set_read_timeout(Some(SOON)).unwrap();
         *self.closed.try_lock().unwrap()
+    }
+}
+
+impl Wire for Arc<Dtls> {
+    fn send(&self, message: &[u8]) {
+        Dtls::send(self, message);
+    }
+
+    fn receive(&self) -> Option<Vec<u8>> {
+        Dtls::receive(self)
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
+    }
+}
+
+impl Wire for Dtls {
+    fn send(&self, message: &[u8]) {
+        Self::send(self, message);
+    }
+
+    fn receive(&self) -> Option<Vec<u8>> {
+        Self::receive(self)
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
     }
 }

@@ -44,6 +44,7 @@ addresses = ["192.0.2.1", "2001:db8::1"]
 external = { "192.0.2.1" = "198.51.100.7" }
 ports = "50000-50999"
 family_default = "follow"
+tcp = true
 [auth]
 realm = "north"
 nonce_lifetime = "5m"
@@ -60,6 +61,7 @@ deny = ["192.0.2.0/24"]
 allocations_per_user = 7
 permissions_per_allocation = 8
 channels_per_allocation = 9
+connections_per_allocation = 11
 streams_per_address = 10
 max_lifetime = "30m"
 drain = "500ms"
@@ -100,6 +102,7 @@ level = "debug"
     assert_eq!(settings.relay.external[&"192.0.2.1".parse().unwrap()].to_string(), "198.51.100.7");
     assert_eq!(settings.relay.ports, 50000..=50999);
     assert_eq!(settings.relay.family_default, FamilyDefault::Follow);
+    assert!(settings.relay.tcp);
     assert_eq!(settings.auth.realm, "north");
     assert_eq!(settings.auth.nonce_lifetime, Duration::from_secs(300));
     assert!(
@@ -129,6 +132,7 @@ level = "debug"
         allocations_per_user: 7,
         permissions_per_allocation: 8,
         channels_per_allocation: 9,
+        connections_per_allocation: 11,
         streams_per_address: 10,
         max_lifetime: Duration::from_secs(1800),
         drain: Duration::from_millis(500),
@@ -196,6 +200,8 @@ fn every_key_refuses_what_it_cannot_mean() {
         ("[limits]\nallocations_per_user = 0", "from 1"),
         ("[limits]\npermissions_per_allocation = 0", "from 1"),
         ("[limits]\nchannels_per_allocation = 4097", "to 4096"),
+        ("[relay]\ntcp = \"yes\"", "`true` or `false`"),
+        ("[limits]\nconnections_per_allocation = 1025", "to 1024"),
         ("[limits]\nstreams_per_address = 0.5", "takes an integer"),
         ("[limits]\nmax_lifetime = \"5m\"", "from 10m to 24h"),
         ("[limits]\ndrain = \"2d\"", "from 0s to 24h"),
@@ -227,7 +233,6 @@ fn what_later_versions_have_is_named_as_such() {
         "[redirect]",
         "[nat_discovery]",
         "[listen]\ndtls = []",
-        "[relay]\ntcp = false",
         "[relay]\nmobility = true",
         "[http]\nkeys = []",
     ];

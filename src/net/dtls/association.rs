@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::engine::Engine;
+use super::hello;
 use super::record::{kind, records};
 use crate::net::ports::Admission;
 use crate::time::Timestamp;
@@ -18,6 +19,9 @@ pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 const HANDSHAKE_DATAGRAMS: u8 = 32;
 /// The same in bytes.
 const HANDSHAKE_BYTES: u16 = 16 * 1024;
+/// A protected Finished, whatever the suite; a client has nothing else to say in protected handshake records. What the
+/// library does with pieces of messages takes time and memory by the square of their number.
+const MAX_FINISHED: usize = 64;
 /// How often a client may repeat its last flight because it has missed ours.
 const REPETITIONS: u8 = 16;
 
@@ -76,10 +80,12 @@ impl Stage {
         match self {
             Self::Handshaking { datagrams, bytes } => {
                 for record in records(datagram) {
-                    let fits = matches!(
-                        (record.kind, record.epoch),
-                        (kind::HANDSHAKE, 0 | 1) | (kind::CHANGE_CIPHER_SPEC, 0)
-                    );
+                    let fits = match (record.kind, record.epoch) {
+                        (kind::HANDSHAKE, 0) => hello::is_rest_of_handshake(record.fragment),
+                        (kind::HANDSHAKE, 1) => record.fragment.len() <= MAX_FINISHED,
+                        (kind::CHANGE_CIPHER_SPEC, 0) => true,
+                        _ => false,
+                    };
                     if fits {
                         admitted.extend_from_slice(record.whole);
                     }
@@ -94,7 +100,7 @@ impl Stage {
                 for record in records(datagram).filter(|record| record.epoch == 1) {
                     let fits = match record.kind {
                         kind::ALERT | kind::APPLICATION_DATA => true,
-                        kind::HANDSHAKE => {
+                        kind::HANDSHAKE if record.fragment.len() <= MAX_FINISHED => {
                             let fits = *repetitions > 0;
                             *repetitions = repetitions.saturating_sub(1);
                             fits
@@ -145,16 +151,24 @@ mod tests {
             (0..3).flat_map(|epoch| kinds.iter().flat_map(move |kind| record(*kind, epoch, 1))).collect();
         let (mut established, mut begun) = (Stage::ESTABLISHED, Stage::BEGUN);
         assert_eq!(admitted(&mut established, &all), [(21, 1), (22, 1), (23, 1)]);
-        assert_eq!(admitted(&mut begun, &all), [(20, 0), (22, 0), (22, 1)]);
+        assert_eq!(admitted(&mut begun, &all), [(20, 0), (22, 1)]);
+        let mut exchange = record(22, 0, 14);
+        exchange[13..].copy_from_slice(&[16, 0, 0, 4, 0, 2, 0, 0, 2, 0, 0, 2, 1, 2]);
+        assert_eq!(admitted(&mut begun, &exchange), [(22, 0)]);
+        for (at, wrong) in [(13, 1), (13, 20), (16, 3), (21, 9), (24, 0), (24, 1), (24, 3)] {
+            let mut exchange = exchange.clone();
+            exchange[at] = wrong;
+            assert_eq!(admitted(&mut begun, &exchange), [], "{wrong} at {at}");
+        }
     }
 
     #[test]
     fn a_handshake_takes_a_bounded_number_of_datagrams_and_bytes() {
         let mut stage = Stage::BEGUN;
-        let taken = (0..1000).filter(|_| !stage.admit(&record(22, 0, 1)).is_empty()).count();
+        let taken = (0..1000).filter(|_| !stage.admit(&record(20, 0, 1)).is_empty()).count();
         assert_eq!(taken, usize::from(HANDSHAKE_DATAGRAMS));
         let mut stage = Stage::BEGUN;
-        let bytes: usize = (0..1000).map(|_| stage.admit(&record(22, 0, 255).repeat(8)).len()).sum();
+        let bytes: usize = (0..1000).map(|_| stage.admit(&record(20, 0, 255).repeat(8)).len()).sum();
         assert!(bytes <= usize::from(HANDSHAKE_BYTES) && bytes > 8_000, "{bytes}");
     }
 

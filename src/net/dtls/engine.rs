@@ -22,7 +22,7 @@ use rtc_crypto::{
     SignatureScheme as LibraryScheme, SigningKey as LibraryKey,
 };
 use rtc_dtls::cipher_suite::CipherSuiteId;
-use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
+use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::crypto::Certificate;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_shared::TransportProtocol;
@@ -30,7 +30,7 @@ use rustls::client::verify_server_name;
 use rustls::pki_types::ServerName;
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls::{RootCertStore, SignatureAlgorithm, SignatureScheme};
 
 use super::association::{Broken, Received};
 use super::cookie::COOKIE_LEN;
@@ -70,18 +70,19 @@ struct Choice {
 }
 
 impl Identity {
-    /// With `keys`, not empty, chosen from by the name that the client asks for, the first for all others.
+    /// With `keys`, not empty, chosen from by the name that the client asks for, the first for all others. With
+    /// `client_roots`, clients must show a certificate that leads there.
     ///
     /// # Errors
     /// When there are none, or the library cannot sign with one of them.
-    pub fn new(keys: &[Arc<CertifiedKey>]) -> Result<Self, String> {
+    pub fn new(keys: &[Arc<CertifiedKey>], client_roots: Option<&RootCertStore>) -> Result<Self, String> {
         let crypto = rtc_crypto::default_provider().map_err(|error| error.to_string())?;
-        let identity = Self { choices: keys.iter().map(Choice::new).collect(), crypto };
+        let choices = keys.iter().map(|key| Choice::new(key, client_roots)).collect();
+        let identity = Self { choices, crypto };
         for choice in &identity.choices {
-            identity.config(choice, [0; COOKIE_LEN]).map_err(|Broken| {
-                "DTLS cannot use one of the certificates: its key must be ECDSA (P-256, P-384), Ed25519 or RSA"
-                    .to_owned()
-            })?;
+            identity
+                .config(choice, [0; COOKIE_LEN])
+                .map_err(|Broken| "DTLS cannot use the key of one of the certificates in [tls]".to_owned())?;
         }
         if identity.choices.is_empty() {
             return Err("DTLS needs a certificate: set tls.certificate and tls.key".to_owned());
@@ -122,15 +123,21 @@ impl Identity {
 }
 
 impl Choice {
-    fn new(key: &Arc<CertifiedKey>) -> Self {
+    fn new(key: &Arc<CertifiedKey>, client_roots: Option<&RootCertStore>) -> Self {
         let spki = key.key.public_key().map(|spki| spki.as_ref().to_vec()).unwrap_or_default();
         let suites = if key.key.algorithm() == SignatureAlgorithm::RSA { RSA_SUITES } else { ECDSA_SUITES };
         let signer = Arc::new(Key { key: Arc::clone(&key.key), spki });
+        let client_auth = match client_roots {
+            None => ClientAuthType::NoClientCert,
+            Some(_) => ClientAuthType::RequireAndVerifyClientCert,
+        };
         let template = ConfigBuilder::default()
+            .with_client_auth(client_auth)
+            .with_client_cas(client_roots.cloned().unwrap_or_else(RootCertStore::empty))
             .with_certificates(vec![Certificate::from_signing_key(key.cert.clone(), signer)])
             .with_cipher_suites(suites.to_vec())
             .with_extended_master_secret(ExtendedMasterSecretType::Require)
-            // It is about the certificates of servers; here there are none to be checked.
+            // This is about the certificates of servers; here there are none to be checked.
             .with_insecure_skip_verify(true)
             .with_mtu(HANDSHAKE_MTU);
         Self { key: Arc::clone(key), suites, template }

@@ -6,12 +6,17 @@ use super::record::{RECORD_HEADER, Record, kind};
 
 /// Bytes of a handshake message before its body.
 const HANDSHAKE_HEADER: usize = 12;
+/// The level of an alert that ends the handshake.
+const FATAL: u8 = 2;
 const CLIENT_HELLO: u8 = 1;
 const HELLO_VERIFY_REQUEST: u8 = 3;
+/// Certificate, CertificateVerify, ClientKeyExchange.
+const REST_OF_HANDSHAKE: [u8; 3] = [11, 15, 16];
 /// DTLS 1.0, in records and in the HelloVerifyRequest, whatever will be agreed on (RFC 6347 §4.2.1).
 const VERSION_OF_VERIFY: [u8; 2] = [0xFE, 0xFF];
 const VERSION_AND_RANDOM: usize = 2 + 32;
 const EXTENSION_SERVER_NAME: u16 = 0;
+const EXTENSION_ALPN: u16 = 16;
 
 /// Length of the datagram that carries a HelloVerifyRequest: less than any ClientHello has.
 #[cfg(test)]
@@ -20,6 +25,23 @@ const VERIFY_LEN: usize = RECORD_HEADER + HANDSHAKE_HEADER + 2 + 1 + COOKIE_LEN;
 /// Whether a record carries a ClientHello that nothing protects, or a part of one.
 pub(super) fn is_client_hello(record: &Record<'_>) -> bool {
     record.kind == kind::HANDSHAKE && record.epoch == 0 && record.fragment.first() == Some(&CLIENT_HELLO)
+}
+
+/// Whether a fragment holds handshake messages that a client may send behind its hello, whole or in pieces, and
+/// nothing else.
+pub(super) fn is_rest_of_handshake(fragment: &[u8]) -> bool {
+    let mut rest = fragment;
+    while let Some((header, after)) = rest.split_first_chunk::<HANDSHAKE_HEADER>() {
+        let &[message, l0, l1, l2, _, _, o0, o1, o2, f0, f1, f2] = header;
+        let number = |a, b, c| u32::from_be_bytes([0, a, b, c]);
+        let (len, offset, piece) = (number(l0, l1, l2), number(o0, o1, o2), number(f0, f1, f2));
+        let Some(after) = after.get(piece as usize..) else { return false };
+        if !REST_OF_HANDSHAKE.contains(&message) || offset + piece > len || piece == 0 {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
 }
 
 /// A whole ClientHello.
@@ -101,15 +123,23 @@ impl<'a> ClientHello<'a> {
 
     /// The host name that the client means (RFC 6066 §3).
     pub(super) fn server_name(&self) -> Option<&'a str> {
+        let (&kind, mut name) = self.extension(EXTENSION_SERVER_NAME)?.split_first()?;
+        if kind == 0 { str::from_utf8(vector16(&mut name)?).ok() } else { None }
+    }
+
+    /// Whether the client wants to speak other protocols only (RFC 7301 §3.1).
+    pub(super) fn is_for_others(&self, protocols: &[&[u8]]) -> bool {
+        let Some(mut offered) = self.extension(EXTENSION_ALPN) else { return false };
+        !std::iter::from_fn(|| vector8(&mut offered)).any(|offer| protocols.contains(&offer))
+    }
+
+    /// The list that an extension carries.
+    fn extension(&self, wanted: u16) -> Option<&'a [u8]> {
         let mut extensions = self.extensions;
         while let Some(id) = number16(&mut extensions) {
             let mut value = vector16(&mut extensions)?;
-            if id == EXTENSION_SERVER_NAME {
-                let mut list = vector16(&mut value)?;
-                let (&kind, rest) = list.split_first()?;
-                list = rest;
-                return (kind == 0)
-                    .then(|| vector16(&mut list).and_then(|name| str::from_utf8(name).ok()))?;
+            if id == wanted {
+                return vector16(&mut value);
             }
         }
         None
@@ -130,6 +160,12 @@ impl<'a> ClientHello<'a> {
         let body = [&VERSION_OF_VERIFY[..], &[len], cookie].concat();
         handshake_record(VERSION_OF_VERIFY, self.sequence, HELLO_VERIFY_REQUEST, &body)
     }
+}
+
+/// The record of a fatal alert before there are keys.
+pub(super) fn alert(sequence: u64, description: u8) -> Vec<u8> {
+    let sequence = sequence.to_be_bytes();
+    [&[kind::ALERT, 0xFE, 0xFD, 0, 0][..], &sequence[2..], &[0, 2, FATAL, description]].concat()
 }
 
 /// A record of epoch 0 with the whole message number 0 in it.
@@ -226,6 +262,24 @@ pub(super) mod tests {
         let first = parse(&first).unwrap();
         assert_eq!((first.sequence, first.message, first.cookie().len()), (0, 0, 0));
         assert_eq!(first.server_name(), Some("turn.example.org"));
+        assert!(!first.is_for_others(&[]), "it has said nothing");
+    }
+
+    #[test]
+    fn rfc7301_3_1_a_client_may_want_others() {
+        let mut bytes = hello(0, 0, b"", None);
+        let offer = b"\x00\x10\x00\x16\x00\x14\x09stun.turn\x09http/1.11";
+        bytes.truncate(bytes.len() - 4 - 2);
+        bytes.extend_from_slice(&u16::try_from(offer.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(offer);
+        let len = u16::try_from(bytes.len() - RECORD_HEADER).unwrap();
+        bytes[11..13].copy_from_slice(&len.to_be_bytes());
+        for at in [15, 23] {
+            bytes[at..at + 2].copy_from_slice(&(len - 12).to_be_bytes());
+        }
+        let read = parse(&bytes).unwrap();
+        assert!(!read.is_for_others(&[b"stun.turn"]) && !read.is_for_others(&[b"http/1.11"]));
+        assert!(read.is_for_others(&[b"http/1.1", b"stun", b""]) && read.is_for_others(&[]));
     }
 
     #[test]
@@ -249,7 +303,7 @@ pub(super) mod tests {
         let answer = parse(&bytes).unwrap().verify_request(&[9; COOKIE_LEN]);
         assert_eq!(answer.len(), VERIFY_LEN);
         // The shortest there is: no session, no cookie, one suite, one compression method, no extensions.
-        assert!(VERIFY_LEN < RECORD_HEADER + HANDSHAKE_HEADER + VERSION_AND_RANDOM + 1 + 1 + 4 + 2);
+        const { assert!(VERIFY_LEN < RECORD_HEADER + HANDSHAKE_HEADER + VERSION_AND_RANDOM + 1 + 1 + 4 + 2) };
         let record = records(&answer).next().unwrap();
         assert_eq!((record.kind, record.epoch, record.sequence), (kind::HANDSHAKE, 0, 0xABCD));
         assert_eq!(record.fragment[0], HELLO_VERIFY_REQUEST);

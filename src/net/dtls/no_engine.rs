@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 
 use super::association::{Broken, Received};
@@ -18,7 +19,7 @@ impl Identity {
     ///
     /// # Errors
     /// Always.
-    pub fn new(_keys: &[Arc<CertifiedKey>]) -> Result<Self, String> {
+    pub fn new(_keys: &[Arc<CertifiedKey>], _client_roots: Option<&RootCertStore>) -> Result<Self, String> {
         Err("this build has no DTLS: build it with the feature `dtls`, or set listen.dtls to []".to_owned())
     }
 }

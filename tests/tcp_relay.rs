@@ -1,0 +1,392 @@
+//! TCP allocations (RFC 6062) against the program itself: bytes both ways through several workers, back-pressure, and
+//! how connections end.
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/live.rs"]
+mod live;
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+use live::{Client, LOOPBACK, Reply, SOON, Server, eventually};
+use relais::wire::{Class, Message, attr, method};
+
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// A server that relays TCP, with as many workers as `workers` says.
+fn relay(workers: &str) -> Server {
+    Server::start(&[("relay.tcp", "true"), ("listen.workers", workers)])
+}
+
+fn allocate(client: &mut Client) -> Reply {
+    client.call(method::ALLOCATE, |writer| {
+        writer.attribute(attr::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
+    })
+}
+
+/// A client with a TCP allocation, and its relayed address.
+fn allocated(server: &Server) -> (Client, SocketAddr) {
+    let mut client = server.tcp();
+    let reply = allocate(&mut client);
+    assert_eq!(reply.code(), 0);
+    (client, reply.address(attr::XOR_RELAYED_ADDRESS))
+}
+
+fn connect(client: &mut Client, peer: SocketAddr) -> Reply {
+    client.call(method::CONNECT, |writer| {
+        writer.xor_address(attr::XOR_PEER_ADDRESS, peer);
+    })
+}
+
+fn bind(data: &mut Client, id: &[u8]) -> Reply {
+    data.call(method::CONNECTION_BIND, |writer| {
+        writer.attribute(attr::CONNECTION_ID, id);
+    })
+}
+
+/// A new connection to the server, bound.
+fn bound(server: &Server, id: &[u8]) -> TcpStream {
+    let mut data = server.tcp();
+    assert_eq!(bind(&mut data, id).code(), 0);
+    data.stream().try_clone().unwrap()
+}
+
+/// A peer that listens.
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let (stream, from) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    (stream, from)
+}
+
+/// A connection from a client's allocation to a peer: both ends.
+fn joined(server: &Server, client: &mut Client) -> (TcpStream, TcpStream) {
+    let (listener, address) = listener();
+    let reply = connect(client, address);
+    assert_eq!(reply.code(), 0);
+    let (peer, _) = accepted(&listener);
+    let data = bound(server, &reply.get(attr::CONNECTION_ID).unwrap());
+    (data, peer)
+}
+
+/// What a ConnectionAttempt says: the connection, and the peer.
+fn attempt(client: &Client) -> (Vec<u8>, SocketAddr) {
+    let bytes = client.receive();
+    let message = Message::parse(&bytes).unwrap();
+    assert_eq!((message.method(), message.class()), (method::CONNECTION_ATTEMPT, Class::Indication));
+    let peer = message.xor_address(message.get(attr::XOR_PEER_ADDRESS).unwrap()).unwrap();
+    (message.get(attr::CONNECTION_ID).unwrap().to_vec(), peer)
+}
+
+fn says(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).unwrap();
+    let mut heard = vec![0; bytes.len()];
+    to.read_exact(&mut heard).unwrap();
+    assert!(heard == bytes, "as it was sent");
+}
+
+/// Reads to the end of a stream.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Whether a stream ends at once, in whatever way.
+fn has_ended(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(AT_ONCE)).unwrap();
+    match stream.read(&mut [0; 16]) {
+        Ok(0) => true,
+        Ok(_) => panic!("bytes instead of an end"),
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+fn connections(server: &Server) -> f64 {
+    server.metric("relais_connections")
+}
+
+/// Bytes that are not the same anywhere.
+fn pattern(len: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+#[test]
+fn bytes_pass_both_ways_on_a_connection_of_either_side() {
+    let server = relay("1");
+    let (mut client, relayed) = allocated(&server);
+    let (listener, address) = listener();
+    let reply = connect(&mut client, address);
+    let (mut peer, from) = accepted(&listener);
+    assert_eq!(from, relayed, "the connection begins at the relayed address");
+    let mut data = bound(&server, &reply.get(attr::CONNECTION_ID).unwrap());
+    let long = pattern(300_000);
+    scope(|scope| {
+        let back = scope.spawn(|| {
+            let (mut peer, mut data) = (peer.try_clone().unwrap(), data.try_clone().unwrap());
+            says(&mut peer, &mut data, &long);
+        });
+        says(&mut data.try_clone().unwrap(), &mut peer.try_clone().unwrap(), &long);
+        back.join().unwrap();
+    });
+    says(&mut data, &mut peer, b"and so on");
+
+    assert_eq!(client.permit(address), 0);
+    let mut visitor = TcpStream::connect(relayed).unwrap();
+    visitor.set_read_timeout(Some(SOON)).unwrap();
+    let (id, who) = attempt(&client);
+    assert_eq!(who, visitor.local_addr().unwrap());
+    let mut second = bound(&server, &id);
+    says(&mut visitor, &mut second, b"from outside");
+    says(&mut second, &mut visitor, b"from inside");
+    assert_eq!(connections(&server) as u32, 2);
+    let sent = r#"relais_bytes_total{transport="tcp",direction="to_peer"}"#;
+    assert_eq!(server.metric(sent) as usize, 300_000 + 9 + 11);
+}
+
+#[test]
+fn any_worker_may_get_the_data_connection() {
+    let server = relay("3");
+    let mut clients: Vec<_> = (0..4).map(|_| allocated(&server)).collect();
+    for round in 0..3u8 {
+        for (client, _) in &mut clients {
+            // With three workers, of twelve connections some meet another worker than their allocation's, and some do not.
+            let (mut data, mut peer) = joined(&server, client);
+            says(&mut data, &mut peer, &[round; 1000]);
+            says(&mut peer, &mut data, &[round; 2000]);
+            data.shutdown(Shutdown::Write).unwrap();
+            assert!(has_ended(&mut peer));
+            drop(peer);
+            assert!(has_ended(&mut data));
+        }
+    }
+    assert!(eventually(|| connections(&server) == 0.0), "all have ended");
+    let ended = r#"relais_connections_ended_total{reason="closed"}"#;
+    assert_eq!(server.metric(ended) as u32, 12);
+    // What was relayed on other workers is the allocation's all the same.
+    for (mut client, _) in clients {
+        assert_eq!(client.refresh(0).code(), 0);
+    }
+    assert!(eventually(|| server.log().matches("to_peers_bytes=3000 ").count() == 4), "{}", server.log());
+    assert_eq!(server.log().matches("to_client_bytes=6000 ").count(), 4, "{}", server.log());
+}
+
+#[test]
+fn bytes_behind_the_connection_bind_belong_to_the_peer() {
+    let server = relay("1");
+    let (mut client, _) = allocated(&server);
+    for len in [1, 7, 5000] {
+        let (listener, address) = listener();
+        let reply = connect(&mut client, address);
+        let (mut peer, _) = accepted(&listener);
+        let id = reply.get(attr::CONNECTION_ID).unwrap();
+        let mut data = server.tcp();
+        // The challenge first, so that the next request succeeds.
+        let challenge = data.once(method::CONNECTION_BIND, |writer| {
+            writer.attribute(attr::CONNECTION_ID, &id);
+        });
+        data.take_challenge(&challenge);
+        let request = data.write(method::CONNECTION_BIND, |writer| {
+            writer.attribute(attr::CONNECTION_ID, &id);
+        });
+        // These would be a frame that never ends, if they were one.
+        let bytes = vec![0; len];
+        data.send(&[&request[..], &bytes].concat());
+        assert_eq!(data.response_to(&request).code(), 0);
+        let mut heard = vec![1; len];
+        peer.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, bytes);
+    }
+}
+
+#[test]
+fn bytes_of_the_peer_before_the_connection_bind_are_kept() {
+    let server = relay("2");
+    let (mut client, relayed) = allocated(&server);
+    assert_eq!(client.permit(relayed), 0);
+    let mut visitor = TcpStream::connect(relayed).unwrap();
+    visitor.write_all(b"early bird").unwrap();
+    visitor.shutdown(Shutdown::Write).unwrap();
+    let (id, _) = attempt(&client);
+    sleep(Duration::from_millis(50));
+    let mut data = bound(&server, &id);
+    assert_eq!(rest(&mut data), b"early bird", "behind the success response, and then the end");
+    data.write_all(b"worm").unwrap();
+    data.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut visitor), b"worm");
+}
+
+#[test]
+fn each_side_may_close_its_half_first() {
+    let server = relay("1");
+    let (mut client, _) = allocated(&server);
+    let (mut data, mut peer) = joined(&server, &mut client);
+    data.write_all(b"question").unwrap();
+    data.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut peer), b"question");
+    let answer = pattern(200_000);
+    scope(|scope| {
+        scope.spawn(|| {
+            let mut peer = peer.try_clone().unwrap();
+            peer.write_all(&answer).unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+        });
+        assert!(rest(&mut data) == answer);
+    });
+    let (mut data, mut peer) = joined(&server, &mut client);
+    peer.write_all(b"greeting").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut data), b"greeting");
+    data.write_all(b"thanks").unwrap();
+    drop(data);
+    assert_eq!(rest(&mut peer), b"thanks");
+}
+
+#[test]
+fn a_reset_is_passed_on() {
+    let server = relay("1");
+    let (mut client, _) = allocated(&server);
+    for from_peer in [true, false] {
+        let (data, peer) = joined(&server, &mut client);
+        let (lost, mut left) = if from_peer { (peer, data) } else { (data, peer) };
+        socket2::SockRef::from(&lost).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(lost);
+        left.set_read_timeout(Some(AT_ONCE)).unwrap();
+        assert_eq!(left.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+    assert!(eventually(|| connections(&server) == 0.0));
+    assert_eq!(server.metric(r#"relais_connections_ended_total{reason="reset"}"#) as u32, 2);
+}
+
+#[test]
+fn who_does_not_read_holds_up_the_other_side_and_costs_no_memory() {
+    let server = relay("1");
+    let (mut client, _) = allocated(&server);
+    for from_peer in [false, true] {
+        let (data, peer) = joined(&server, &mut client);
+        let (mut writer, mut reader) = if from_peer { (peer, data) } else { (data, peer) };
+        let before = server.resident();
+        let bytes = pattern(1 << 20);
+        writer.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut sent = 0;
+        // More than the kernel's buffers of both connections could ever hold.
+        while sent < 256 << 20 {
+            match writer.write(&bytes[sent % (1 << 20)..]) {
+                Ok(len) => sent += len,
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+                    break;
+                }
+            }
+        }
+        assert!(sent < 64 << 20, "the writer has to wait, after {sent} bytes");
+        let grown = server.resident() - before;
+        assert!(grown < 1 << 20, "{grown} bytes for one connection");
+        writer.shutdown(Shutdown::Write).unwrap();
+        let mut heard = 0;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let len = reader.read(&mut buffer).unwrap();
+            if len == 0 {
+                break;
+            }
+            assert!((0..len).all(|i| buffer[i] == bytes[(heard + i) % (1 << 20)]), "in order");
+            heard += len;
+        }
+        assert_eq!(heard, sent, "nothing is lost");
+    }
+}
+
+#[test]
+fn an_allocation_takes_its_connections_with_it() {
+    let server = relay("2");
+    for deleted in [true, false] {
+        let (mut client, relayed) = allocated(&server);
+        let (mut data, mut peer) = joined(&server, &mut client);
+        says(&mut data, &mut peer, b"alive");
+        assert_eq!(client.permit(relayed), 0);
+        let mut unbound = TcpStream::connect(relayed).unwrap();
+        attempt(&client);
+        if deleted {
+            assert_eq!(client.refresh(0).code(), 0);
+        } else {
+            drop(client);
+        }
+        for stream in [&mut data, &mut peer, &mut unbound] {
+            assert!(has_ended(stream));
+        }
+        assert!(eventually(|| TcpStream::connect(relayed).is_err()), "nobody listens there any more");
+    }
+    assert!(eventually(|| connections(&server) == 0.0));
+    assert_eq!(server.metric(r#"relais_connections_ended_total{reason="allocation_ended"}"#) as u32, 4);
+}
+
+#[test]
+fn a_peer_without_permission_is_closed_at_once() {
+    let server = relay("1");
+    let (client, relayed) = allocated(&server);
+    for _ in 0..3 {
+        let mut visitor = TcpStream::connect(relayed).unwrap();
+        assert!(has_ended(&mut visitor));
+    }
+    assert!(
+        client.stream().set_nonblocking(true).is_ok() && client.try_receive().is_none(),
+        "nobody is told"
+    );
+    let drops = r#"relais_drops_total{transport="tcp",reason="no_permission"}"#;
+    assert!(eventually(|| server.metric(drops) as u32 == 3));
+}
+
+#[test]
+fn connections_that_fail_are_447_and_the_stream_goes_on() {
+    let server = relay("1");
+    let (mut client, _) = allocated(&server);
+    let (listener, address) = listener();
+    drop(listener);
+    assert_eq!(connect(&mut client, address).code(), 447);
+    assert_eq!(client.refresh(600).code(), 0);
+    assert_eq!(connections(&server) as u32, 0);
+}
+
+#[test]
+fn a_stale_nonce_leaves_the_data_connection_open() {
+    let server = relay("1");
+    let (mut client, _) = allocated(&server);
+    let (listener, address) = listener();
+    let reply = connect(&mut client, address);
+    let _peer = accepted(&listener);
+    let id = reply.get(attr::CONNECTION_ID).unwrap();
+    let mut data = server.tcp();
+    let challenge = data.once(method::ALLOCATE, |_| {});
+    data.take_challenge(&challenge);
+    data.nonce.clone_from(&client.nonce);
+    let refused = data.once(method::CONNECTION_BIND, |writer| {
+        writer.attribute(attr::CONNECTION_ID, &id);
+    });
+    assert_eq!(refused.code(), 438);
+    data.take_challenge(&refused);
+    assert_eq!(bind(&mut data, &id).code(), 0);
+}
+
+#[test]
+fn the_servers_own_listeners_are_no_peers_whatever_is_allowed() {
+    let server = Server::start(&[("relay.tcp", "true"), ("peers.allow", "[\"127.0.0.0/8\"]")]);
+    let (mut client, _) = allocated(&server);
+    for port in [3478, 9478] {
+        let own = SocketAddr::new(server.ip.into(), port);
+        assert_eq!(connect(&mut client, own).code(), 403, "{port}");
+    }
+}
