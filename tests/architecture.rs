@@ -195,6 +195,17 @@ fn tests_in(files: &[File]) -> BTreeSet<String> {
     names
 }
 
+/// The tests with foreign clients: Python functions below a line `@test(...)`.
+fn foreign_tests(text: &str) -> BTreeSet<String> {
+    let mut lines = text.lines();
+    let mut names = BTreeSet::new();
+    while lines.by_ref().any(|line| line.starts_with("@test(")) {
+        let name = lines.next().and_then(|line| line.strip_prefix("def ")?.split('(').next());
+        names.extend(name.map(str::to_owned));
+    }
+    names
+}
+
 /// The rows of a matrix: clause, requirement, tests.
 fn rows(matrix: &str) -> Vec<[&str; 3]> {
     let mut rows = Vec::new();
@@ -385,7 +396,16 @@ fn matrix() -> String {
 }
 
 fn all_tests() -> BTreeSet<String> {
-    tests_in(&[read("src"), read("tests")].concat())
+    let mut names = tests_in(&[read("src"), read("tests")].concat());
+    for folder in ["tests/interop", "tests/browser"] {
+        for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "py") {
+                names.extend(foreign_tests(&std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    names
 }
 
 #[test]
@@ -408,6 +428,8 @@ fn each_conformance_test_stands_in_the_matrix() {
 fn each_row_of_the_matrix_names_a_test_or_a_reason_is_noticed() {
     let tests = tests_in(&planted("tests/x.rs", "#[test]\n#[ignore]\nfn there() {}\nfn helper() {}"));
     assert_eq!(tests.iter().collect::<Vec<_>>(), ["there"]);
+    let foreign = foreign_tests("@test(90)\ndef there(net):\n    pass\n\n\ndef helper(net):\n    pass\n");
+    assert_eq!(foreign.iter().collect::<Vec<_>>(), ["there"]);
     let row = |cell: &str| format!("| Clause | Requirement | Test |\n|---|---|---|\n| 1 | so | {cell} |\n");
     assert_none(&untested_rows(&row("`there`"), &tests));
     assert_none(&untested_rows(&row("not followed, because of this"), &tests));
