@@ -229,12 +229,7 @@ fn every_key_refuses_what_it_cannot_mean() {
 
 #[test]
 fn what_later_versions_have_is_named_as_such() {
-    let later = [
-        "[redirect]",
-        "[nat_discovery]",
-        "[relay]\nmobility = true",
-        "[http]\nkeys = []",
-    ];
+    let later = ["[redirect]", "[nat_discovery]", "[relay]\nmobility = true", "[http]\nkeys = []"];
     for text in later {
         has(&bad(text), "this version does not have it yet");
     }
