@@ -3,11 +3,14 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/live.rs"]
 mod live;
 
 use std::process::Command;
 
+use certificates::{Authority, Files};
 use live::Server;
 use serde_json::Value;
 
@@ -15,7 +18,10 @@ const SECRET: &str = "north-wind-and-sun-of-a-test";
 
 /// A server that peers on loopback may be reached through.
 fn server() -> Server {
-    Server::start(&[("auth.secrets", &format!("[{{ name = \"main\", secret = \"{SECRET}\" }}]"))])
+    Server::start(&[
+        ("auth.secrets", &format!("[{{ name = \"main\", secret = \"{SECRET}\" }}]")),
+        ("relay.tcp", "true"),
+    ])
 }
 
 /// The report and the exit code.
@@ -71,6 +77,27 @@ fn our_server_breaks_no_clause_over_tcp() {
     let (report, code) = probe(&server, &format!("turn:{}:3478?transport=tcp", server.ip), &[]);
     assert_conforming(&report, code);
     assert!(of_verdict(&report, "pass").len() > 280, "{}", report["counts"]);
+}
+
+#[test]
+fn our_server_breaks_no_clause_over_tls() {
+    let (authority, files) = (Authority::new("Test"), Files::new("conformance"));
+    let [certificate, key] = files.pair("own", &authority.issue(&["127.0.0.1"]));
+    files.write("ca.crt", &authority.pem());
+    let ca = files.path().join("ca.crt").display().to_string();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Server::start(&[
+        ("auth.secrets", &format!("[{{ name = \"main\", secret = \"{SECRET}\" }}]")),
+        ("listen.tls", &format!("[\"127.0.0.1:{port}\"]")),
+        ("tls.certificate", &certificate),
+        ("tls.key", &key),
+    ]);
+    let (report, code) = probe(&server, &format!("turns:127.0.0.1:{port}"), &["--ca", &ca]);
+    assert_conforming(&report, code);
+    let passed = of_verdict(&report, "pass");
+    for id in ["tls-allocate", "alpn-turn", "alpn-nat-discovery", "alpn-foreign", "stream-data"] {
+        assert!(passed.contains(&id), "{id}: {}", report["counts"]);
+    }
 }
 
 #[test]

@@ -97,8 +97,9 @@ fn check_conformance(args: &ProbeArgs) -> Result<ExitCode, Why> {
         )?),
         _ => None,
     };
+    let tls = Tls::new(&uri, args.ca.as_deref())?.map(|tls| tls.parts());
     let limit = Duration::from_secs(args.timeout);
-    conformance::run(text, &uri, credentials, other_user, limit, args.json).or_else(|(message, help)| {
+    conformance::run(text, &uri, credentials, other_user, tls, limit, args.json).or_else(|(message, help)| {
         eprintln!("error: {message}\n  = help: {help}");
         Ok(ExitCode::from(FOUND))
     })

@@ -50,6 +50,11 @@ impl Tls {
         Ok(Some(Self { connector: TlsConnector::from(Arc::new(config)), name }))
     }
 
+    /// What is trusted, and who the server has to be.
+    pub(super) fn parts(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        (Arc::clone(self.connector.config()), self.name.clone())
+    }
+
     /// Connects and shakes hands.
     ///
     /// # Errors

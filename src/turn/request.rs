@@ -167,6 +167,10 @@ impl Server {
             && let Some(ticket) = message.get(attr::MOBILITY_TICKET)
         {
             if let Some(worker) = self.ticket_elsewhere(ticket) {
+                // One 5-tuple, one allocation (RFC 8656 §5): of this one only this worker knows.
+                if self.allocations.live(now.mono, &from.tuple).is_some() {
+                    return self.answer(&request, counted, Err(Refused::because(437)), reply);
+                }
                 return Verdict::Forward { worker };
             }
             let answer = self.refresh_moved(&request, ticket, sockets);

@@ -21,8 +21,8 @@ def scenario(net, kind, seconds=100, **wanted):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def ice(net, transport="udp", user=USER, password=PASSWORD):
-    return [{"urls": f"turn:{net.v4('server')}:{PORT}?transport={transport}", "username": user, "credential": password}]
+def ice(net, transport="udp", user=USER, password=PASSWORD, port=PORT):
+    return [{"urls": f"turn:{net.v4('server')}:{port}?transport={transport}", "username": user, "credential": password}]
 
 
 def secure_ice(host=SERVER_NAME, port=TLS_PORT):

@@ -115,10 +115,27 @@ fn quirk_dont_fragment_in_the_first_allocate_still_gets_the_challenge() {
 }
 
 #[test]
-fn quirk_draft_code_point_of_additional_address_family_is_ignored() {
+fn quirk_both_code_points_of_additional_address_family_give_both() {
+    // uclient sends the draft's, turn-client-proto that of RFC 8656.
+    for kind in [ADDITIONAL_FAMILY, DRAFT_ADDITIONAL_FAMILY] {
+        let answer = Client::alice().ask(&mut World::new(), ALLOCATE, &[udp(), A::Raw(kind, vec![2, 0, 0, 0])]);
+        assert_eq!((answer.code(), answer.addresses(RELAYED).len()), (0, 2));
+    }
+}
+
+#[test]
+fn quirk_chromium_allocates_from_eight_sockets_at_once() {
     let mut world = World::new();
-    let answer = Client::alice().ask(&mut world, ALLOCATE, &[udp(), A::Raw(0x8032, vec![2, 0, 0, 0])]);
-    assert_eq!(answer.code(), 0);
+    for port in 1..=8 {
+        let mut alice = Client::alice().at(&format!("9.9.9.9:{port}"));
+        // It asks each turn: port for its address too, and that counts for nothing.
+        for _ in 0..30 {
+            let request = alice.plain(BINDING, &[]);
+            assert_eq!(alice.send(&mut world, &request).code(), 0);
+        }
+        alice.allocate(&mut world);
+    }
+    assert_eq!(world.server.allocation_count(), 8);
 }
 
 #[test]

@@ -66,8 +66,8 @@ def werift(net, url, ca=None):
     pair(net, "node", str(HERE / "node/werift.mjs"), url, USER, PASSWORD, ca=ca)
 
 
-def libjuice(net):
-    pair(net, "node", str(HERE / "node/libjuice.mjs"), net.v4("server"), str(PORT), USER, PASSWORD)
+def libjuice(net, user=USER, password=PASSWORD):
+    pair(net, "node", str(HERE / "node/libjuice.mjs"), net.v4("server"), str(PORT), user, password)
 
 
 def go_pion(net, url, ca=None):

@@ -2,7 +2,8 @@
 
 from harness import test
 from libraries import aiortc, go_pion, libjuice, turn_url, webrtcbin, werift
-from server import start_server
+from server import SECRET, start_server
+from turnclient import rest_credentials
 
 
 @test(400, coturn=True)
@@ -46,6 +47,13 @@ def libjuice_data_over_udp(net):
     """libjuice has no TURN over TCP."""
     start_server(net)
     libjuice(net)
+
+
+@test(coturn=True)
+def libjuice_with_a_time_limited_credential(net):
+    """Its user name has a colon."""
+    start_server(net, {"auth": {"users": []}})
+    libjuice(net, *rest_credentials(SECRET, "carla"))
 
 
 @test(coturn=True)

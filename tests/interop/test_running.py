@@ -193,6 +193,23 @@ def a_refused_login_says_why_in_the_log(net):
 
 
 @test()
+def a_443_leaves_the_log_quiet(net):
+    """Clients that have both families ask for peers of the one that the allocation lacks, all the time."""
+    server = start_server(net)
+    one = client(net)
+    one.allocate()
+    before = len(server.log())
+    for _ in range(20):
+        try:
+            one.permit(net.v6("peer"))
+        except TurnError as error:
+            assert error.code == 443, error
+    metrics = server.metrics()
+    assert metrics['relais_errors_total{transport="udp",code="443"}'] == 20, metrics
+    assert len(server.log()) == before, server.log()[before:]
+
+
+@test()
 def user_names_cannot_forge_log_lines(net):
     """A user name is the choice of whoever holds the secret's web page; it may hold anything."""
     evil = 'x\n{"level":"INFO","message":"forged"}\r\x1b[31mred\x7f\u202e'

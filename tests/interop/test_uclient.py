@@ -192,27 +192,17 @@ def uclient_rtcp_flows_over_tcp(net):
     both_ways(net, "-t", messages=30, wanted=120)
 
 
-def tcp_relays(net, *flags):
+@test()
+def uclient_tcp_relays(net):
     """Clients of one relay that reach each other through TCP allocations (RFC 6062); every byte arrives."""
     server = start_server(net, PATIENT | {"relay": {"tcp": True}})
-    done = net.exec("alice", "turnutils_uclient", *flags, "-n", "50", "-z", "5", "-m", "2", "-l", "171", "-p", str(PORT),
+    done = net.exec("alice", "turnutils_uclient", "-T", "-n", "50", "-z", "5", "-m", "2", "-l", "171", "-p", str(PORT),
                     *STATIC, net.v4("server"), timeout=60)
     sent, received, lost = totals_of(done.stdout + done.stderr)
     assert sent == received > 0 and lost == 0, f"{received} of {sent} came, lost {lost}"
-    return server
-
-
-@test()
-def uclient_tcp_relays_with_connect(net):
-    server = tcp_relays(net, "-T")
     metrics = server.metrics()
     for method in ("connect", "connection_bind"):
         assert metrics[f'relais_requests_total{{transport="tcp",method="{method}"}}'] > 0, metrics
-
-
-@test()
-def uclient_tcp_relays_with_passive_peers(net):
-    tcp_relays(net, "-P")
 
 
 @test(coturn=True)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientRoute, DropReason, FiveTuple, Hold, Parity, PeerAddress, RelaySockets,
-    RelayToken, RelayedTransportAddress, ReservationToken, Server, Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, DropReason, FiveTuple, Hold, Parity, PeerAddress,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Transport, Verdict,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
 
@@ -84,6 +84,9 @@ struct Relay {
 /// The relay ports, shared by all workers.
 pub struct Pool {
     open: BTreeMap<SocketAddr, Relay>,
+    /// 5-tuples that lead to one worker and whose allocation another one has (RFC 8016).
+    elsewhere: BTreeMap<(SocketAddr, SocketAddr, Transport), usize>,
+    workers: usize,
     tokens: BTreeMap<u32, SocketAddr>,
     owners: BTreeMap<String, u32>,
     next_token: u32,
@@ -244,6 +247,31 @@ impl RelaySockets for Relays<'_> {
     fn is_live(&self, address: SocketAddr) -> bool {
         self.pool.is_open(&address)
     }
+
+    fn adopt(&mut self, route: &ClientRoute) {
+        if worker_of(&route.tuple, self.pool.workers) != self.worker {
+            self.pool.elsewhere.insert(key(&route.tuple), self.worker);
+        }
+    }
+
+    fn release(&mut self, route: &ClientRoute) {
+        if self.pool.elsewhere.get(&key(&route.tuple)) == Some(&self.worker) {
+            self.pool.elsewhere.remove(&key(&route.tuple));
+        }
+    }
+}
+
+fn key(tuple: &FiveTuple) -> (SocketAddr, SocketAddr, Transport) {
+    (tuple.client.0, tuple.server, tuple.transport)
+}
+
+fn worker_of(tuple: &FiveTuple, workers: usize) -> usize {
+    let mut hash = u64::from(tuple.client.0.port()) ^ (tuple.transport as u64) << 20;
+    match tuple.client.0.ip() {
+        std::net::IpAddr::V4(ip) => hash ^= u64::from(u32::from(ip)) << 16,
+        std::net::IpAddr::V6(ip) => hash ^= u128::from(ip) as u64,
+    }
+    (Dice(hash).next() % workers as u64) as usize
 }
 
 /// What the server does with a datagram, for the network to carry out.
@@ -265,6 +293,8 @@ pub struct Cluster {
     dice: Dice,
     reply: Box<ReplyBuffer>,
     buffer: Vec<u8>,
+    /// How often a worker has begun anew.
+    lives: u64,
     /// Another client than the one at hand, for sabotage.
     other: Option<ClientRoute>,
 }
@@ -274,9 +304,14 @@ pub const START_UNIX: i64 = 1_800_000_000;
 impl Cluster {
     pub fn new(config: Config, workers: usize, sabotage: Sabotage, dice: &mut Dice) -> Self {
         let settings = config.settings();
-        let server = |dice: &mut Dice| Server::new(settings.clone(), std::array::from_fn(|_| dice.next()));
+        let server = |worker: usize, dice: &mut Dice| {
+            let server = Server::new(settings.clone(), std::array::from_fn(|_| dice.next()));
+            server.in_a_group([7; 32], worker as u8, 0)
+        };
         let pool = Pool {
             open: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+            workers,
             tokens: BTreeMap::new(),
             owners: BTreeMap::new(),
             next_token: 0,
@@ -288,7 +323,7 @@ impl Cluster {
             sabotage,
         };
         Self {
-            workers: (0..workers).map(|_| server(dice)).collect(),
+            workers: (0..workers).map(|worker| server(worker, dice)).collect(),
             pool,
             oracle: Oracle::new(config.clone(), workers),
             config,
@@ -297,6 +332,7 @@ impl Cluster {
             dice: dice.fork(),
             reply: Box::default(),
             buffer: vec![0; HEAD_ROOM + 65_536 + TAIL_ROOM],
+            lives: 0,
             other: None,
         }
     }
@@ -312,12 +348,12 @@ impl Cluster {
 
     /// Which worker the kernel gives a 5-tuple to.
     pub fn worker_of(&self, tuple: &FiveTuple) -> usize {
-        let mut hash = u64::from(tuple.client.0.port()) ^ (tuple.transport as u64) << 20;
-        match tuple.client.0.ip() {
-            std::net::IpAddr::V4(ip) => hash ^= u64::from(u32::from(ip)) << 16,
-            std::net::IpAddr::V6(ip) => hash ^= u128::from(ip) as u64,
-        }
-        (Dice(hash).next() % self.workers.len() as u64) as usize
+        worker_of(tuple, self.workers.len())
+    }
+
+    /// Which worker takes care of it.
+    fn owner_of(&self, tuple: &FiveTuple) -> usize {
+        self.pool.elsewhere.get(&key(tuple)).copied().unwrap_or_else(|| self.worker_of(tuple))
     }
 
     fn fill(&mut self, bytes: &[u8]) {
@@ -329,7 +365,19 @@ impl Cluster {
 
     /// A client's datagram or frame.
     pub fn from_client(&mut self, at: Micros, route: ClientRoute, bytes: &[u8]) -> Output {
-        let worker = self.worker_of(&route.tuple);
+        let first = self.worker_of(&route.tuple);
+        let owner = self.owner_of(&route.tuple);
+        self.handle(at, owner, owner != first, route, bytes)
+    }
+
+    fn handle(
+        &mut self,
+        at: Micros,
+        worker: usize,
+        handed_over: bool,
+        route: ClientRoute,
+        bytes: &[u8],
+    ) -> Output {
         if self.sabotage == Sabotage::Vanish && self.dice.one_in(50) {
             self.oracle.client_said(
                 at,
@@ -357,7 +405,12 @@ impl Cluster {
                 peer: peer.0,
                 bytes: datagram.bytes().to_vec(),
             },
-            Verdict::Forward { .. } => panic!("nobody can move"),
+            Verdict::Forward { worker: owner } => {
+                assert_eq!(datagram.bytes(), bytes, "it is handed on as it came");
+                assert!(!handed_over, "nothing goes in circles");
+                self.oracle.forwarded(worker, &route, bytes.len());
+                return self.handle(at, usize::from(owner), true, route, bytes);
+            }
             Verdict::ReplyFrom { .. } => panic!("there is no other address"),
             Verdict::Bind { .. } => panic!("nothing is relayed by TCP"),
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
@@ -365,6 +418,9 @@ impl Cluster {
         self.spoil_said(route, bytes, &mut said);
         self.oracle.client_said(at, self.unix(at), worker, route, bytes, &said, &self.pool);
         self.check(worker);
+        if handed_over && matches!(said, Said::Dropped(DropReason::NoAllocation)) {
+            Relays { pool: &mut self.pool, worker }.release(&route);
+        }
         match said {
             Said::Answer { to, bytes } => Output::ToClient { route: to, bytes },
             Said::ToPeer { relayed: Some(relayed), peer, bytes } => Output::ToPeer { relayed, peer, bytes },
@@ -465,13 +521,14 @@ impl Cluster {
 
     /// The client's end of a stream has gone.
     pub fn closed(&mut self, at: Micros, route: ClientRoute) {
-        let worker = self.worker_of(&route.tuple);
+        let worker = self.owner_of(&route.tuple);
+        self.pool.elsewhere.remove(&key(&route.tuple));
         let now = self.now(at);
         if self.sabotage != Sabotage::ForgetClosed {
             let mut sockets = Relays { pool: &mut self.pool, worker };
             self.workers[worker].handle_closed(&now, &route, &mut sockets);
         }
-        self.oracle.closed(route, &self.pool);
+        self.oracle.closed(at, route, &self.pool);
         self.check(worker);
     }
 
@@ -493,10 +550,17 @@ impl Cluster {
     /// A worker begins anew: its allocations are gone, its ports free.
     pub fn restart(&mut self, worker: usize) {
         let seed = std::array::from_fn(|_| self.dice.next());
-        self.workers[worker] = Server::new(self.config.settings(), seed);
+        self.lives += 1;
+        let server = Server::new(self.config.settings(), seed);
+        self.workers[worker] = server.in_a_group([7; 32], worker as u8, self.lives);
         if self.config.draining {
             self.workers[worker].drain();
         }
+        let workers = self.workers.len();
+        self.pool.elsewhere.retain(|(client, server, transport), _| {
+            let tuple = FiveTuple { client: ClientAddress(*client), server: *server, transport: *transport };
+            worker_of(&tuple, workers) != worker
+        });
         let gone: Vec<SocketAddr> =
             self.pool.open.iter().filter(|(_, relay)| relay.worker == worker).map(|(at, _)| *at).collect();
         for address in gone {
@@ -504,7 +568,7 @@ impl Cluster {
             self.pool.tokens.remove(&relay.token);
             self.pool.discharge(&relay.owner);
         }
-        self.oracle.restarted(worker);
+        self.oracle.restarted(worker, |route| worker_of(&route.tuple, workers) == worker);
     }
 
     /// The stop at the end.

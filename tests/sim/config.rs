@@ -29,6 +29,7 @@ pub struct Config {
     pub quota: u32,
     pub ports: (u16, u16),
     pub draining: bool,
+    pub mobility: bool,
 }
 
 impl Default for Config {
@@ -44,6 +45,7 @@ impl Default for Config {
             quota: 100,
             ports: (49_152, 49_407),
             draining: false,
+            mobility: true,
         }
     }
 }
@@ -84,7 +86,7 @@ impl Config {
                 max_lifetime: Duration::from_secs(self.max_lifetime),
                 ..Limits::default()
             },
-            mobility: false,
+            mobility: self.mobility,
             ..Settings::new(Arc::new(Authenticator::new(login, &[42; 32]).unwrap()), Arc::new(policy))
         }
     }

@@ -23,6 +23,8 @@ pub enum Act {
     Reconnect,
     /// Tell peers the relayed transport address, out of band.
     Tell(SocketAddr),
+    /// Go on from another local port or stream, and leave the old one behind.
+    Move,
     /// Give a reservation token to somebody.
     Pass(Vec<u8>),
     /// Ask whoever hands them out for credentials that are good now.
@@ -66,6 +68,10 @@ pub struct Honest {
     reserves: bool,
     /// What somebody else has reserved for it.
     pub token: Option<Vec<u8>>,
+    /// Asks for leave to move.
+    mobile: bool,
+    ticket: Option<Vec<u8>>,
+    move_at: Micros,
     /// Whom it talks to; the first one of each family echoes.
     pub peers: Vec<SocketAddr>,
     /// Time between two datagrams.
@@ -104,6 +110,9 @@ impl Honest {
             dual: !v6 && dice.one_in(4),
             reserves: dice.one_in(5),
             token: None,
+            mobile: dice.one_in(3),
+            ticket: None,
+            move_at: 0,
             peers: Vec::new(),
             period,
             use_for: dice.between(20, 60) * period,
@@ -154,6 +163,7 @@ impl Honest {
 
     fn forget(&mut self, now: Micros, pause: Micros) {
         self.relayed.clear();
+        self.ticket = None;
         self.permissions.clear();
         self.channels.clear();
         self.no_channel = false;
@@ -234,6 +244,9 @@ impl Honest {
         }
         let over = if self.goal.is_some() { Micros::MAX } else { self.began + self.use_for };
         let mut due = self.refresh_at.min(over);
+        if self.ticket.is_some() {
+            due = due.min(self.move_at);
+        }
         due = due.min(self.permissions_due()).min(self.channels_due());
         due
     }
@@ -278,6 +291,9 @@ impl Honest {
             } else if plain && self.dice.one_in(8) {
                 attributes.push(A::Raw(EVEN_PORT, vec![0]));
             }
+            if self.mobile {
+                attributes.push(A::Raw(TICKET, Vec::new()));
+            }
             return self.ask(now, ALLOCATE, attributes, 0, acts);
         }
         if now < self.ask_again {
@@ -287,7 +303,11 @@ impl Honest {
             Some(goal) => goal.may_delete(),
             None => now >= self.began + self.use_for,
         };
-        if over {
+        if let (Some(ticket), true) = (self.ticket.clone(), now >= self.move_at && !over) {
+            self.move_at = Micros::MAX;
+            acts.push(Act::Move);
+            self.ask(now, REFRESH, vec![A::Raw(TICKET, ticket)], 0, acts);
+        } else if over {
             self.ask(now, REFRESH, vec![lifetime(0)], 0, acts);
         } else if now >= self.refresh_at || self.goal.is_some_and(|goal| !goal.refreshed) {
             let attributes = self.ask_lifetime.filter(|asked| *asked > 0).map(lifetime);
@@ -415,6 +435,16 @@ impl Honest {
                     goal.refreshed = true;
                 }
                 self.lives_for(now, seen);
+                if let Some(ticket) = seen.get(TICKET) {
+                    self.ticket = Some(ticket.to_vec());
+                    self.moves_after(now);
+                }
+            }
+            // Its ticket has been replayed by others, or the allocation has ended.
+            (REFRESH, 400 | 405 | 441) if has_ticket(&pending) => self.begin_anew(now, SECOND, acts),
+            (ALLOCATE, 405) => {
+                self.mobile = false;
+                self.forget(now, SECOND);
             }
             (CREATE_PERMISSION, 0) => {
                 // Those that the request named: others may have been added since.
@@ -476,10 +506,16 @@ impl Honest {
         acts.extend(relayed.iter().map(|relayed| Act::Tell(*relayed)));
         acts.extend(seen.get(RESERVATION).map(|token| Act::Pass(token.to_vec())));
         self.relayed = relayed;
+        self.ticket = seen.get(TICKET).map(<[u8]>::to_vec);
+        self.moves_after(now);
         self.began = now;
         self.ask_again = now;
         self.data_at = now + self.dice.between(0, self.period);
         self.lives_for(now, seen);
+    }
+
+    fn moves_after(&mut self, now: Micros) {
+        self.move_at = now + self.dice.between(5, 30) * self.period;
     }
 
     fn lives_for(&mut self, now: Micros, seen: &Seen<'_>) {
@@ -487,6 +523,10 @@ impl Honest {
         self.expires = now + u64::from(seconds) * SECOND;
         self.refresh_at = now + u64::from(seconds).saturating_sub(60) * SECOND;
     }
+}
+
+fn has_ticket(pending: &Pending) -> bool {
+    pending.attributes.iter().any(|attribute| matches!(attribute, A::Raw(TICKET, _)))
 }
 
 fn is_zero_lifetime(attribute: &A) -> bool {

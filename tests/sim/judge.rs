@@ -133,7 +133,8 @@ fn features(nonce: &[u8]) -> Option<u8> {
 }
 
 /// The comprehension-required attributes of RFC 8489 and RFC 8656 (§18), which a server of both knows.
-const KNOWN: [u16; 20] = [
+const KNOWN: [u16; 21] = [
+    DONT_FRAGMENT,
     RESERVATION,
     0x0001,
     USERNAME,
@@ -157,7 +158,7 @@ const KNOWN: [u16; 20] = [
 ];
 
 /// Those of extensions that may be built in or not, here or only for some methods.
-const EXTENSIONS: [u16; 6] = [0x0003, 0x0026, 0x0027, DONT_FRAGMENT, 0x002A, 0x001B];
+const EXTENSIONS: [u16; 5] = [0x0003, 0x0026, 0x0027, 0x002A, 0x001B];
 
 /// Whether 420 has to come (`Some(true)`), must not come, or may (`None`).
 pub fn unknown(seen: &Seen<'_>) -> Option<bool> {

@@ -196,6 +196,13 @@ impl Liar {
                 if self.dice.one_in(2) {
                     all.push(family(self.dice.pick(&[1, 2, 2, 3])));
                 }
+                if self.dice.one_in(4) {
+                    let captured = view
+                        .captures
+                        .iter()
+                        .find_map(|capture| read(&capture.bytes)?.get(TICKET).map(<[u8]>::to_vec));
+                    all.push(A::Raw(TICKET, captured.unwrap_or_else(|| self.dice.bytes(49))));
+                }
             }
             CREATE_PERMISSION => {
                 for _ in 0..=self.dice.below(5) {

@@ -29,10 +29,13 @@ mod judge;
 mod liar;
 mod nat;
 mod oracle;
+mod paths;
 mod peer;
 mod reading;
 mod seeds;
 mod sim;
+mod solo;
+mod timers;
 mod trace;
 
 /// A time or a duration in the simulation, in microseconds.

@@ -46,7 +46,13 @@ fn key(route: &ClientRoute) -> Key {
 }
 
 struct Allocation {
-    route: ClientRoute,
+    /// Where its client is, unless its stream has closed.
+    route: Option<ClientRoute>,
+    /// Where its client has announced itself (RFC 8016).
+    pending: Option<ClientRoute>,
+    mobile: Option<Mobile>,
+    /// A 5-tuple whose worker has begun anew and no longer knows that it leads here.
+    lost: Option<Key>,
     worker: usize,
     user: String,
     key: Vec<u8>,
@@ -58,7 +64,18 @@ struct Allocation {
     channels: BTreeMap<u16, (SocketAddr, Micros)>,
 }
 
+/// What belongs to an allocation that may move (RFC 8016).
+struct Mobile {
+    ticket: Vec<u8>,
+    /// The ticket before, and the request that it was used in, for its retransmission.
+    before: Option<(Vec<u8>, [u8; 12], Key, Micros)>,
+}
+
 impl Allocation {
+    fn is_at(&self, key: Key) -> bool {
+        [self.route, self.pending].iter().flatten().any(|route| self::key(route) == key)
+    }
+
     fn is_live(&self, at: Micros) -> bool {
         self.relays.iter().any(|relay| relay.1 > at)
     }
@@ -125,7 +142,10 @@ struct Tally {
 
 pub struct Oracle {
     config: Config,
-    allocations: BTreeMap<Key, Allocation>,
+    allocations: BTreeMap<u64, Allocation>,
+    next: u64,
+    /// Every ticket there has been, and the number of its allocation.
+    tickets: BTreeMap<Vec<u8>, u64>,
     nonces: BTreeMap<Vec<u8>, (SocketAddr, u16, Micros)>,
     /// Addresses that are held for a token, and until when.
     reservations: BTreeMap<Vec<u8>, (SocketAddr, Micros)>,
@@ -153,6 +173,8 @@ impl Oracle {
         Self {
             config,
             allocations: BTreeMap::new(),
+            next: 0,
+            tickets: BTreeMap::new(),
             nonces: BTreeMap::new(),
             reservations: BTreeMap::new(),
             purses: BTreeMap::new(),
@@ -174,8 +196,15 @@ impl Oracle {
         }
     }
 
+    /// The number of the live allocation of a 5-tuple.
+    fn number(&self, at: Micros, route: &ClientRoute) -> Option<u64> {
+        let mut all = self.allocations.iter();
+        all.find(|(_, held)| held.is_live(at) && held.is_at(key(route)) && held.lost != Some(key(route)))
+            .map(|(number, _)| *number)
+    }
+
     fn live(&self, at: Micros, route: &ClientRoute) -> Option<&Allocation> {
-        self.allocations.get(&key(route)).filter(|allocation| allocation.is_live(at))
+        self.number(at, route).map(|number| &self.allocations[&number])
     }
 
     pub fn live_count(&self, at: Micros) -> usize {
@@ -373,10 +402,11 @@ impl Oracle {
         let is_held = held.is_some();
         // To go on, an allocation needs credentials that are still good; to end, those it was made with.
         let goes_on = seen.method == 4 && seen.get(LIFETIME) != Some(&[0; 4]);
+        let moves = seen.method == 4 && seen.get(TICKET).is_some();
+        let expiry_counts = seen.method == 3 || goes_on || !is_held && !moves;
         let holder = held.filter(|_| !goes_on && seen.method != 3);
         let holder = holder.map(|held| Holder { user: &held.user, key: &held.key });
-        let login =
-            judge::login(seen, &self.config, unix, nonce, holder.as_ref(), seen.method == 3 || !is_held);
+        let login = judge::login(seen, &self.config, unix, nonce, holder.as_ref(), expiry_counts);
         let proven = usize::from(nonce == Nonce::Stale);
         match said {
             Said::Dropped(DropReason::LoginRate) => {
@@ -414,6 +444,10 @@ impl Oracle {
                 self.pay(at, worker, route, seen.bytes.len(), &answer);
             }
             Login::Passed { user, key, signs_with, .. } => {
+                if !answer.has(signs_with) {
+                    let text = format!("{code} for {user}, unsigned: {:02x?}", seen.bytes);
+                    return self.fail("order", text);
+                }
                 answer.assert_signed(signs_with, &key);
                 self.authenticated(at, worker, route, seen, &answer, (user, key), pool);
             }
@@ -452,27 +486,105 @@ impl Oracle {
         if seen.method == 3 {
             return self.allocate(at, worker, route, seen, answer, who, pool);
         }
-        if seen.method == 4 && seen.get(TICKET).is_some() {
-            return if code != 405 {
-                self.fail("method", format!("405 was due, not {code}"))
-            };
+        if let (4, Some(ticket)) = (seen.method, seen.get(TICKET)) {
+            return self.move_to(at, route, seen, answer, who, ticket, pool);
         }
-        let Some(held) = self.live(at, &route) else {
+        let Some(number) = self.number(at, &route) else {
             if code != 437 {
                 self.fail("order", format!("437 was due, not {code}: {:02x?}", seen.bytes));
             }
             return;
         };
-        if held.user != who.0 {
+        if self.allocations[&number].user != who.0 {
             if code != 441 {
                 self.fail("order", format!("441 was due, not {code}: {:02x?}", seen.bytes));
             }
             return;
         }
         match seen.method {
-            4 => self.refresh(at, route, seen, answer, who.1, pool),
-            8 => self.create_permission(at, route, seen, code),
-            _ => self.channel_bind(at, route, seen, code, pool),
+            4 => {
+                let problems = self.refresh_problems(at, number, seen);
+                self.compare(seen, code, &problems);
+                if code == 0 {
+                    self.refreshed(at, number, seen, answer, who.1, pool);
+                }
+            }
+            8 => self.create_permission(at, number, seen, code),
+            _ => self.channel_bind(at, number, seen, code, pool),
+        }
+    }
+
+    /// Refresh with a ticket (RFC 8016 §3.2.2).
+    #[expect(clippy::too_many_arguments, reason = "see above")]
+    fn move_to(
+        &mut self,
+        at: Micros,
+        route: ClientRoute,
+        seen: &Seen<'_>,
+        answer: &Answer,
+        who: (String, Vec<u8>),
+        ticket: &[u8],
+        pool: &Pool,
+    ) {
+        let code = answer.code();
+        let due = |code| Problems::from([(code, true)]);
+        if !self.config.mobility {
+            return self.compare(seen, code, &due(405));
+        }
+        let Some(number) = self.tickets.get(ticket).copied() else {
+            return self.compare(seen, code, &due(400));
+        };
+        let held = self.allocations.get(&number).filter(|held| held.is_live(at));
+        let Some((held, mobile)) = held.and_then(|held| Some((held, held.mobile.as_ref()?))) else {
+            return self.compare(seen, code, &due(437));
+        };
+        let again = mobile.before.as_ref().is_some_and(|(before, tid, to, until)| {
+            before == ticket && *tid == seen.tid && *to == key(&route) && *until > at
+        });
+        let mut problems = self.refresh_problems(at, number, seen);
+        if !again && (held.is_at(key(&route)) || mobile.ticket != ticket) {
+            problems.insert(400, true);
+        }
+        if held.user != who.0 {
+            problems.insert(441, true);
+        }
+        if !again && self.number(at, &route).is_some_and(|other| other != number) {
+            problems.insert(437, true);
+        }
+        let current = mobile.ticket.clone();
+        self.compare(seen, code, &problems);
+        if code != 0 {
+            return;
+        }
+        self.refreshed(at, number, seen, answer, who.1, pool);
+        let Some(held) = self.allocations.get_mut(&number) else { return };
+        let given = answer.get(TICKET).unwrap_or_default().to_vec();
+        if again {
+            if given != current {
+                self.fail("mobility", "a retransmission got another ticket".into());
+            }
+            return;
+        }
+        match held.route {
+            Some(_) => held.pending = Some(route),
+            // There is no old way to go on with.
+            None => held.route = Some(route),
+        }
+        let before = Some((current, seen.tid, key(&route), at + 30 * SECOND));
+        held.mobile = Some(Mobile { ticket: given.clone(), before });
+        self.count("moved");
+        if given.is_empty() || self.tickets.insert(given, number).is_some() {
+            self.fail("mobility", format!("no new ticket: {answer:?}"));
+        }
+    }
+
+    /// Data on the announced 5-tuple end the old one.
+    fn completes(&mut self, at: Micros, route: &ClientRoute) {
+        let Some(held) = self.number(at, route).and_then(|number| self.allocations.get_mut(&number)) else {
+            return;
+        };
+        if held.pending.is_some_and(|pending| key(&pending) == key(route)) {
+            held.route = held.pending.take();
         }
     }
 
@@ -517,7 +629,7 @@ impl Oracle {
             Some((_, owner)) if !self.config.users.contains_key(&user) && !owner.is_empty() => owner,
             _ => &user,
         };
-        let asked = Asked::read(seen);
+        let asked = Asked::read(seen, self.config.mobility);
         let mut problems = asked.problems.clone();
         let client = route.tuple.client.0.ip();
         if self.config.draining || is_tunnel(client) {
@@ -553,8 +665,19 @@ impl Oracle {
             let next = SocketAddr::new(first.ip(), first.port() + 1);
             self.reservations.insert(token.clone(), (next, at + RESERVED));
         }
+        let ticket = answer.get(TICKET).map(<[u8]>::to_vec);
+        if ticket.is_some() != (seen.get(TICKET).is_some() && self.config.mobility)
+            || ticket.as_ref().is_some_and(|ticket| ticket.is_empty() || self.tickets.contains_key(ticket))
+        {
+            self.fail("mobility", format!("{answer:?}"));
+        }
+        self.next += 1;
+        self.tickets.extend(ticket.iter().map(|ticket| (ticket.clone(), self.next)));
         let allocation = Allocation {
-            route,
+            route: Some(route),
+            pending: None,
+            lost: None,
+            mobile: ticket.map(|ticket| Mobile { ticket, before: None }),
             worker,
             user,
             key: secret,
@@ -564,7 +687,7 @@ impl Oracle {
             permissions: BTreeMap::new(),
             channels: BTreeMap::new(),
         };
-        self.allocations.insert(key(&route), allocation);
+        self.allocations.insert(self.next, allocation);
     }
 
     /// The relayed addresses of a success: those that were asked for, and nobody else's.
@@ -631,58 +754,53 @@ impl Oracle {
         given
     }
 
-    #[expect(clippy::too_many_arguments, reason = "see above")]
-    fn refresh(
-        &mut self,
-        at: Micros,
-        route: ClientRoute,
-        seen: &Seen<'_>,
-        answer: &Answer,
-        secret: Vec<u8>,
-        pool: &Pool,
-    ) {
-        let code = answer.code();
-        let held = &self.allocations[&key(&route)];
+    fn refresh_problems(&self, at: Micros, number: u64, seen: &Seen<'_>) -> Problems {
+        let held = &self.allocations[&number];
         let mut problems = Problems::new();
-        let mut family = None;
         match seen.get(FAMILY) {
             None => {}
-            Some([number @ (1 | 2), _, _, _]) if held.relay(at, *number == 2).is_some() => {
-                family = Some(*number == 2);
-            }
+            Some([number @ (1 | 2), _, _, _]) if held.relay(at, *number == 2).is_some() => {}
             Some([_, _, _, _]) => _ = problems.insert(443, true),
             Some(_) => _ = problems.insert(400, true),
         }
         if seen.get(LIFETIME).is_some_and(|value| value.len() != 4) {
             problems.insert(400, true);
         }
-        self.compare(seen, code, &problems);
-        if code != 0 {
-            return;
-        }
+        problems
+    }
+
+    /// A Refresh has succeeded.
+    fn refreshed(
+        &mut self,
+        at: Micros,
+        number: u64,
+        seen: &Seen<'_>,
+        answer: &Answer,
+        secret: Vec<u8>,
+        pool: &Pool,
+    ) {
+        let family = seen.get(FAMILY).map(|value| value[0] == 2);
         let lifetime = self.lifetime(seen, answer, Some(0));
-        let Some(held) = self.allocations.get_mut(&key(&route)) else { return };
+        let Some(held) = self.allocations.get_mut(&number) else { return };
+        let named = |relay: &(SocketAddr, Micros)| family.is_none_or(|v6| v6 == relay.0.is_ipv6());
         if lifetime > 0 {
             held.key = secret;
-            for relay in &mut held.relays {
-                if family.is_none_or(|v6| v6 == relay.0.is_ipv6()) {
-                    relay.1 = at + lifetime * SECOND;
-                }
+            for relay in held.relays.iter_mut().filter(|relay| named(relay)) {
+                relay.1 = at + lifetime * SECOND;
             }
             return;
         }
         // RFC 8656 §8.2: at once.
-        let ended = |relay: &&(SocketAddr, Micros)| family.is_none_or(|v6| v6 == relay.0.is_ipv6());
-        let open: Vec<SocketAddr> = held.relays.iter().filter(ended).map(|relay| relay.0).collect();
+        let ended = held.relays.iter().filter(|relay| named(relay)).map(|relay| relay.0).collect();
         match family {
             Some(v6) => held.remove_family(v6),
             None => held.relays.clear(),
         }
         if held.relays.is_empty() {
-            self.allocations.remove(&key(&route));
+            self.allocations.remove(&number);
         }
         self.count("deleted");
-        self.check_closed("after a Refresh of 0", open, pool);
+        self.check_closed("after a Refresh of 0", ended, pool);
     }
 
     fn check_closed(&mut self, when: &str, addresses: Vec<SocketAddr>, pool: &Pool) {
@@ -691,8 +809,8 @@ impl Oracle {
         }
     }
 
-    fn create_permission(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, code: u16) {
-        let held = &self.allocations[&key(&route)];
+    fn create_permission(&mut self, at: Micros, number: u64, seen: &Seen<'_>, code: u16) {
+        let held = &self.allocations[&number];
         let peers: Vec<Option<SocketAddr>> = seen.all(PEER).map(|value| seen.address(value)).collect();
         let mut problems = Problems::new();
         if peers.is_empty() || peers.contains(&None) {
@@ -716,14 +834,14 @@ impl Oracle {
         }
         self.compare(seen, code, &problems);
         if code == 0
-            && let Some(held) = self.allocations.get_mut(&key(&route))
+            && let Some(held) = self.allocations.get_mut(&number)
         {
             held.permissions.extend(ips.into_iter().map(|ip| (ip, at + PERMISSION)));
         }
     }
 
-    fn channel_bind(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, code: u16, pool: &Pool) {
-        let held = &self.allocations[&key(&route)];
+    fn channel_bind(&mut self, at: Micros, of: u64, seen: &Seen<'_>, code: u16, pool: &Pool) {
+        let held = &self.allocations[&of];
         let mut problems = Problems::new();
         let number = match seen.get(CHANNEL_NUMBER) {
             Some([a, b, _, _]) => {
@@ -765,8 +883,7 @@ impl Oracle {
         }
         self.compare(seen, code, &problems);
         if code == 0
-            && let (Some(number), Some(peer), Some(held)) =
-                (number, peer, self.allocations.get_mut(&key(&route)))
+            && let (Some(number), Some(peer), Some(held)) = (number, peer, self.allocations.get_mut(&of))
         {
             held.channels.retain(|_, channel| channel.0 != peer);
             held.channels.insert(number, (peer, at + CHANNEL));
@@ -792,6 +909,7 @@ impl Oracle {
             return self.silence("form", said);
         };
         let number = u16::from_be_bytes([*a, *b]);
+        self.completes(at, &route);
         let bound = self.live(at, &route).and_then(|held| held.channels.get(&number));
         match bound.filter(|channel| channel.1 > at).map(|channel| channel.0) {
             Some(peer) => self.to_peer(at, route, peer, data, said, pool),
@@ -809,6 +927,7 @@ impl Oracle {
         said: &Said,
         pool: &Pool,
     ) {
+        self.completes(at, &route);
         let Some(held) = self.live(at, &route) else { return self.silence("no allocation", said) };
         let relayed = held.relay(at, peer.is_ipv6());
         let due = held.permits(at, peer.ip()) && relayed.is_some();
@@ -864,7 +983,9 @@ impl Oracle {
                 let Some((client, channel)) = due.filter(|_| passes != Some(false)) else {
                     return self.fail("permission", format!("{peer} reached {route:?} at {relayed}"));
                 };
-                if *route != client {
+                // A stream that has closed leads nowhere.
+                if client.is_some_and(|client| client != *route) || client.is_none() && route.link != u32::MAX
+                {
                     return self.fail("elsewhere", format!("data of {client:?} go to {route:?}"));
                 }
                 let right = match channel {
@@ -891,12 +1012,33 @@ impl Oracle {
 
     // ---- what happens to the server --------------------------------------------------------------------------
 
-    pub fn closed(&mut self, route: ClientRoute, pool: &Pool) {
-        let held = self.allocations.get(&key(&route)).filter(|held| held.route.link == route.link);
-        let Some(held) = held else { return };
-        let open = held.relays.iter().map(|relay| relay.0).collect();
-        self.allocations.remove(&key(&route));
-        self.check_closed("after its client's stream has closed", open, pool);
+    pub fn closed(&mut self, at: Micros, route: ClientRoute, pool: &Pool) {
+        let mut all = self.allocations.iter_mut();
+        let own = |held: &Allocation| [held.route, held.pending].contains(&Some(route));
+        let Some((number, held)) = all.find(|(_, held)| own(held)) else { return };
+        let number = *number;
+        if held.pending == Some(route) {
+            held.pending = None;
+        } else if held.pending.is_some() {
+            held.route = held.pending.take();
+        } else if held.mobile.is_some() && self.config.mobility && !self.config.draining {
+            // It waits for its client, a minute at most.
+            held.route = None;
+            for relay in &mut held.relays {
+                relay.1 = relay.1.min(at + 60 * SECOND);
+            }
+        } else {
+            let open = held.relays.iter().map(|relay| relay.0).collect();
+            self.allocations.remove(&number);
+            self.check_closed("after its client's stream has closed", open, pool);
+        }
+    }
+
+    /// A worker hands what a client sent to another one.
+    pub fn forwarded(&mut self, worker: usize, route: &ClientRoute, len: usize) {
+        self.tallies[worker].received[route.tuple.transport as usize].add(len);
+        self.tallies[worker].consumed += 1;
+        self.count("forwarded");
     }
 
     pub fn reloaded(&mut self, config: Config) {
@@ -909,8 +1051,12 @@ impl Oracle {
     }
 
     /// A worker has begun anew.
-    pub fn restarted(&mut self, worker: usize) {
+    pub fn restarted(&mut self, worker: usize, leads_there: impl Fn(&ClientRoute) -> bool) {
         self.ended(worker);
+        for held in self.allocations.values_mut() {
+            let lost = [held.route, held.pending].into_iter().flatten().find(&leads_there);
+            held.lost = lost.map(|route| key(&route)).or(held.lost);
+        }
         self.purses.retain(|(of, _), _| *of != worker);
         self.tallies[worker] = Tally::default();
     }
@@ -998,7 +1144,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn read(seen: &Seen<'a>) -> Self {
+    fn read(seen: &Seen<'a>, mobility: bool) -> Self {
         let mut problems = Problems::new();
         match seen.get(TRANSPORT) {
             Some([17, _, _, _]) => {}
@@ -1029,7 +1175,10 @@ impl<'a> Asked<'a> {
             problems.insert(400, true);
         }
         if let Some(ticket) = seen.get(TICKET) {
-            problems.insert(if ticket.is_empty() { 405 } else { 400 }, true);
+            match ticket.is_empty() {
+                true => problems.insert(405, !mobility),
+                false => problems.insert(400, true),
+            };
         }
         Self { families, even: even.is_some(), reserve, token, problems }
     }

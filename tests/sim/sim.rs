@@ -133,6 +133,7 @@ impl Sim {
             max_lifetime: dice.pick(&[600, 1200, 3600]),
             nonce_lifetime: dice.pick(&[20, 120, 600]),
             quota: dice.pick(&[1, 2, 100]),
+            mobility: !dice.one_in(4),
             ports: (49_152, 49_152 + dice.pick(&[3, 15, 255])),
             secrets: if dice.one_in(2) { vec!["north".into()] } else { Vec::new() },
             ..Config::default()
@@ -364,7 +365,9 @@ impl Sim {
             Output::Nothing => {}
             Output::ToClient { route, bytes } => {
                 self.trace.note(self.now, format_args!("> {}", route.tuple.client.0), &bytes);
-                if route.link > 0 {
+                if route.link == u32::MAX {
+                    // The stream has closed.
+                } else if route.link > 0 {
                     let conn = route.link as usize - 1;
                     if self.conns[conn].server_open {
                         self.down(conn, Event::Down(conn, bytes));
@@ -435,6 +438,7 @@ impl Sim {
                 },
                 Act::Reconnect => self.reconnect(i, server),
                 Act::Tell(relayed) => self.tell(i, relayed),
+                Act::Move => self.move_on(i, server),
                 Act::Pass(token) => self.pass(i, token),
                 Act::Renew => self.renew(i),
             }
@@ -470,6 +474,19 @@ impl Sim {
         }
         let conn = self.connect(Host::Client(i), next, server);
         self.sockets[i] = (next, Some(conn));
+    }
+
+    /// Begins on another port; a stream left behind closes some time later, if at all.
+    fn move_on(&mut self, i: usize, server: SocketAddr) {
+        let (mut socket, old) = self.sockets[i];
+        socket.set_port(if socket.port() >= 31_000 { 30_000 } else { socket.port() + 1 });
+        let conn = old.map(|_| self.connect(Host::Client(i), socket, server));
+        self.sockets[i] = (socket, conn);
+        if let Some(old) = old {
+            self.conns[old].client_open = false;
+            let pause = self.dice.between(0, 4 * SECOND);
+            self.at(pause, Event::Fin(old));
+        }
     }
 
     /// Tells the peers of a client, and sometimes another client, of its relayed address.
@@ -730,7 +747,7 @@ impl Sim {
                 None => self.carry(capture.from, capture.to, capture.bytes),
             }
         }
-        let pause = self.dice.between(20_000, 500_000);
+        let pause = self.dice.between(50_000, 1_200_000);
         let pause = if self.healed || self.tick > 8 * SECOND { 20 * pause } else { pause };
         self.at(pause, Event::Liar(i));
     }

@@ -2,8 +2,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use tokio::time::Instant;
 
 use crate::probe::any_address;
@@ -14,6 +18,53 @@ const LONGEST: usize = 65_535;
 /// What carries a stream: TCP itself, or TLS in it.
 pub(super) trait Duplex: Read + Write + Send {}
 impl<T: Read + Write + Send> Duplex for T {}
+
+/// Whom TLS connections trust, and who the server has to be.
+#[derive(Clone)]
+pub(super) struct Tls {
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) name: ServerName<'static>,
+}
+
+/// What a TLS handshake has come to.
+pub(super) struct Handshake {
+    pub(super) version: String,
+    pub(super) suite: String,
+    /// The name that the server has chosen (RFC 7301).
+    pub(super) protocol: Option<Vec<u8>>,
+}
+
+impl Tls {
+    /// The same with other ALPN names.
+    pub(super) fn with_names(&self, names: &[&[u8]]) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
+        // A session that goes on would tell nothing about a handshake.
+        config.resumption = Resumption::disabled();
+        Self { config: Arc::new(config), name: self.name.clone() }
+    }
+
+    /// Shakes hands on a new connection.
+    pub(super) fn handshake(
+        &self,
+        mut socket: TcpStream,
+    ) -> io::Result<(StreamOwned<ClientConnection, TcpStream>, Handshake)> {
+        socket.set_read_timeout(socket.write_timeout()?)?;
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        let done = Handshake {
+            version: connection.protocol_version().map_or_else(String::new, |version| format!("{version:?}")),
+            suite: connection
+                .negotiated_cipher_suite()
+                .map_or_else(String::new, |suite| format!("{:?}", suite.suite())),
+            protocol: connection.alpn_protocol().map(<[u8]>::to_vec),
+        };
+        Ok((StreamOwned::new(connection, socket), done))
+    }
+}
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +99,12 @@ impl Link {
     pub(super) fn tcp(server: SocketAddr, limit: Duration) -> io::Result<Self> {
         let socket = connect(server, limit)?;
         Ok(Self::Stream { duplex: Box::new(socket.try_clone()?), socket, rest: Vec::new() })
+    }
+
+    pub(super) fn tls(server: SocketAddr, limit: Duration, tls: &Tls) -> io::Result<Self> {
+        let socket = connect(server, limit)?;
+        let (stream, _) = tls.handshake(socket.try_clone()?)?;
+        Ok(Self::Stream { duplex: Box::new(stream), socket, rest: Vec::new() })
     }
 
     pub(super) fn is_stream(&self) -> bool {

@@ -14,6 +14,7 @@ mod raw;
 mod report;
 mod rfc5780;
 mod rfc6062;
+mod rfc7443;
 mod rfc7635;
 mod rfc8016;
 mod rfc8489_attributes;
@@ -34,12 +35,14 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use link::Link;
+use link::{Link, Tls};
 use outcome::{Check, Finding};
 use report::Report;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use survey::Survey;
 
 use super::credentials::{Credentials, Why};
@@ -50,7 +53,7 @@ use crate::config::Secret;
 const AT_ONCE: usize = 12;
 
 /// All checks, in the order of the RFCs.
-const AREAS: [&[Check]; 16] = [
+const AREAS: [&[Check]; 17] = [
     rfc8489_form::CHECKS,
     rfc8489_attributes::CHECKS,
     rfc8489_login::CHECKS,
@@ -65,6 +68,7 @@ const AREAS: [&[Check]; 16] = [
     streams::CHECKS,
     rfc5780::CHECKS,
     rfc6062::CHECKS,
+    rfc7443::CHECKS,
     rfc7635::CHECKS,
     rfc8016::CHECKS,
 ];
@@ -80,6 +84,8 @@ struct Probe {
     other_user: Option<(String, Secret)>,
     /// How long to wait for each answer.
     limit: Duration,
+    /// For URIs of TLS.
+    tls: Option<Tls>,
     survey: Survey,
 }
 
@@ -89,7 +95,10 @@ impl Probe {
         match transport {
             Transport::Udp => Link::udp(self.server),
             Transport::Tcp => Link::tcp(self.server, self.limit),
-            Transport::Tls => Err(io::ErrorKind::Unsupported.into()),
+            Transport::Tls => match &self.tls {
+                Some(tls) => Link::tls(self.server, self.limit, tls),
+                None => Err(io::Error::other("there is no TLS without roots")),
+            },
         }
     }
 }
@@ -103,22 +112,20 @@ pub(super) fn run(
     uri: &Uri,
     credentials: Option<Credentials>,
     other_user: Option<Credentials>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     limit: Duration,
     json: bool,
 ) -> Result<ExitCode, Why> {
-    if uri.transport.is_tls() {
-        let cure = "give the URI of the same server over TCP: turn:HOST?transport=tcp";
-        return Err(("the clauses are not probed over TLS".to_owned(), cure.to_owned()));
-    }
     let server = resolve(uri)?;
     let (username, password) = match (uri.service, credentials) {
         (Service::Turn, Some(credentials)) => (credentials.username, credentials.password),
         _ => (String::new(), Secret::new(String::new())),
     };
     let other_user = other_user.map(|other| (other.username, other.password));
+    let tls = tls.map(|(config, name)| Tls { config, name });
     let transport = uri.transport;
     let survey = Survey::default();
-    let mut probe = Probe { server, transport, username, password, other_user, limit, survey };
+    let mut probe = Probe { server, transport, username, password, other_user, limit, tls, survey };
     probe.survey = Survey::of(&probe)?;
     let checks: Vec<&Check> = AREAS.iter().flat_map(|area| area.iter()).collect();
     let mut report = Report::new(text, server, json, checks.len());

@@ -1,0 +1,115 @@
+//! One client at a time against the cluster, with a clock that is moved by hand; the oracle watches.
+
+use std::net::SocketAddr;
+
+use relais::turn::{ClientRoute, Transport};
+
+use super::cluster::{Cluster, Output, Sabotage};
+use super::config::{Config, LISTEN4};
+use super::dice::Dice;
+use super::world::*;
+use super::{Micros, SECOND};
+
+pub struct Solo {
+    pub cluster: Cluster,
+    pub now: Micros,
+}
+
+impl Solo {
+    pub fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        config.users.insert("alice".into(), "wonder".into());
+        change(&mut config);
+        Self { cluster: Cluster::new(config, 3, Sabotage::None, &mut Dice(7)), now: SECOND }
+    }
+
+    /// Lets time pass without any timer.
+    pub fn pass(&mut self, seconds: u64) {
+        self.now += seconds * SECOND;
+    }
+
+    pub fn timers(&mut self) {
+        self.cluster.timers(self.now);
+        self.check();
+    }
+
+    pub fn check(&self) {
+        if let Some(violation) = &self.cluster.oracle.violation {
+            panic!("{violation}");
+        }
+    }
+
+    pub fn say(&mut self, route: ClientRoute, bytes: &[u8]) -> Output {
+        let output = self.cluster.from_client(self.now, route, bytes);
+        self.check();
+        output
+    }
+
+    /// The answer to a request, or nothing.
+    pub fn answer(&mut self, route: ClientRoute, bytes: &[u8]) -> Option<Answer> {
+        match self.say(route, bytes) {
+            Output::ToClient { bytes, .. } => Some(Answer::read(&bytes)),
+            Output::Nothing => None,
+            Output::ToPeer { .. } => panic!("a request goes to no peer"),
+        }
+    }
+
+    /// A signed request, after one challenge if there has to be one; 438 counts as an answer.
+    pub fn ask(&mut self, kit: &mut Client, kind: u16, attributes: &[A]) -> Answer {
+        if kit.nonce.is_empty() {
+            self.challenge(kit);
+        }
+        let bytes = kit.signed(kind, attributes).0;
+        self.answer(kit.route, &bytes).expect("an answer")
+    }
+
+    pub fn challenge(&mut self, kit: &mut Client) {
+        let bytes = kit.plain(ALLOCATE, &[udp()]).0;
+        let answer = self.answer(kit.route, &bytes).expect("a challenge");
+        kit.take(&answer);
+    }
+
+    /// The same with a fresh nonce whenever the old one has ended.
+    pub fn insist(&mut self, kit: &mut Client, kind: u16, attributes: &[A]) -> Answer {
+        let answer = self.ask(kit, kind, attributes);
+        if answer.code() != 438 {
+            return answer;
+        }
+        kit.take(&answer);
+        self.ask(kit, kind, attributes)
+    }
+
+    pub fn allocate(&mut self, kit: &mut Client) -> SocketAddr {
+        let answer = self.insist(kit, ALLOCATE, &[udp()]);
+        assert_eq!(answer.code(), 0);
+        answer.address(RELAYED)
+    }
+
+    /// Whether a Send indication reaches a peer.
+    pub fn reaches(&mut self, kit: &mut Client, peer: SocketAddr) -> bool {
+        let bytes = kit.plain(SEND, &[to(peer), data(b"ping")]).0;
+        matches!(self.say(kit.route, &bytes), Output::ToPeer { .. })
+    }
+
+    /// Whether ChannelData reach anybody.
+    pub fn frame_passes(&mut self, kit: &Client, number: u16) -> bool {
+        matches!(self.say(kit.route, &channel_data(number, b"ping")), Output::ToPeer { .. })
+    }
+
+    /// What the client gets of a peer's datagram.
+    pub fn hears(&mut self, relayed: SocketAddr, peer: SocketAddr) -> Option<Vec<u8>> {
+        let output = self.cluster.from_peer(self.now, relayed, peer, b"pong");
+        self.check();
+        match output {
+            Output::ToClient { bytes, .. } => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+pub fn alice(transport: Transport) -> Client {
+    let mut kit = Client::alice().over(transport);
+    kit.route.tuple.server = addr(LISTEN4);
+    kit.route.link = u32::from(transport.is_stream());
+    kit
+}
