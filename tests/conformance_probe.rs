@@ -8,7 +8,9 @@ mod certificates;
 #[path = "support/live.rs"]
 mod live;
 
+use std::net::Ipv4Addr;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use certificates::{Authority, Files};
 use live::Server;
@@ -18,7 +20,12 @@ const SECRET: &str = "north-wind-and-sun-of-a-test";
 
 /// A server that peers on loopback may be reached through.
 fn server() -> Server {
+    // NAT discovery takes two addresses, and each server of this run has its own.
+    static SECOND: AtomicU32 = AtomicU32::new(1);
+    let second = SECOND.fetch_add(1, Ordering::Relaxed);
+    let second = Ipv4Addr::from_bits(0x7FFE_0000 | (std::process::id() & 0xFF) << 8 | second);
     Server::start(&[
+        ("nat_discovery.addresses", &format!(r#"["OWN", "{second}"]"#)),
         ("auth.secrets", &format!("[{{ name = \"main\", secret = \"{SECRET}\" }}]")),
         ("relay.tcp", "true"),
     ])

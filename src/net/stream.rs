@@ -332,10 +332,8 @@ impl Connection {
         datagram.mark(self.marks);
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
-            Verdict::Reply => {
-                if !streams.push_to(&self.route, reply.bytes(), true) {
-                    return Next::Close;
-                }
+            Verdict::Reply if !streams.push_to(&self.route, reply.bytes(), true) => {
+                return Next::Close;
             }
             Verdict::Bind { .. } => {
                 let claim = relays.tcp.take_claimed();
@@ -345,10 +343,12 @@ impl Connection {
                 self.claim = claim;
                 return Next::Bound;
             }
-            Verdict::ToPeer { relay, peer } => {
-                if relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks()).is_err() {
-                    server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
-                }
+            Verdict::ToPeer { relay, peer }
+                if relays
+                    .send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks())
+                    .is_err() =>
+            {
+                server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
             }
             Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.bytes()),
             _ => {}

@@ -118,7 +118,8 @@ impl Pool {
         let ip = addr(if v6 { LISTEN6 } else { LISTEN4 }).ip();
         let (low, high) = self.ports;
         let is_free = |port: u16| (low..=high).contains(&port) && self.is_free(&SocketAddr::new(ip, port));
-        let fits = |port: &u16| is_free(*port) && (!even || port % 2 == 0) && (!pair || is_free(port + 1));
+        let fits =
+            |port: &u16| is_free(*port) && (!even || port.is_multiple_of(2)) && (!pair || is_free(port + 1));
         (low..=high).filter(fits).count()
     }
 
@@ -146,7 +147,8 @@ impl Pool {
         let start = self.dice.below(count);
         let is_free = |port: u16| (low..=high).contains(&port) && self.is_free(&SocketAddr::new(ip, port));
         let mut ports = (0..count).map(|i| low + ((start + i) % count) as u16);
-        let fits = |port: &u16| is_free(*port) && (!even || port % 2 == 0) && (!pair || is_free(port + 1));
+        let fits =
+            |port: &u16| is_free(*port) && (!even || port.is_multiple_of(2)) && (!pair || is_free(port + 1));
         ports.find(fits).map(|port| SocketAddr::new(ip, port))
     }
 
@@ -364,7 +366,7 @@ impl Cluster {
     }
 
     /// A client's datagram or frame.
-    pub fn from_client(&mut self, at: Micros, route: ClientRoute, bytes: &[u8]) -> Output {
+    pub fn hear_client(&mut self, at: Micros, route: ClientRoute, bytes: &[u8]) -> Output {
         let first = self.worker_of(&route.tuple);
         let owner = self.owner_of(&route.tuple);
         self.handle(at, owner, owner != first, route, bytes)
@@ -429,7 +431,7 @@ impl Cluster {
     }
 
     /// A datagram that arrived at a relayed address, if that is open.
-    pub fn from_peer(&mut self, at: Micros, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> Output {
+    pub fn hear_peer(&mut self, at: Micros, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> Output {
         let Some(relay) = self.pool.open.get(&relayed) else { return Output::Nothing };
         let (worker, id) = (relay.worker, relay.id);
         self.fill(bytes);

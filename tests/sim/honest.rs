@@ -317,8 +317,9 @@ impl Honest {
             self.ask(now, CREATE_PERMISSION, attributes, 0, acts);
         } else if now >= self.channels_due() {
             let due = self.channels.iter().find(|(_, channel)| channel.1 + 500 * SECOND <= now);
-            let (number, peer) = due
-                .map_or((0x4000 + self.dice.below(0x1000) as u16, self.reachable()[0]), |(n, c)| (*n, c.0));
+            let due = due.map(|(number, channel)| (*number, channel.0));
+            let fresh = (0x4000 + self.dice.below(0x1000) as u16, self.reachable()[0]);
+            let (number, peer) = due.unwrap_or(fresh);
             self.ask(now, CHANNEL_BIND, vec![channel(number), to(peer)], 0, acts);
         }
     }

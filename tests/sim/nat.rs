@@ -63,7 +63,7 @@ impl Nat {
     }
 
     /// Where a datagram from outside goes, if it is let in.
-    pub fn inbound(&mut self, now: Micros, from: SocketAddr, port: u16) -> Option<SocketAddr> {
+    pub fn inbound(&self, now: Micros, from: SocketAddr, port: u16) -> Option<SocketAddr> {
         let (kind, idle) = (self.kind, self.idle);
         let mapping =
             self.mappings.iter().find(|mapping| mapping.port == port && mapping.last + idle > now)?;

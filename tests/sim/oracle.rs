@@ -185,7 +185,7 @@ impl Oracle {
     }
 
     pub fn fail(&mut self, rule: &str, text: String) {
-        self.violation.get_or_insert(format!("{rule}: {text}"));
+        self.violation.get_or_insert_with(|| format!("{rule}: {text}"));
     }
 
     fn count(&mut self, what: &str) {
@@ -899,7 +899,7 @@ impl Oracle {
         match judge::unknown(seen) {
             Some(true) => self.silence("unknown attribute", said),
             None if matches!(said, Said::Dropped(_)) => {}
-            _ => self.to_peer(at, route, peer, data, said, pool),
+            _ => self.peer_bound(at, route, peer, data, said, pool),
         }
     }
 
@@ -912,13 +912,13 @@ impl Oracle {
         self.completes(at, &route);
         let bound = self.live(at, &route).and_then(|held| held.channels.get(&number));
         match bound.filter(|channel| channel.1 > at).map(|channel| channel.0) {
-            Some(peer) => self.to_peer(at, route, peer, data, said, pool),
+            Some(peer) => self.peer_bound(at, route, peer, data, said, pool),
             None => self.silence("channel", said),
         }
     }
 
     /// Data that a client wants to be sent to a peer: they pass exactly when all is live.
-    fn to_peer(
+    fn peer_bound(
         &mut self,
         at: Micros,
         route: ClientRoute,

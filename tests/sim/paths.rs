@@ -107,7 +107,7 @@ fn the_order_of_checks_holds_for_every_method_and_transport() {
                     for (second, _) in &WRONG[i..] {
                         // Failed logins have a rate.
                         solo.pass(1);
-                        if solo.now % 300_000_000 == 0 {
+                        if solo.now.is_multiple_of(300_000_000) {
                             kit.nonce.clear();
                             solo.challenge(&mut kit);
                             if held {

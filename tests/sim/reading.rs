@@ -86,7 +86,8 @@ impl<'a> Seen<'a> {
     /// Whether the integrity is right under `key`; a truncated one never is.
     pub fn verifies(&self, key: &[u8]) -> bool {
         let Some((kind, place, len)) = self.integrity else { return false };
-        let (size, hash): (usize, fn(&[u8]) -> Vec<u8>) = if kind == MI { (20, sha1) } else { (32, sha256) };
+        let size = if kind == MI { 20 } else { 32 };
+        let hash = if kind == MI { sha1 } else { sha256 };
         if len != size {
             return false;
         }

@@ -387,12 +387,12 @@ impl Sim {
         if [addr(LISTEN4), addr(LISTEN6)].contains(&to) {
             let tuple = FiveTuple { client: ClientAddress(from), server: to, transport: Transport::Udp };
             self.trace.note(self.now, format_args!("< {from}"), bytes);
-            let output = self.cluster.from_client(self.now, ClientRoute { tuple, link: 0 }, bytes);
+            let output = self.cluster.hear_client(self.now, ClientRoute { tuple, link: 0 }, bytes);
             return self.put(output);
         }
         if [addr(LISTEN4).ip(), addr(LISTEN6).ip()].contains(&to.ip()) {
             self.trace.note(self.now, format_args!("{to} < {from}"), bytes);
-            let output = self.cluster.from_peer(self.now, to, from, bytes);
+            let output = self.cluster.hear_peer(self.now, to, from, bytes);
             return self.put(output);
         }
         let inside = match self.hosts.get(&to.ip()) {
@@ -659,7 +659,7 @@ impl Sim {
                         format_args!("< {} #{}", route.tuple.client.0, route.link),
                         &bytes,
                     );
-                    let output = self.cluster.from_client(self.now, route, &bytes);
+                    let output = self.cluster.hear_client(self.now, route, &bytes);
                     self.put(output);
                 }
             }

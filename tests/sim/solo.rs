@@ -40,7 +40,7 @@ impl Solo {
     }
 
     pub fn say(&mut self, route: ClientRoute, bytes: &[u8]) -> Output {
-        let output = self.cluster.from_client(self.now, route, bytes);
+        let output = self.cluster.hear_client(self.now, route, bytes);
         self.check();
         output
     }
@@ -98,7 +98,7 @@ impl Solo {
 
     /// What the client gets of a peer's datagram.
     pub fn hears(&mut self, relayed: SocketAddr, peer: SocketAddr) -> Option<Vec<u8>> {
-        let output = self.cluster.from_peer(self.now, relayed, peer, b"pong");
+        let output = self.cluster.hear_peer(self.now, relayed, peer, b"pong");
         self.check();
         match output {
             Output::ToClient { bytes, .. } => Some(bytes),
