@@ -118,7 +118,8 @@ fn quirk_dont_fragment_in_the_first_allocate_still_gets_the_challenge() {
 fn quirk_both_code_points_of_additional_address_family_give_both() {
     // uclient sends the draft's, turn-client-proto that of RFC 8656.
     for kind in [ADDITIONAL_FAMILY, DRAFT_ADDITIONAL_FAMILY] {
-        let answer = Client::alice().ask(&mut World::new(), ALLOCATE, &[udp(), A::Raw(kind, vec![2, 0, 0, 0])]);
+        let answer =
+            Client::alice().ask(&mut World::new(), ALLOCATE, &[udp(), A::Raw(kind, vec![2, 0, 0, 0])]);
         assert_eq!((answer.code(), answer.addresses(RELAYED).len()), (0, 2));
     }
 }
