@@ -75,7 +75,7 @@ pub(super) fn tie() -> (Leash, Ties) {
 enum Slot {
     /// Being made, or bound: the number is in use.
     Taken,
-    Waiting(Waiting, Box<Claim>),
+    Waiting(Box<(Waiting, Claim)>),
 }
 
 /// See the head of this file.
@@ -112,24 +112,24 @@ impl Connections {
     /// Lets a connection be claimed. One that has been given up meanwhile is closed.
     pub(super) fn offer(&self, id: ConnectionId, waiting: Waiting, claim: Claim) {
         if let Some(slot) = self.slots().get_mut(&id) {
-            *slot = Slot::Waiting(waiting, Box::new(claim));
+            *slot = Slot::Waiting(Box::new((waiting, claim)));
         }
     }
 
     /// Who may claim a connection.
     pub(super) fn waiting(&self, id: ConnectionId) -> Option<Waiting> {
         match self.slots().get(&id)? {
-            Slot::Waiting(waiting, _) => Some(waiting.clone()),
+            Slot::Waiting(entry) => Some(entry.0.clone()),
             Slot::Taken => None,
         }
     }
 
     /// Hands a connection over, once.
-    pub(super) fn claim(&self, id: ConnectionId) -> Option<Box<Claim>> {
+    pub(super) fn claim(&self, id: ConnectionId) -> Option<Claim> {
         let mut slots = self.slots();
         let slot = slots.get_mut(&id)?;
         match std::mem::replace(slot, Slot::Taken) {
-            Slot::Waiting(_, claim) => Some(claim),
+            Slot::Waiting(entry) => Some(entry.1),
             Slot::Taken => None,
         }
     }

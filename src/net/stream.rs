@@ -332,8 +332,9 @@ impl Connection {
         datagram.mark(self.marks);
         let Worker { server, relays, streams, shared, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
-            Verdict::Reply if !streams.push_to(&self.route, reply.bytes(), true) => {
-                return Next::Close;
+            Verdict::Reply => {
+                let fits = streams.push_to(&self.route, reply.bytes(), true);
+                return if fits { Next::Go } else { Next::Close };
             }
             Verdict::Bind { .. } => {
                 let claim = relays.tcp.take_claimed();
@@ -343,12 +344,12 @@ impl Connection {
                 self.claim = claim;
                 return Next::Bound;
             }
-            Verdict::ToPeer { relay, peer }
-                if relays
-                    .send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks())
-                    .is_err() =>
-            {
-                server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
+            Verdict::ToPeer { relay, peer } => {
+                let to = shared.to_local(peer.0);
+                let sent = relays.send(relay, datagram.bytes(), to, datagram.marks());
+                if sent.is_err() {
+                    server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
+                }
             }
             Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.bytes()),
             _ => {}

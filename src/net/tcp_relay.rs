@@ -135,7 +135,7 @@ impl TcpRelays {
     }
 
     pub(super) fn claim(&mut self, id: ConnectionId) -> bool {
-        self.claimed = self.shared.connections.claim(id);
+        self.claimed = self.shared.connections.claim(id).map(Box::new);
         self.claimed.is_some()
     }
 
