@@ -124,6 +124,11 @@ impl Relays {
         let Some(socket) = self.socket(relay) else {
             return Err(std::io::ErrorKind::NotFound.into());
         };
+        // Streams carry frames that no datagram can. That is no matter of any path's MTU, so the network is not asked.
+        let longest = if to.is_ipv4() { 65_507 } else { 65_527 };
+        if bytes.len() > longest {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        }
         let whole = marks.dont_fragment && to.is_ipv4();
         if whole {
             sys::keep_whole(socket, true)?;

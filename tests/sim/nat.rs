@@ -101,7 +101,7 @@ mod tests {
         ] {
             let mut nat = Nat::new(kind, at("9.9.9.9:0").ip(), true, 1000);
             let outside = nat.outbound(0, inside, at("8.8.8.8:1"));
-            let mut reaches = |from| nat.inbound(1, at(from), outside.port()) == Some(inside);
+            let reaches = |from| nat.inbound(1, at(from), outside.port()) == Some(inside);
             let found = (reaches("8.8.8.8:1"), reaches("8.8.8.8:2"), reaches("8.8.4.4:1"));
             assert_eq!(found, (same_port, same_address, anybody), "{kind:?}");
             let other = nat.outbound(1, inside, at("8.8.8.8:2"));

@@ -39,7 +39,7 @@ impl Peer {
         Self { manner, socket, relayed: BTreeSet::new(), dice: dice.fork() }
     }
 
-    pub fn hear(&mut self, from: SocketAddr, bytes: &[u8]) -> Vec<Sent> {
+    pub fn hear(&self, from: SocketAddr, bytes: &[u8]) -> Vec<Sent> {
         let [b'D', rest @ ..] = bytes else { return Vec::new() };
         let echo: Vec<u8> = [b'E'].iter().chain(rest).copied().collect();
         match self.manner {
