@@ -20,7 +20,7 @@ use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientRoute, DropReason, FiveTuple, Verdict};
-use crate::wire::{Datagram, Marks, ReplyBuffer};
+use crate::wire::{Datagram, Marks};
 
 /// How long a stream may be without an allocation.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -163,9 +163,7 @@ impl Connection {
     }
 
     async fn run(mut self) {
-        let mut reply = Box::<ReplyBuffer>::default();
-        while self.turn(&mut reply).await == Next::Go {}
-        drop(reply);
+        while self.turn().await == Next::Go {}
         let (worker, route) = (Rc::clone(&self.worker), self.route);
         match self.claim.take() {
             Some(claim) => self.relay(*claim).await,
@@ -200,7 +198,7 @@ impl Connection {
     }
 
     /// Waits for something to do, and does it.
-    async fn turn(&mut self, reply: &mut ReplyBuffer) -> Next {
+    async fn turn(&mut self) -> Next {
         let wait = self.until_deadline();
         if !self.more {
             tokio::select! {
@@ -209,7 +207,7 @@ impl Connection {
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        let (next, drained) = self.read(reply);
+        let (next, drained) = self.read();
         if next == Next::Bound {
             return next;
         }
@@ -225,7 +223,7 @@ impl Connection {
 
     /// Reads what has come and handles the whole frames in it, a bounded number at a time. Says too whether nothing is
     /// left to do.
-    fn read(&mut self, reply: &mut ReplyBuffer) -> (Next, bool) {
+    fn read(&mut self) -> (Next, bool) {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
         let mut buffer = std::mem::take(&mut worker.stream_buffer);
@@ -234,7 +232,7 @@ impl Connection {
         let mut budget = FRAMES;
         let (mut next, mut drained, mut taken, mut reads) = (Next::Go, false, 0, 0);
         if self.more {
-            next = self.handle_partial(&mut worker, reply, &mut budget);
+            next = self.handle_partial(&mut worker, &mut budget);
         }
         while next == Next::Go && !self.more && !drained && taken < READ_BUFFER && reads < READS {
             reads += 1;
@@ -243,13 +241,13 @@ impl Connection {
                 Ok(len) if self.partial.is_empty() => {
                     taken += len;
                     let used;
-                    (next, used) = self.handle(&mut worker, &mut buffer[..len], reply, &mut budget);
+                    (next, used) = self.handle(&mut worker, &mut buffer[..len], &mut budget);
                     self.partial.extend_from_slice(&buffer[used..len]);
                 }
                 Ok(len) => {
                     taken += len;
                     self.partial.extend_from_slice(&buffer[..len]);
-                    next = self.handle_partial(&mut worker, reply, &mut budget);
+                    next = self.handle_partial(&mut worker, &mut budget);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -265,9 +263,9 @@ impl Connection {
     }
 
     /// Handles what was left over, together with what has been appended to it.
-    fn handle_partial(&mut self, worker: &mut Worker, reply: &mut ReplyBuffer, budget: &mut usize) -> Next {
+    fn handle_partial(&mut self, worker: &mut Worker, budget: &mut usize) -> Next {
         let mut whole = std::mem::take(&mut self.partial);
-        let (next, used) = self.handle(worker, &mut whole, reply, budget);
+        let (next, used) = self.handle(worker, &mut whole, budget);
         whole.drain(..used);
         if whole.is_empty() {
             whole.shrink_to(KEPT_QUEUE);
@@ -277,13 +275,7 @@ impl Connection {
     }
 
     /// Handles the frames at the beginning of `bytes`, as many as `budget` allows. Says how many bytes they were.
-    fn handle(
-        &mut self,
-        worker: &mut Worker,
-        bytes: &mut [u8],
-        reply: &mut ReplyBuffer,
-        budget: &mut usize,
-    ) -> (Next, usize) {
+    fn handle(&mut self, worker: &mut Worker, bytes: &mut [u8], budget: &mut usize) -> (Next, usize) {
         let now = worker.now();
         let mut start = 0;
         self.more = false;
@@ -298,7 +290,7 @@ impl Connection {
                         break;
                     }
                     *budget -= 1;
-                    match self.handle_frame(worker, &now, bytes, start..start + len, reply) {
+                    match self.handle_frame(worker, &now, bytes, start..start + len) {
                         Next::Go => {}
                         Next::Bound => return (Next::Bound, start + len),
                         Next::HalfClosed | Next::Close => return (Next::Close, start),
@@ -322,7 +314,6 @@ impl Connection {
         now: &Now,
         bytes: &mut [u8],
         range: std::ops::Range<usize>,
-        reply: &mut ReplyBuffer,
     ) -> Next {
         if let Some(owner) = worker.owner_elsewhere(&self.route.tuple) {
             worker.forward(owner, self.route, bytes.get(range).unwrap_or_default());
@@ -330,7 +321,7 @@ impl Connection {
         }
         let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };
         datagram.mark(self.marks);
-        let Worker { server, relays, streams, shared, .. } = worker;
+        let Worker { server, relays, streams, shared, reply, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => {
                 let fits = streams.push_to(&self.route, reply.bytes(), true);

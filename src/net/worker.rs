@@ -111,7 +111,7 @@ pub(super) struct Worker {
     pub(super) post: Post,
     /// Whose the allocations are of 5-tuples that arrive here and belong elsewhere (RFC 8016).
     pub(super) elsewhere: HashMap<FiveTuple, u8>,
-    /// For answers to what other workers have handed over.
+    /// For answers to streams and to what other workers have handed over.
     pub(super) reply: Box<ReplyBuffer>,
     pub(super) shared: Arc<Shared>,
     pub(super) streams_per_address: u32,
