@@ -2,10 +2,12 @@
 
 mod certificates;
 mod ice;
+mod own;
 mod start;
 mod wiring;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use crate::config::{Problem, Settings};
 use crate::net::{Clock, Handle, RelayAddress, Workers};
 use crate::observe::StatsSource;
 use certificates::Certificates;
+use own::OwnAddresses;
 use wiring::Keys;
 
 /// How often a draining server looks whether the last allocation has ended.
@@ -63,6 +66,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let relay = wiring::relay_addresses(&settings)?;
     let web = start::web_listeners(&settings).await?;
     let mut certificates = Certificates::load(&settings, clock)?;
+    let mut own = OwnAddresses::read();
     let mut options = wiring::options(&settings, &relay, &keys)?;
     options.tls_config = certificates.as_ref().map(Certificates::turn);
     options.dtls_identity = certificates.as_ref().and_then(Certificates::dtls);
@@ -91,9 +95,20 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
                 Asked::Reload => apply(reload, &current, &handle, &keys, &relay, certificates.as_mut()).await,
             },
             () = watch(certificates.as_mut(), &settings_now, &handle) => {}
+            () = own.follow(&settings_now, &handle, &keys, &relay) => {}
         }
     }
-    drain(&settings_now.borrow().clone(), &handle, &mut signals, &ready).await;
+    let settings = Arc::clone(&settings_now.borrow());
+    {
+        let mut drained = pin!(drain(&settings, &handle, &mut signals, &ready));
+        loop {
+            tokio::select! {
+                () = &mut drained => break,
+                // Allocations that live on have the same policy.
+                () = own.follow(&settings_now, &handle, &keys, &relay) => {}
+            }
+        }
+    }
     let _ = shutdown.send(true);
     workers.stop().await;
     for task in tasks {

@@ -3,16 +3,22 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/live.rs"]
 mod live;
+#[path = "support/secure.rs"]
+mod secure;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use live::{Client, LOOPBACK, Reply, SOON, Server, eventually};
+use live::{Client, LOOPBACK, Link, Reply, SOON, Server, eventually};
 use relais::wire::{Class, Message, attr, method};
+use secure::Secure;
+use socket2::{Domain, Socket, Type};
 
 const AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -389,4 +395,104 @@ fn the_servers_own_listeners_are_no_peers_whatever_is_allowed() {
         let own = SocketAddr::new(server.ip.into(), port);
         assert_eq!(connect(&mut client, own).code(), 403, "{port}");
     }
+}
+
+/// Connections to `target` that begin at `source`, made without waiting for any.
+fn crowd(source: [u8; 4], target: SocketAddr, count: usize) -> Vec<Socket> {
+    let one = |_| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let _ = socket.connect(&target.into());
+        socket
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn strangers_do_not_keep_a_permitted_peer_waiting() {
+    let server = relay("1");
+    let (mut client, relayed) = allocated(&server);
+    assert_eq!(client.permit((LOOPBACK, 1).into()), 0);
+    let strangers = crowd([127, 0, 0, 9], relayed, 700);
+    let mut friend = TcpStream::connect(relayed).unwrap();
+    let (id, who) = attempt(&client);
+    assert_eq!(who, friend.local_addr().unwrap());
+    says(&mut friend, &mut bound(&server, &id), b"let me through");
+    let drops = r#"relais_drops_total{transport="tcp",reason="no_permission"}"#;
+    assert!(
+        eventually(|| server.metric(drops) == 700.0),
+        "all of them turned away, {}",
+        server.metric(drops)
+    );
+    drop(strangers);
+}
+
+#[test]
+fn the_connections_of_a_user_are_bounded() {
+    let server = Server::start(&[("relay.tcp", "true"), ("limits.connections_per_allocation", "1")]);
+    let mut clients: Vec<_> = (0..5).map(|_| allocated(&server).0).collect();
+    let (listener, address) = listener();
+    let codes: Vec<u16> = clients.iter_mut().map(|client| connect(client, address).code()).collect();
+    assert_eq!(codes, [0, 0, 0, 0, 508], "four times what one allocation may have");
+    // Nor do peers get further.
+    let (mut last, relayed) = allocated(&server);
+    assert_eq!(last.permit(relayed), 0);
+    assert!(has_ended(&mut TcpStream::connect(relayed).unwrap()));
+    let drops = r#"relais_drops_total{transport="tcp",reason="connection_limit"}"#;
+    assert!(eventually(|| server.metric(drops) == 1.0));
+    // Whoever ends a connection may have another one.
+    assert_eq!(clients[0].refresh(0).code(), 0);
+    assert_eq!(connect(&mut clients[4], address).code(), 0);
+    drop(listener);
+}
+
+/// Writes until nothing more is taken.
+fn fill(mut write: impl FnMut(&[u8]) -> std::io::Result<usize>, bytes: &[u8]) {
+    let mut sent = 0;
+    loop {
+        match write(&bytes[sent % bytes.len()..]) {
+            Ok(len) => sent += len,
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn two_sides_that_do_not_read_cost_little_over_tls() {
+    const COUNT: usize = 8;
+    const LIMIT: i64 = 80 << 10;
+    let secure = Secure::start(&[("relay.tcp", "true"), ("listen.workers", "1")]);
+    let mut control = secure.client();
+    assert_eq!(allocate(&mut control).code(), 0);
+    let mut joined = Vec::new();
+    for _ in 0..COUNT {
+        let (listener, address) = listener();
+        let reply = connect(&mut control, address);
+        let (peer, _) = accepted(&listener);
+        let mut data = secure.client();
+        assert_eq!(bind(&mut data, &reply.get(attr::CONNECTION_ID).unwrap()).code(), 0);
+        for stream in [data.stream(), &peer] {
+            // Else the kernel keeps megabytes of each, and the test takes minutes.
+            let socket = socket2::SockRef::from(stream);
+            socket.set_recv_buffer_size(16 << 10).unwrap();
+            socket.set_send_buffer_size(16 << 10).unwrap();
+        }
+        joined.push((data, peer));
+    }
+    let bytes = pattern(1 << 20);
+    let before = secure.server.resident();
+    for (data, peer) in &mut joined {
+        peer.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        data.stream().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        let Link::Tls(link) = &data.link else { panic!("not TLS") };
+        let mut tls = link.stream.write().unwrap();
+        fill(|bytes| tls.write(bytes), &bytes);
+        fill(|bytes| peer.write(bytes), &bytes);
+    }
+    let each = (secure.server.resident() - before) / COUNT as i64;
+    assert!(each < LIMIT, "{each} bytes for each connection");
 }

@@ -1,5 +1,6 @@
 //! From what the operator decided to what the layers below take.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -145,8 +146,11 @@ fn authenticator(settings: &Settings, keys: &Keys) -> Result<Authenticator, Erro
 
 fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Error> {
     let relayed: Vec<IpAddr> = relay.iter().map(|address| address.public).collect();
-    let own = net::local_addresses().map_err(Error::new)?;
-    let own = own.into_iter().filter(|ip| !relayed.contains(ip)).collect();
+    let own = net::own_addresses().map_err(Error::new)?;
+    let external = &settings.relay.external;
+    // What stands for an address of ours in front of a NAT is ours too.
+    let own = own.into_iter().chain(external.values().copied());
+    let own = own.filter(|ip| !relayed.contains(ip)).collect();
     let Settings { listen, http, admin, .. } = settings;
     let udp = udp_listeners(settings);
     let listeners = [&udp, &listen.dtls, &listen.tcp, &listen.tls, &http.listen, &admin.listen];
@@ -155,8 +159,20 @@ fn policy(settings: &Settings, relay: &[RelayAddress]) -> Result<PeerPolicy, Err
         deny: settings.peers.deny.iter().map(rule).collect(),
         own,
         relayed,
-        listeners: listeners.into_iter().flatten().copied().collect(),
+        listeners: listeners.into_iter().flatten().flat_map(|place| in_front(*place, external)).collect(),
     })
+}
+
+/// Where a listener can be reached: where it is, and where the NAT maps that to.
+fn in_front(
+    place: SocketAddr,
+    external: &BTreeMap<IpAddr, IpAddr>,
+) -> impl Iterator<Item = SocketAddr> + use<'_> {
+    let mapped = external.iter().filter(move |(local, _)| {
+        place.ip() == **local || place.ip().is_unspecified() && place.is_ipv4() == local.is_ipv4()
+    });
+    let mapped = mapped.map(move |(_, public)| SocketAddr::new(*public, place.port()));
+    std::iter::once(place).chain(mapped)
 }
 
 /// The addresses and ports of NAT behavior discovery, one entry for each family.
@@ -195,4 +211,23 @@ fn udp_listeners(settings: &Settings) -> Vec<SocketAddr> {
 
 fn rule(rule: &PeerRule) -> PolicyRule {
     PolicyRule { network: rule.net.network(), prefix: rule.net.prefix_len(), ports: rule.ports.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_behind_a_nat_is_known_by_its_public_address_too() {
+        let external: BTreeMap<IpAddr, IpAddr> = [("10.0.0.5", "8.34.2.1"), ("fd00::5", "2a01:4f8:34::1")]
+            .map(|(local, public)| (local.parse().unwrap(), public.parse().unwrap()))
+            .into();
+        let found = |text: &str| -> Vec<String> {
+            in_front(text.parse().unwrap(), &external).map(|place| place.to_string()).collect()
+        };
+        assert_eq!(found("10.0.0.5:3478"), ["10.0.0.5:3478", "8.34.2.1:3478"]);
+        assert_eq!(found("10.0.0.6:3478"), ["10.0.0.6:3478"]);
+        assert_eq!(found("0.0.0.0:3478"), ["0.0.0.0:3478", "8.34.2.1:3478"]);
+        assert_eq!(found("[::]:3478"), ["[::]:3478", "[2a01:4f8:34::1]:3478"]);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// What one subscriber has: an IPv4 address, or the /64 of an IPv6 address.
+/// What one subscriber has: an IPv4 address, or the /56 of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Prefix(IpAddr);
 
@@ -14,7 +14,7 @@ impl Prefix {
     pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(v6) if !v6.is_loopback() => {
-                Self(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into())
+                Self(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 72)).into())
             }
             other => Self(other),
         }
@@ -28,7 +28,7 @@ impl Prefix {
     pub(super) fn label(self) -> String {
         match self.0 {
             IpAddr::V4(v4) => v4.to_string(),
-            IpAddr::V6(v6) => format!("{:016x}", v6.to_bits() >> 64),
+            IpAddr::V6(v6) => format!("{:014x}", v6.to_bits() >> 72),
         }
     }
 }
@@ -134,13 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_subscriber_is_a_64() {
+    fn an_ipv6_subscriber_is_a_56() {
         let of = |text: &str| Prefix::of(text.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:ff::1"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:101::1"));
         assert_eq!(of("::ffff:203.0.113.1"), of("203.0.113.1"));
         assert!(of("::1").is_loopback() && !of("::2").is_loopback());
-        assert_eq!(of("2001:db8:0:1::1").label(), "20010db800000001");
+        assert_eq!(of("2001:db8:0:1::1").label(), "20010db8000000");
     }
 
     #[tokio::test]

@@ -64,7 +64,7 @@ pub struct Options {
 pub struct Limits {
     /// Connections at once, WebSockets not counted.
     pub connections: usize,
-    /// Connections at once from one address (/32 or /64), loopback excepted: a reverse proxy calls from there.
+    /// Connections at once from one address (/32 or /56), loopback excepted: a reverse proxy calls from there.
     pub connections_per_address: usize,
     /// How long a request's head may take, and a connection may wait for the next request.
     pub header_deadline: Duration,
@@ -74,7 +74,7 @@ pub struct Limits {
     pub rooms: usize,
     /// WebSockets at once.
     pub sockets: usize,
-    /// WebSockets at once from one address (/32 or /64), loopback excepted.
+    /// WebSockets at once from one address (/32 or /56), loopback excepted.
     pub sockets_per_address: usize,
     /// Members of one room.
     pub members: usize,
@@ -102,7 +102,7 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// Bytes waiting for all readers together, before those are closed who hold more than their share.
     pub queued_bytes: usize,
-    /// Grants of `iceServers` that one address (/32 or /64) gets at once.
+    /// Grants of `iceServers` that one address (/32 or /56) gets at once.
     pub grant_burst: u32,
     /// Grants a second after that.
     pub grants_per_second: u32,

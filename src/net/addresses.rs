@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::sys;
+use super::sys::{self, InterfaceAddress};
 
 /// An address that relay sockets are bound to, and what peers see in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +57,21 @@ impl std::error::Error for Error {}
 /// # Errors
 /// When the system cannot list them.
 pub fn local() -> Result<Vec<IpAddr>, Error> {
+    listed(|address| address.up)
+}
+
+/// Every address of this machine, sorted. Those of interfaces that are down are among them: they may be up any moment.
+///
+/// # Errors
+/// When the system cannot list them.
+pub fn own() -> Result<Vec<IpAddr>, Error> {
+    listed(|_| true)
+}
+
+fn listed(wanted: impl Fn(&InterfaceAddress) -> bool) -> Result<Vec<IpAddr>, Error> {
     let addresses = sys::interface_addresses().map_err(Error::List)?;
     let mut ips: Vec<IpAddr> =
-        addresses.iter().filter(|address| address.up).map(|address| address.ip).collect();
+        addresses.iter().filter(|address| wanted(address)).map(|address| address.ip).collect();
     ips.sort_unstable();
     ips.dedup();
     Ok(ips)

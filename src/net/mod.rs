@@ -35,7 +35,8 @@ use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot};
 
 pub use addresses::{
-    Error as AddressError, RelayAddress, local as local_addresses, relay as relay_addresses,
+    Error as AddressError, RelayAddress, local as local_addresses, own as own_addresses,
+    relay as relay_addresses,
 };
 pub use clock::Clock;
 pub use dtls::Identity as DtlsIdentity;

@@ -60,6 +60,8 @@ struct Books {
     reservations: BTreeMap<ReservationToken, Reservation>,
     /// Allocations of each owner.
     owners: HashMap<String, u32>,
+    /// Connections with peers of each owner.
+    connections: HashMap<Box<str>, u32>,
     /// Streams without an allocation, of each prefix, and of all.
     streams: HashMap<IpAddr, u32>,
     all_streams: u32,
@@ -82,6 +84,7 @@ impl Shared {
             is_free: addresses.iter().map(|_| bits.clone()).collect(),
             reservations: BTreeMap::new(),
             owners: HashMap::new(),
+            connections: HashMap::new(),
             streams: HashMap::new(),
             all_streams: 0,
             max_streams,
@@ -242,6 +245,17 @@ impl Shared {
         decrement(&mut self.books().owners, owner);
     }
 
+    /// Counts a connection with a peer of an owner, as long as the charge is held. `None`: there are `max` already.
+    pub(super) fn charge_connection(self: &Arc<Self>, owner: &str, max: u32) -> Option<Charge> {
+        let mut books = self.books();
+        let held = books.connections.get(owner).copied().unwrap_or(0);
+        if held >= max {
+            return None;
+        }
+        books.connections.insert(owner.into(), held + 1);
+        Some(Charge { shared: Arc::clone(self), owner: owner.into() })
+    }
+
     /// Counts a stream that has no allocation, as long as the admission is held. `None` when the address (IPv6: the
     /// /56 that one subscriber has) holds `max` already, or all together too many.
     pub(super) fn admit_stream(self: &Arc<Self>, address: IpAddr, max: u32) -> Option<Admission> {
@@ -287,6 +301,18 @@ impl Drop for Admission {
         let mut books = self.shared.books();
         books.all_streams -= 1;
         decrement(&mut books.streams, &self.prefix);
+    }
+}
+
+/// A connection with a peer, counted until this is dropped.
+pub(super) struct Charge {
+    shared: Arc<Shared>,
+    owner: Box<str>,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        decrement(&mut self.shared.books().connections, &*self.owner);
     }
 }
 

@@ -13,6 +13,10 @@ use crate::turn::ConnectionEnd;
 /// same as one that only says no more.
 const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(60);
 
+/// Bytes that are read at once, and wait at most in one direction. A TLS record must fit: 2^14 bytes, 2,048 more that
+/// encryption may add, and a header of 5 (RFC 5246 §6.2.3, RFC 8446 §5.2).
+pub(super) const PIECE: usize = (1 << 14) + 2048 + 5;
+
 /// The way that bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -57,8 +61,8 @@ enum Step {
 }
 
 impl Direction {
-    fn wants_to_read(&self) -> bool {
-        self.stage == Stage::Reading && self.waiting.is_empty()
+    fn wants_to_read(&self, to: &Io) -> bool {
+        self.stage == Stage::Reading && self.waiting.is_empty() && !to.has_unsent()
     }
 
     fn wants_to_write(&self) -> bool {
@@ -81,6 +85,14 @@ impl Direction {
                 Ok(Step::Moved(0))
             }
             Stage::Reading => {
+                // What TLS has taken and not sent waits just as well, and nobody else sends it.
+                if to.has_unsent() {
+                    return Ok(if unless_blocked(to.flush())?.is_some() {
+                        Step::Moved(0)
+                    } else {
+                        Step::Blocked
+                    });
+                }
                 let Some(len) = unless_blocked(from.try_read(buffer))? else { return Ok(Step::Blocked) };
                 if len == 0 {
                     self.stage = Stage::Closing;
@@ -107,9 +119,9 @@ impl Direction {
     }
 }
 
-fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
-        Ok(len) => Ok(Some(len)),
+        Ok(done) => Ok(Some(done)),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock) => Ok(None),
         Err(error) => Err(error),
     }
@@ -174,8 +186,8 @@ impl Pump {
             tokio::select! {
                 _ = &mut stop => return ConnectionEnd::AllocationEnded,
                 // What is wrong with a side shows at the next step.
-                _ = client.ready_for(to_peer.wants_to_read(), to_client.wants_to_write()) => {}
-                _ = peer.ready_for(to_client.wants_to_read(), to_peer.wants_to_write()) => {}
+                _ = client.ready_for(to_peer.wants_to_read(peer), to_client.wants_to_write()) => {}
+                _ = peer.ready_for(to_client.wants_to_read(client), to_peer.wants_to_write()) => {}
                 () = tokio::time::sleep(*silence), if closed != [false, false] => {
                     return ConnectionEnd::Silent;
                 }

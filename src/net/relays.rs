@@ -1,6 +1,6 @@
 //! The relay sockets of one worker.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -433,6 +433,11 @@ impl RelaySockets for Relays {
 
     fn is_listening(&self, address: SocketAddr) -> bool {
         self.shared.is_listening(address)
+    }
+
+    fn is_ours(&self, ip: IpAddr) -> bool {
+        // Whoever cannot be told apart from this machine is refused.
+        super::own_addresses().map_or(true, |own| own.contains(&ip))
     }
 
     fn connect(

@@ -16,10 +16,11 @@ use tokio::sync::oneshot;
 
 use super::connections::{self, Claim, Leash, Tally, Ties};
 use super::io::Io;
-use super::ports::{Port, Shared};
-use super::pump::{Lender, Pump, Way};
+use super::ports::{Charge, Port, Shared};
+use super::pump::{Lender, PIECE, Pump, Way};
 use super::stream::Streams;
 use super::worker::Worker;
+use crate::time::Timestamp;
 use crate::turn::{
     AllocationId, BindError, ClientRoute, ConnectionEnd, ConnectionId, DropReason, Offer, PeerAddress,
     PeerConnection, RelayToken, RelayedTransportAddress, Server, Traffic, Transport,
@@ -29,10 +30,16 @@ use crate::wire::ReplyBuffer;
 /// What tells the tokens of listening sockets from those of UDP sockets.
 const LISTENS: u32 = 1 << 31;
 /// Peers' connections to one relayed address that wait to be accepted.
-const BACKLOG: i32 = 64;
-/// How long a relayed address rests after a connection that it turned away: so many a second can be turned away by it,
-/// and no more work be made for the worker.
-const TURNED_AWAY_PAUSE: Duration = Duration::from_millis(10);
+const BACKLOG: i32 = 1024;
+/// Connections that one relayed address accepts before other tasks get their turn.
+const ACCEPTS: u32 = 64;
+/// Connections that one relayed address turns away in each [`TURNED_AWAY_SPAN`] before it rests for the remainder of it.
+/// Strangers make no more work than that for the worker, and only more than that keep friends waiting.
+const TURNED_AWAY: u32 = 400;
+/// See [`TURNED_AWAY`].
+const TURNED_AWAY_SPAN: Duration = Duration::from_millis(100);
+/// How many times the connections of one allocation all of a user's allocations may have together.
+const ALLOCATIONS_FULL_OF_CONNECTIONS: u32 = 4;
 /// How long it rests when there are no descriptors left.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,8 +67,19 @@ impl Drop for PortGuard {
 
 /// What is to begin as soon as the worker is free.
 enum Start {
-    Accept { listener: TcpListener, guard: PortGuard, id: AllocationId, stop: oneshot::Receiver<Infallible> },
-    Connect { socket: TcpSocket, target: SocketAddr, connection: PeerConnection, ties: Ties },
+    Accept {
+        listener: TcpListener,
+        guard: PortGuard,
+        id: AllocationId,
+        owner: Box<str>,
+        stop: oneshot::Receiver<Infallible>,
+    },
+    Connect {
+        socket: TcpSocket,
+        target: SocketAddr,
+        connection: PeerConnection,
+        ties: Ties,
+    },
 }
 
 /// The TCP side of [`Relays`](super::relays::Relays).
@@ -69,7 +87,9 @@ pub(super) struct TcpRelays {
     shared: Arc<Shared>,
     listeners: Slab<Listener>,
     /// The connections of this worker's allocations, wherever they are relayed.
-    leashes: HashMap<ConnectionId, Leash>,
+    leashes: HashMap<ConnectionId, (Leash, Charge)>,
+    /// The most of them that a user may have, of all workers.
+    per_user: u32,
     starts: Vec<Start>,
     /// For the stream whose request is being handled.
     claimed: Option<Box<Claim>>,
@@ -83,7 +103,13 @@ pub(super) const fn listens(relay: RelayToken) -> bool {
 impl TcpRelays {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (listeners, leashes, starts) = (Slab::new(), HashMap::new(), Vec::new());
-        Self { shared, listeners, leashes, starts, claimed: None }
+        Self { shared, listeners, leashes, per_user: 0, starts, claimed: None }
+    }
+
+    /// Derives from the bound of one allocation what all of a user's allocations may have.
+    pub(super) fn set_connections_per_allocation(&mut self, max: usize) {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        self.per_user = max.saturating_mul(ALLOCATIONS_FULL_OF_CONNECTIONS);
     }
 
     /// Listens on a port, for an allocation that has been charged to `owner`.
@@ -104,7 +130,7 @@ impl TcpRelays {
         entry.insert(listening);
         self.shared.set_listening(port);
         let guard = PortGuard { shared: Arc::clone(&self.shared), port };
-        self.starts.push(Start::Accept { listener, guard, id, stop });
+        self.starts.push(Start::Accept { listener, guard, id, owner: owner.into(), stop });
         let relayed = SocketAddr::new(address.public, port.port);
         Ok((RelayToken(LISTENS | token), RelayedTransportAddress(relayed)))
     }
@@ -124,10 +150,12 @@ impl TcpRelays {
         peer: PeerAddress,
     ) -> Result<ConnectionId, BindError> {
         let listener = self.listeners.get((relay.0 & !LISTENS) as usize).ok_or(BindError::Exhausted)?;
+        let charge = self.shared.charge_connection(&listener.owner, self.per_user);
+        let charge = charge.ok_or(BindError::Exhausted)?;
         let socket = connecting_socket(listener.local).map_err(|_| BindError::Exhausted)?;
         let id = self.shared.connections.reserve().ok_or(BindError::Exhausted)?;
         let (leash, ties) = connections::tie();
-        self.leashes.insert(id, leash);
+        self.leashes.insert(id, (leash, charge));
         let target = self.shared.to_local(peer.0);
         let connection = PeerConnection { allocation, peer, id };
         self.starts.push(Start::Connect { socket, target, connection, ties });
@@ -154,7 +182,7 @@ impl TcpRelays {
 
     pub(super) fn disconnect(&mut self, id: ConnectionId) -> (Traffic, Traffic) {
         self.shared.connections.release(id);
-        self.leashes.remove(&id).map(|leash| leash.tally.read()).unwrap_or_default()
+        self.leashes.remove(&id).map(|(leash, _)| leash.tally.read()).unwrap_or_default()
     }
 }
 
@@ -206,8 +234,8 @@ pub(super) fn start(worker: &Rc<RefCell<Worker>>) {
     for start in starts {
         let inside = Rc::clone(worker);
         match start {
-            Start::Accept { listener, guard, id, stop } => {
-                worker.borrow().spawn(accept(inside, listener, guard, id, stop));
+            Start::Accept { listener, guard, id, owner, stop } => {
+                worker.borrow().spawn(accept(inside, listener, guard, (id, owner), stop));
             }
             Start::Connect { socket, target, connection, ties } => {
                 worker.borrow().spawn(connect(inside, socket, target, connection, ties));
@@ -221,32 +249,64 @@ async fn accept(
     worker: Rc<RefCell<Worker>>,
     listener: TcpListener,
     _guard: PortGuard,
-    id: AllocationId,
+    (id, owner): (AllocationId, Box<str>),
     mut stop: oneshot::Receiver<Infallible>,
 ) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let mut indication = Box::<ReplyBuffer>::default();
+    let mut turned_away = TurnedAway::default();
+    let mut in_a_row = 0;
     loop {
+        in_a_row += 1;
+        if in_a_row > ACCEPTS {
+            in_a_row = 0;
+            tokio::task::yield_now().await;
+        }
         let accepted = tokio::select! {
             _ = &mut stop => return,
             accepted = listener.accept() => accepted,
         };
         let pause = match accepted {
-            Ok((stream, source)) => match incoming(&worker, stream, source, id, &mut indication) {
+            Ok((stream, source)) => match incoming(&worker, stream, source, (id, &owner), &mut indication) {
                 Some(guardian) => {
                     worker.borrow().spawn(guardian);
                     Duration::ZERO
                 }
-                None => TURNED_AWAY_PAUSE,
+                None => turned_away.another(worker.borrow().now().mono),
             },
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 DESCRIPTOR_PAUSE
             }
-            Err(_) => TURNED_AWAY_PAUSE,
+            Err(_) => turned_away.another(worker.borrow().now().mono),
         };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// How many connections a relayed address has turned away lately.
+struct TurnedAway {
+    since: Timestamp,
+    count: u32,
+}
+
+impl Default for TurnedAway {
+    fn default() -> Self {
+        Self { since: Timestamp::START, count: 0 }
+    }
+}
+
+impl TurnedAway {
+    /// Counts one more, and says how long to rest.
+    fn another(&mut self, now: Timestamp) -> Duration {
+        let until = self.since + TURNED_AWAY_SPAN;
+        if now >= until {
+            (self.since, self.count) = (now, 1);
+            return Duration::ZERO;
+        }
+        self.count += 1;
+        if self.count < TURNED_AWAY { Duration::ZERO } else { until.since(now) }
     }
 }
 
@@ -256,13 +316,19 @@ fn incoming(
     worker: &Rc<RefCell<Worker>>,
     stream: TcpStream,
     source: SocketAddr,
-    allocation: AllocationId,
+    (allocation, owner): (AllocationId, &str),
     indication: &mut ReplyBuffer,
 ) -> Option<impl Future<Output = ()> + use<>> {
     let mut inside = worker.borrow_mut();
     let now = inside.now();
     let Worker { server, relays, streams, shared, .. } = &mut *inside;
     let peer = PeerAddress(shared.to_public(source));
+    // Strangers cost no lock and no number.
+    server.admits(&now, allocation, peer, relays).ok()?;
+    let Some(charge) = shared.charge_connection(owner, relays.tcp.per_user) else {
+        server.count(Transport::Tcp).drop(DropReason::ConnectionLimit);
+        return None;
+    };
     let id = shared.connections.reserve()?;
     let connection = PeerConnection { allocation, peer, id };
     let admitted = server.handle_incoming(&now, &connection, indication, relays);
@@ -271,7 +337,7 @@ fn incoming(
         return None;
     };
     let (leash, ties) = connections::tie();
-    relays.tcp.leashes.insert(id, leash);
+    relays.tcp.leashes.insert(id, (leash, charge));
     tell(server, streams, &offer.client, indication.bytes());
     let ended = hand_over(shared, stream, id, offer, ties);
     inside.report_events();
@@ -394,7 +460,7 @@ struct Books {
 
 impl Lender for Books {
     fn lend<T>(&mut self, work: impl FnOnce(&mut [u8]) -> T) -> T {
-        work(&mut self.worker.borrow_mut().stream_buffer)
+        work(&mut self.worker.borrow_mut().stream_buffer[..PIECE])
     }
 
     fn count(&mut self, way: Way, bytes: usize) {

@@ -162,8 +162,9 @@ impl Worker {
     }
 
     fn configure(&mut self, tuning: Tuning) {
-        self.server.reconfigure(tuning.turn);
         self.relays.allocations_per_user = tuning.allocations_per_user;
+        self.relays.tcp.set_connections_per_allocation(tuning.turn.limits.connections);
+        self.server.reconfigure(tuning.turn);
         self.streams_per_address = tuning.streams_per_address;
     }
 
@@ -232,7 +233,8 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     let epoll = Rc::new(Epoll::new()?);
     let (panics, mut panicked) = mpsc::unbounded_channel();
     let quota = plan.tuning.allocations_per_user;
-    let relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), quota, plan.post.clone());
+    let mut relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), quota, plan.post.clone());
+    relays.tcp.set_connections_per_allocation(plan.tuning.turn.limits.connections);
     let listeners = Rc::new(sockets.udp);
     let server = Server::new(plan.tuning.turn.clone(), plan.seed);
     let dtls = Dtls::new(plan.dtls.clone(), plan.clock)?;

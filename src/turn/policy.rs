@@ -58,7 +58,7 @@ pub struct PeerPolicy {
     pub allow: Vec<PolicyRule>,
     /// Closes, before anything else is asked.
     pub deny: Vec<PolicyRule>,
-    /// The addresses of this machine that no relayed address has: always closed.
+    /// The addresses of this machine that no relayed address has: closed, unless `allow` opens them.
     pub own: Vec<IpAddr>,
     /// The addresses that relayed transport addresses have, as peers see them.
     pub relayed: Vec<IpAddr>,
@@ -82,6 +82,22 @@ impl PeerPolicy {
     /// address of this server.
     pub(super) fn allows(&self, peer: SocketAddr, is_live: impl FnOnce() -> bool) -> bool {
         self.judge(peer.ip(), Some(peer.port()), is_live)
+    }
+
+    /// The same for a connection, which is worth asking the machine whether it has the address of the peer by now: `own`
+    /// may be some seconds old.
+    pub(super) fn allows_connection(
+        &self,
+        peer: SocketAddr,
+        is_live: impl FnOnce() -> bool,
+        is_ours: impl FnOnce(IpAddr) -> bool,
+    ) -> bool {
+        let ip = peer.ip();
+        self.allows(peer, is_live)
+            && (self.is_local(ip) || !is_ours(ip) || {
+                let own = self.own.iter().copied().chain([ip]).collect();
+                Self { own, ..self.clone() }.allows(peer, || false)
+            })
     }
 
     fn judge(&self, ip: IpAddr, port: Option<u16>, is_live: impl FnOnce() -> bool) -> bool {
@@ -119,6 +135,7 @@ impl PeerPolicy {
         let with_ports = |ip| {
             self.relayed.contains(&ip)
                 || !self.listeners.is_empty() && self.is_local(ip)
+                || self.listeners.iter().any(|listener| listener.ip() == ip)
                 || self
                     .allow
                     .iter()
@@ -341,6 +358,33 @@ mod tests {
         assert!(reaches(&policy, "127.0.0.1:3479") && !reaches(&policy, "127.0.0.1:3478"));
         assert!(reaches(&policy, "10.0.0.5:3479") && !reaches(&policy, "10.0.0.5:3478"));
         assert!(reaches(&policy, "10.0.0.6:3478"), "another machine's");
+    }
+
+    #[test]
+    fn a_listener_at_an_address_that_is_elsewhere_is_closed_at_every_door() {
+        // In front of a NAT, where this machine does not know the address for its own.
+        let policy = PeerPolicy {
+            allow: vec![rule("8.34.2.1", 32, None)],
+            listeners: vec!["10.0.0.5:3478".parse().unwrap(), "8.34.2.1:3478".parse().unwrap()],
+            ..PeerPolicy::default()
+        };
+        assert!(reaches(&policy, "8.34.2.1:3479") && !reaches(&policy, "8.34.2.1:3478"));
+        assert_eq!(policy.gate("8.34.2.1".parse().unwrap()), Some(Gate::ByPort));
+    }
+
+    #[test]
+    fn a_connection_asks_for_addresses_that_have_come_since() {
+        let connects = |policy: &PeerPolicy, text: &str, ours: bool| {
+            policy.allows_connection(text.parse().unwrap(), || false, |_| ours)
+        };
+        let policy = PeerPolicy { listeners: vec!["0.0.0.0:9090".parse().unwrap()], ..PeerPolicy::default() };
+        assert!(connects(&policy, "8.34.3.9:9090", false) && !connects(&policy, "8.34.3.9:9090", true));
+        assert!(!connects(&policy, "8.34.3.9:22", true));
+        let opened = PeerPolicy { allow: vec![rule("8.34.3.9", 32, None)], ..policy };
+        assert!(connects(&opened, "8.34.3.9:22", true) && !connects(&opened, "8.34.3.9:9090", true));
+        let known = PeerPolicy { relayed: vec!["8.34.2.1".parse().unwrap()], ..PeerPolicy::default() };
+        let live: SocketAddr = "8.34.2.1:50000".parse().unwrap();
+        assert!(known.allows_connection(live, || true, |_| true), "another client of this relay");
     }
 
     #[test]

@@ -129,7 +129,9 @@ impl Server {
         judge(now.mono, &self.settings.policy, allocation, peer)?;
         let Some(relay) = allocation.relays().next().copied() else { return Err(Refused::because(437)) };
         // A relayed address that is connected with itself would send its own bytes back to itself.
-        if peer == relay.address.0 || !self.settings.policy.allows(peer, || sockets.is_listening(peer)) {
+        let policy = &self.settings.policy;
+        let allowed = policy.allows_connection(peer, || sockets.is_listening(peer), |ip| sockets.is_ours(ip));
+        if peer == relay.address.0 || !allowed {
             return Err(refused(403));
         }
         if connections.by_peer.len() >= self.settings.limits.connections {
@@ -233,7 +235,7 @@ impl Server {
         indication: &mut ReplyBuffer,
         sockets: &mut impl RelaySockets,
     ) -> Result<Offer, DropReason> {
-        let admitted = self.admit(now, connection, sockets);
+        let admitted = self.admit(now, connection.allocation, connection.peer, sockets);
         let (client, login) =
             admitted.inspect_err(|reason| self.counters.of(Transport::Tcp).drop(*reason))?;
         // The kernel knows no two connections between the same ends: the old one has been reset.
@@ -264,15 +266,31 @@ impl Server {
         Ok(Offer { client, waiting: Waiting { login, until } })
     }
 
+    /// Whether a peer may connect, so that no connection is made for one that may not. The error says why not; it has
+    /// been counted.
+    ///
+    /// # Errors
+    /// As [`Self::handle_incoming`].
+    pub fn admits(
+        &mut self,
+        now: &Now,
+        allocation: AllocationId,
+        peer: PeerAddress,
+        sockets: &impl RelaySockets,
+    ) -> Result<(), DropReason> {
+        let admitted = self.admit(now, allocation, peer, sockets).map(|_| ());
+        admitted.inspect_err(|reason| self.counters.of(Transport::Tcp).drop(*reason))
+    }
+
     /// Whether a peer may connect, and who is to be told.
     fn admit(
         &mut self,
         now: &Now,
-        connection: &PeerConnection,
+        allocation: AllocationId,
+        PeerAddress(peer): PeerAddress,
         sockets: &impl RelaySockets,
     ) -> Result<(ClientRoute, Login), DropReason> {
-        let peer = connection.peer.0;
-        let allocation = self.allocations.get(connection.allocation);
+        let allocation = self.allocations.get(allocation);
         let allocation = allocation.filter(|allocation| allocation.expires > now.mono);
         let allocation = allocation.ok_or(DropReason::NoAllocation)?;
         let connections = allocation.connections.as_ref().ok_or(DropReason::NoAllocation)?;

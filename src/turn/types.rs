@@ -1,6 +1,6 @@
 //! The values that cross the border of the core.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::{DropReason, Traffic, Transport};
 use crate::auth::Login;
@@ -183,10 +183,15 @@ pub trait RelaySockets {
         false
     }
 
+    /// Whether this machine has an address, now.
+    fn is_ours(&self, _ip: IpAddr) -> bool {
+        false
+    }
+
     /// Begins a TCP connection to a peer, from the relayed transport address behind `relay` (RFC 6062 §5.2).
     ///
     /// # Errors
-    /// [`BindError::Exhausted`] when there is no descriptor for it.
+    /// [`BindError::Exhausted`] when there is no descriptor for it, or its user has too many.
     fn connect(
         &mut self,
         _allocation: AllocationId,

@@ -192,6 +192,16 @@ fn rfc6062_5_2_connect_to_a_forbidden_peer_is_403() {
 }
 
 #[test]
+fn rfc6062_5_2_connect_to_an_address_that_has_become_ours_is_403() {
+    let (mut world, mut alice, _) = allocated();
+    let metrics = addr("8.34.3.9:9478");
+    world.sockets.ours.insert(metrics.ip());
+    assert_eq!(alice.ask(&mut world, CONNECT, &[to(metrics)]).code(), 403);
+    alice.connect(&mut world, addr("8.34.3.8:9478"));
+    world.audit();
+}
+
+#[test]
 fn rfc6062_5_2_connect_needs_no_permission_and_makes_none() {
     let (mut world, mut alice, relayed) = allocated();
     alice.connect_to(&mut world, peer(2));

@@ -1,8 +1,12 @@
 """What the server refuses to relay to, seen by a client with good credentials."""
 
+import time
+
 from harness import test
 from server import PASSWORD, PORT, USER, start_server
-from turnclient import Client, TurnError
+from turnclient import ALLOCATE, PEER, TRANSPORT, Client, TurnError
+
+CONNECT = 10
 
 FORBIDDEN = [
     "127.0.0.1", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.7.20", "169.254.169.254", "100.64.0.1",
@@ -44,6 +48,43 @@ def the_servers_own_ports_are_no_peers(net):
     for port in (PORT, 9478):
         code = code_of(client.bind_channel, 0x4001, net.v4("server"), port)
         assert code == 403, f"ChannelBind to our own port {port}: {code}"
+
+
+def connect(client, host, port):
+    client.authenticated(CONNECT, [(PEER, (host, port))])
+
+
+@test()
+def addresses_that_appear_later_are_no_peers(net):
+    """Neither by TCP, at once, nor by UDP, after a few seconds; an interface that is down has addresses too."""
+    server = start_server(net, {"relay": {"tcp": True}, "admin": {"listen": ["0.0.0.0:9478"]}})
+    late, down = "23.21.99.7", "23.21.99.8"
+    tcp = Client(net, "alice", (net.v4("server"), PORT), USER, PASSWORD, transport="tcp")
+    tcp.authenticated(ALLOCATE, [(TRANSPORT, b"\x06\0\0\0")])
+    udp = Client(net, "alice", (net.v4("server"), PORT), USER, PASSWORD)
+    udp.allocate()
+    assert code_of(udp.permit, late) == 0, "somebody else's address"
+    net.ip("server", "addr", "add", f"{late}/32", "dev", "lo")
+    try:
+        net.ip("server", "link", "add", "idle", "type", "dummy")
+        net.ip("server", "addr", "add", f"{down}/32", "dev", "idle")
+        assert server.get("/healthz", host=late)[0] == 200, "this machine reaches itself there"
+        for host in (late, down):
+            code = code_of(connect, tcp, host, 9478)
+            assert code == 403, f"Connect to our own {host}: {code}"
+        server.wait_for("addresses of this machine have changed", seconds=12)
+        end = time.monotonic() + 8
+        while code_of(udp.permit, late) or code_of(udp.permit, down):
+            if code_of(udp.permit, late) == code_of(udp.permit, down) == 403:
+                break
+            assert time.monotonic() < end, "permissions for our own addresses"
+            time.sleep(0.1)
+        assert code_of(udp.bind_channel, 0x4001, late, 9478) == 403
+    finally:
+        net.ip("server", "addr", "del", f"{late}/32", "dev", "lo")
+        net.ip("server", "link", "del", "idle")
+    server.wait_for(f'"went":"[^"]*{late}', seconds=12)
+    assert code_of(udp.permit, late) == 0, "somebody else's again"
 
 
 @test()
