@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, DropReason, FiveTuple, Hold, Parity, PeerAddress,
-    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Transport, Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, DropReason, FiveTuple, Hold,
+    IcmpError, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken,
+    Server, Traffic, Transport, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
 
@@ -17,6 +18,10 @@ use super::config::{Config, LISTEN4, LISTEN6};
 use super::dice::Dice;
 use super::oracle::{Heard, Oracle, Said};
 use super::world::addr;
+
+mod tcp;
+
+pub use tcp::Links;
 
 /// What is broken on purpose, to see whether the oracle notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +57,20 @@ pub enum Sabotage {
     DropPeers,
     /// One nonce for everybody.
     OneNonce,
+    /// ICMP errors are told whoever they are about.
+    IcmpToAnybody,
+    /// Answers of NAT discovery go where somebody else wants them.
+    DiscoverElsewhere,
+    /// The end of an allocation leaves its connections open.
+    ForgetConnections,
+    /// A connection can be claimed twice.
+    ClaimTwice,
+    /// Peers without a permission are announced.
+    AnnounceAnybody,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::RelayWithoutPermission,
         Self::LeakPort,
         Self::PortTwice,
@@ -71,6 +86,11 @@ impl Sabotage {
         Self::Unsigned,
         Self::DropPeers,
         Self::OneNonce,
+        Self::IcmpToAnybody,
+        Self::DiscoverElsewhere,
+        Self::ForgetConnections,
+        Self::ClaimTwice,
+        Self::AnnounceAnybody,
     ];
 }
 
@@ -79,6 +99,8 @@ struct Relay {
     id: AllocationId,
     owner: String,
     token: u32,
+    /// It listens for connections, and gets no datagrams (RFC 6062).
+    tcp: bool,
 }
 
 /// The relay ports, shared by all workers.
@@ -92,6 +114,7 @@ pub struct Pool {
     next_token: u32,
     /// Held ports, with the time until when.
     reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
+    pub links: Links,
     pub ports: (u16, u16),
     pub quota: u32,
     /// The operating system gives no sockets at present.
@@ -103,6 +126,16 @@ pub struct Pool {
 impl Pool {
     pub fn is_open(&self, address: &SocketAddr) -> bool {
         self.open.contains_key(address)
+    }
+
+    /// Whether datagrams arrive there.
+    pub fn is_live(&self, address: &SocketAddr) -> bool {
+        self.open.get(address).is_some_and(|relay| !relay.tcp)
+    }
+
+    /// Whether connections arrive there.
+    pub fn is_listening(&self, address: &SocketAddr) -> bool {
+        self.open.get(address).is_some_and(|relay| relay.tcp)
     }
 
     pub fn open_addresses(&self) -> impl Iterator<Item = (SocketAddr, usize)> + '_ {
@@ -177,7 +210,7 @@ impl Pool {
         self.next_token += 1;
         *self.owners.entry(owner.to_owned()).or_default() += 1;
         self.tokens.insert(token, address);
-        self.open.insert(address, Relay { worker, id, owner: owner.to_owned(), token });
+        self.open.insert(address, Relay { worker, id, owner: owner.to_owned(), token, tcp: false });
         (RelayToken(token), RelayedTransportAddress(address))
     }
 }
@@ -247,7 +280,7 @@ impl RelaySockets for Relays<'_> {
     }
 
     fn is_live(&self, address: SocketAddr) -> bool {
-        self.pool.is_open(&address)
+        self.pool.is_live(&address)
     }
 
     fn adopt(&mut self, route: &ClientRoute) {
@@ -260,6 +293,59 @@ impl RelaySockets for Relays<'_> {
         if self.pool.elsewhere.get(&key(&route.tuple)) == Some(&self.worker) {
             self.pool.elsewhere.remove(&key(&route.tuple));
         }
+    }
+
+    fn listen(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        let bound = self.bind(id, family, Parity::Any, owner)?;
+        self.pool.open.get_mut(&bound.1.0).expect("it is open").tcp = true;
+        Ok(bound)
+    }
+
+    fn is_listening(&self, address: SocketAddr) -> bool {
+        self.pool.is_listening(&address)
+    }
+
+    fn connect(
+        &mut self,
+        allocation: AllocationId,
+        relay: RelayToken,
+        peer: PeerAddress,
+    ) -> Result<ConnectionId, BindError> {
+        if self.pool.failing {
+            return Err(BindError::Exhausted);
+        }
+        let from = self.pool.tokens[&relay.0];
+        let id = self.pool.links.open(self.worker, allocation, from, peer);
+        self.pool.links.begun.push(id);
+        Ok(id)
+    }
+
+    fn waiting(&self, connection: ConnectionId) -> Option<Waiting> {
+        self.pool.links.waiting(connection)
+    }
+
+    fn claim(&mut self, connection: ConnectionId) -> bool {
+        self.pool.links.claim(connection, self.pool.sabotage == Sabotage::ClaimTwice)
+    }
+
+    fn abandon(&mut self, connection: ConnectionId) -> bool {
+        let waits = self.pool.links.waiting(connection).is_some();
+        if waits {
+            self.pool.links.close(self.worker, connection);
+        }
+        waits
+    }
+
+    fn disconnect(&mut self, connection: ConnectionId) -> (Traffic, Traffic) {
+        if self.pool.sabotage != Sabotage::ForgetConnections {
+            self.pool.links.close(self.worker, connection);
+        }
+        Default::default()
     }
 }
 
@@ -280,8 +366,27 @@ fn worker_of(tuple: &FiveTuple, workers: usize) -> usize {
 #[derive(Clone, Debug)]
 pub enum Output {
     Nothing,
-    ToClient { route: ClientRoute, bytes: Vec<u8> },
-    ToPeer { relayed: SocketAddr, peer: SocketAddr, bytes: Vec<u8> },
+    ToClient {
+        route: ClientRoute,
+        bytes: Vec<u8>,
+    },
+    ToPeer {
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// Connect to a peer from a relayed address.
+    Connect {
+        id: ConnectionId,
+        relayed: SocketAddr,
+        peer: SocketAddr,
+    },
+    /// Answer, and let the stream carry what the peer sends from now on.
+    Bound {
+        route: ClientRoute,
+        id: ConnectionId,
+        bytes: Vec<u8>,
+    },
 }
 
 pub struct Cluster {
@@ -318,6 +423,7 @@ impl Cluster {
             owners: BTreeMap::new(),
             next_token: 0,
             reserved: BTreeMap::new(),
+            links: Links::default(),
             ports: config.ports,
             quota: config.quota,
             failing: false,
@@ -400,7 +506,10 @@ impl Cluster {
             self.workers[worker].handle_client(&now, route, &mut datagram, &mut self.reply, &mut sockets);
         let mut said = match verdict {
             Verdict::Drop(reason) => Said::Dropped(reason),
-            Verdict::Consumed => Said::Consumed,
+            Verdict::Consumed => match self.pool.links.begun.pop() {
+                None => Said::Consumed,
+                Some(id) => Said::Connecting { id },
+            },
             Verdict::Reply => Said::Answer { to: route, bytes: self.reply.bytes().to_vec() },
             Verdict::ToPeer { relay, peer } => Said::ToPeer {
                 relayed: self.pool.tokens.get(&relay.0).copied(),
@@ -413,10 +522,15 @@ impl Cluster {
                 self.oracle.forwarded(worker, &route, bytes.len());
                 return self.handle(at, usize::from(owner), true, route, bytes);
             }
-            Verdict::ReplyFrom { .. } => panic!("there is no other address"),
-            Verdict::Bind { .. } => panic!("nothing is relayed by TCP"),
+            Verdict::ReplyFrom { server, client } => {
+                Said::AnswerFrom { server, client, bytes: self.reply.bytes().to_vec() }
+            }
+            Verdict::Bind { connection } => {
+                Said::Bound { to: route, id: connection, bytes: self.reply.bytes().to_vec() }
+            }
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         };
+        assert_eq!(self.pool.links.begun, [], "a connection begins for a Connect alone");
         self.spoil_said(route, bytes, &mut said);
         self.oracle.client_said(at, self.unix(at), worker, route, bytes, &said, &self.pool);
         self.check(worker);
@@ -425,6 +539,16 @@ impl Cluster {
         }
         match said {
             Said::Answer { to, bytes } => Output::ToClient { route: to, bytes },
+            Said::AnswerFrom { server, client, bytes } => {
+                let tuple =
+                    FiveTuple { client: ClientAddress(client), server, transport: route.tuple.transport };
+                Output::ToClient { route: ClientRoute { tuple, ..route }, bytes }
+            }
+            Said::Bound { to, id, bytes } => Output::Bound { route: to, id, bytes },
+            Said::Connecting { id } => match self.pool.links.get(id) {
+                Some(link) => Output::Connect { id, relayed: link.relayed, peer: link.name.peer.0 },
+                None => Output::Nothing,
+            },
             Said::ToPeer { relayed: Some(relayed), peer, bytes } => Output::ToPeer { relayed, peer, bytes },
             _ => Output::Nothing,
         }
@@ -432,7 +556,8 @@ impl Cluster {
 
     /// A datagram that arrived at a relayed address, if that is open.
     pub fn hear_peer(&mut self, at: Micros, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> Output {
-        let Some(relay) = self.pool.open.get(&relayed) else { return Output::Nothing };
+        let relay = self.pool.open.get(&relayed).filter(|relay| !relay.tcp);
+        let Some(relay) = relay else { return Output::Nothing };
         let (worker, id) = (relay.worker, relay.id);
         self.fill(bytes);
         let now = self.now(at);
@@ -458,6 +583,33 @@ impl Cluster {
         }
     }
 
+    /// What the network says about a datagram that was sent from a relayed address, or is said to have been.
+    pub fn hear_icmp(&mut self, at: Micros, relayed: SocketAddr, error: IcmpError) -> Output {
+        let relay = self.pool.open.get(&relayed).filter(|relay| !relay.tcp);
+        let Some(relay) = relay else { return Output::Nothing };
+        let (worker, id) = (relay.worker, relay.id);
+        self.fill(&[]);
+        let now = self.now(at);
+        let mut datagram = Datagram::new(&mut self.buffer, 0).unwrap();
+        let verdict = self.workers[worker].handle_icmp(&now, id, &error, &mut datagram);
+        let mut heard = match verdict {
+            Verdict::Drop(reason) => Heard::Dropped(reason),
+            Verdict::ToClient { client } => {
+                Heard::ToClient { route: client, bytes: datagram.bytes().to_vec() }
+            }
+            other => panic!("an ICMP error goes to a client or nowhere: {other:?}"),
+        };
+        if let (Heard::Dropped(_), Sabotage::IcmpToAnybody, Some(route)) = (&heard, self.sabotage, self.other)
+        {
+            heard = Heard::ToClient { route, bytes: super::world::Msg::new(0x0017, [0; 12]).0 };
+        }
+        self.oracle.icmp_said(at, worker, relayed, &error, &heard);
+        match heard {
+            Heard::ToClient { route, bytes } => Output::ToClient { route, bytes },
+            Heard::Dropped(_) => Output::Nothing,
+        }
+    }
+
     fn spoil_said(&mut self, route: ClientRoute, request: &[u8], said: &mut Said) {
         use super::world::{Answer, MI, MI256, NONCE};
         match (self.sabotage, &mut *said) {
@@ -471,6 +623,9 @@ impl Cluster {
             (Sabotage::AnswerGarbage, Said::Dropped(DropReason::Malformed | DropReason::NotOurs)) => {
                 let bytes = super::world::Msg::new(0x0101, [0; 12]).0;
                 *said = Said::Answer { to: route, bytes };
+            }
+            (Sabotage::DiscoverElsewhere, Said::AnswerFrom { client, .. }) => {
+                client.set_ip(addr("8.8.0.9:1").ip());
             }
             (Sabotage::AnswerElsewhere, Said::Answer { to, .. }) => *to = self.other.unwrap_or(route),
             (Sabotage::ChangePayload, Said::ToPeer { bytes, .. }) => {
@@ -563,6 +718,7 @@ impl Cluster {
             let tuple = FiveTuple { client: ClientAddress(*client), server: *server, transport: *transport };
             worker_of(&tuple, workers) != worker
         });
+        self.pool.links.close_all_of(worker);
         let gone: Vec<SocketAddr> =
             self.pool.open.iter().filter(|(_, relay)| relay.worker == worker).map(|(at, _)| *at).collect();
         for address in gone {

@@ -362,7 +362,7 @@ impl Sim {
 
     fn put(&mut self, output: Output) {
         match output {
-            Output::Nothing => {}
+            Output::Nothing | Output::Connect { .. } | Output::Bound { .. } => {}
             Output::ToClient { route, bytes } => {
                 self.trace.note(self.now, format_args!("> {}", route.tuple.client.0), &bytes);
                 if route.link == u32::MAX {
