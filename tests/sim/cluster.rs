@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use relais::auth::Expired;
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, DropReason, FiveTuple, Hold,
     IcmpError, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken,
-    Server, Traffic, Transport, Verdict, Waiting,
+    Server, Settings, Traffic, Transport, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
 
 use super::Micros;
-use super::config::{Config, LISTEN4, LISTEN6};
+use super::config::{Config, LISTEN4, LISTEN6, Redirect};
 use super::dice::Dice;
 use super::oracle::{Heard, Oracle, Said};
 use super::world::addr;
@@ -67,10 +68,14 @@ pub enum Sabotage {
     ClaimTwice,
     /// Peers without a permission are announced.
     AnnounceAnybody,
+    /// Expired credentials go on.
+    NeverExpire,
+    /// Nobody is sent to another server.
+    StayHere,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::RelayWithoutPermission,
         Self::LeakPort,
         Self::PortTwice,
@@ -91,6 +96,8 @@ impl Sabotage {
         Self::ForgetConnections,
         Self::ClaimTwice,
         Self::AnnounceAnybody,
+        Self::NeverExpire,
+        Self::StayHere,
     ];
 }
 
@@ -406,11 +413,22 @@ pub struct Cluster {
     other: Option<ClientRoute>,
 }
 
+/// What the workers are told.
+fn settings(config: &Config, sabotage: Sabotage) -> Settings {
+    let mut config = config.clone();
+    match sabotage {
+        Sabotage::NeverExpire => config.expired = Expired::Grace,
+        Sabotage::StayHere => config.redirect = Redirect::Never,
+        _ => {}
+    }
+    config.settings()
+}
+
 pub const START_UNIX: i64 = 1_800_000_000;
 
 impl Cluster {
     pub fn new(config: Config, workers: usize, sabotage: Sabotage, dice: &mut Dice) -> Self {
-        let settings = config.settings();
+        let settings = settings(&config, sabotage);
         let server = |worker: usize, dice: &mut Dice| {
             let server = Server::new(settings.clone(), std::array::from_fn(|_| dice.next()));
             server.in_a_group([7; 32], worker as u8, 0)
@@ -693,7 +711,7 @@ impl Cluster {
     pub fn reload(&mut self, change: impl FnOnce(&mut Config)) {
         let draining = self.config.draining;
         change(&mut self.config);
-        let settings = self.config.settings();
+        let settings = settings(&self.config, self.sabotage);
         for server in &mut self.workers {
             server.reconfigure(settings.clone());
             if self.config.draining && !draining {
@@ -708,7 +726,7 @@ impl Cluster {
     pub fn restart(&mut self, worker: usize) {
         let seed = std::array::from_fn(|_| self.dice.next());
         self.lives += 1;
-        let server = Server::new(self.config.settings(), seed);
+        let server = Server::new(settings(&self.config, self.sabotage), seed);
         self.workers[worker] = server.in_a_group([7; 32], worker as u8, self.lives);
         if self.config.draining {
             self.workers[worker].drain();
