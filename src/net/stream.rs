@@ -20,7 +20,7 @@ use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
 use crate::turn::{ClientRoute, DropReason, FiveTuple, Verdict};
-use crate::wire::{Datagram, Marks, ReplyBuffer};
+use crate::wire::{Datagram, Marks};
 
 /// How long a stream may be without an allocation.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -59,6 +59,12 @@ struct Output {
 }
 
 impl Streams {
+    /// Whether the stream of this route is still open, and no other one has its place.
+    pub(super) fn is_open(&self, route: &ClientRoute) -> bool {
+        let output = self.outputs.get(mail::index(route.link) as usize);
+        output.is_some_and(|output| output.tuple == route.tuple)
+    }
+
     /// Queues a frame. `false`: it is dropped, because the queue is full or the stream has closed and another one has
     /// its place.
     pub(super) fn push_to(&mut self, route: &ClientRoute, bytes: &[u8], answer: bool) -> bool {
@@ -145,6 +151,7 @@ impl Connection {
         server.handle_opened(&now, &tuple, relays);
         relays.reap();
         server.count(tuple.transport).streams += 1;
+        inside.forward_opening(&tuple);
         drop(inside);
         Some(Self {
             worker,
@@ -163,9 +170,7 @@ impl Connection {
     }
 
     async fn run(mut self) {
-        let mut reply = Box::<ReplyBuffer>::default();
-        while self.turn(&mut reply).await == Next::Go {}
-        drop(reply);
+        while self.turn().await == Next::Go {}
         let (worker, route) = (Rc::clone(&self.worker), self.route);
         match self.claim.take() {
             Some(claim) => self.relay(*claim).await,
@@ -200,7 +205,7 @@ impl Connection {
     }
 
     /// Waits for something to do, and does it.
-    async fn turn(&mut self, reply: &mut ReplyBuffer) -> Next {
+    async fn turn(&mut self) -> Next {
         let wait = self.until_deadline();
         if !self.more {
             tokio::select! {
@@ -209,7 +214,7 @@ impl Connection {
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        let (next, drained) = self.read(reply);
+        let (next, drained) = self.read();
         if next == Next::Bound {
             return next;
         }
@@ -225,7 +230,7 @@ impl Connection {
 
     /// Reads what has come and handles the whole frames in it, a bounded number at a time. Says too whether nothing is
     /// left to do.
-    fn read(&mut self, reply: &mut ReplyBuffer) -> (Next, bool) {
+    fn read(&mut self) -> (Next, bool) {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
         let mut buffer = std::mem::take(&mut worker.stream_buffer);
@@ -234,7 +239,7 @@ impl Connection {
         let mut budget = FRAMES;
         let (mut next, mut drained, mut taken, mut reads) = (Next::Go, false, 0, 0);
         if self.more {
-            next = self.handle_partial(&mut worker, reply, &mut budget);
+            next = self.handle_partial(&mut worker, &mut budget);
         }
         while next == Next::Go && !self.more && !drained && taken < READ_BUFFER && reads < READS {
             reads += 1;
@@ -243,13 +248,13 @@ impl Connection {
                 Ok(len) if self.partial.is_empty() => {
                     taken += len;
                     let used;
-                    (next, used) = self.handle(&mut worker, &mut buffer[..len], reply, &mut budget);
+                    (next, used) = self.handle(&mut worker, &mut buffer[..len], &mut budget);
                     self.partial.extend_from_slice(&buffer[used..len]);
                 }
                 Ok(len) => {
                     taken += len;
                     self.partial.extend_from_slice(&buffer[..len]);
-                    next = self.handle_partial(&mut worker, reply, &mut budget);
+                    next = self.handle_partial(&mut worker, &mut budget);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -265,9 +270,9 @@ impl Connection {
     }
 
     /// Handles what was left over, together with what has been appended to it.
-    fn handle_partial(&mut self, worker: &mut Worker, reply: &mut ReplyBuffer, budget: &mut usize) -> Next {
+    fn handle_partial(&mut self, worker: &mut Worker, budget: &mut usize) -> Next {
         let mut whole = std::mem::take(&mut self.partial);
-        let (next, used) = self.handle(worker, &mut whole, reply, budget);
+        let (next, used) = self.handle(worker, &mut whole, budget);
         whole.drain(..used);
         if whole.is_empty() {
             whole.shrink_to(KEPT_QUEUE);
@@ -277,13 +282,7 @@ impl Connection {
     }
 
     /// Handles the frames at the beginning of `bytes`, as many as `budget` allows. Says how many bytes they were.
-    fn handle(
-        &mut self,
-        worker: &mut Worker,
-        bytes: &mut [u8],
-        reply: &mut ReplyBuffer,
-        budget: &mut usize,
-    ) -> (Next, usize) {
+    fn handle(&mut self, worker: &mut Worker, bytes: &mut [u8], budget: &mut usize) -> (Next, usize) {
         let now = worker.now();
         let mut start = 0;
         self.more = false;
@@ -298,7 +297,7 @@ impl Connection {
                         break;
                     }
                     *budget -= 1;
-                    match self.handle_frame(worker, &now, bytes, start..start + len, reply) {
+                    match self.handle_frame(worker, &now, bytes, start..start + len) {
                         Next::Go => {}
                         Next::Bound => return (Next::Bound, start + len),
                         Next::HalfClosed | Next::Close => return (Next::Close, start),
@@ -322,15 +321,15 @@ impl Connection {
         now: &Now,
         bytes: &mut [u8],
         range: std::ops::Range<usize>,
-        reply: &mut ReplyBuffer,
     ) -> Next {
-        if let Some(owner) = worker.owner_elsewhere(&self.route.tuple) {
-            worker.forward(owner, self.route, bytes.get(range).unwrap_or_default());
+        let frame = bytes.get(range.clone()).unwrap_or_default();
+        if let Some(owner) = worker.addressee(&self.route.tuple, frame) {
+            worker.forward(owner, self.route, frame);
             return Next::Go;
         }
         let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };
         datagram.mark(self.marks);
-        let Worker { server, relays, streams, shared, .. } = worker;
+        let Worker { server, relays, streams, shared, reply, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => {
                 let fits = streams.push_to(&self.route, reply.bytes(), true);
