@@ -12,7 +12,7 @@ pub enum Deed {
     /// Send this on the stream that it came from, or on the control connection.
     Say(Vec<u8>),
     /// Open a stream for a connection, and send this on it.
-    Open(Claim, Vec<u8>),
+    Open(Box<Claim>, Vec<u8>),
     /// Close the control connection and begin again.
     Restart,
     /// Tell peers the relayed address, out of band.
@@ -124,7 +124,7 @@ impl Caller {
         }
         kit.nonce.clear();
         let bytes = self.ask_as(&kit, CONNECTION_BIND, &[A::Raw(CONNECTION_ID, id.clone())]);
-        Some(Deed::Open(Claim { id, kit, tries: 0 }, bytes))
+        Some(Deed::Open(Box::new(Claim { id, kit, tries: 0 }), bytes))
     }
 
     /// Something arrived on the stream of a claim: a challenge, as a rule.

@@ -111,7 +111,6 @@ impl Config {
                 channels: self.channels,
                 connections: self.connections,
                 max_lifetime: Duration::from_secs(self.max_lifetime),
-                ..Limits::default()
             },
             mobility: self.mobility,
             tcp: self.tcp,

@@ -227,7 +227,7 @@ impl Liar {
                         .captures
                         .iter()
                         .find_map(|capture| read(&capture.bytes)?.get(TICKET).map(<[u8]>::to_vec));
-                    all.push(A::Raw(TICKET, captured.unwrap_or_else(|| self.dice.bytes(49))));
+                    all.push(A::Raw(TICKET, captured.unwrap_or_else(|| self.dice.bytes(32))));
                 }
             }
             CREATE_PERMISSION => {

@@ -388,41 +388,42 @@ impl Oracle {
     }
 
     /// Silence of the budget is right only when the budget is spent.
-    fn unpaid(&mut self, at: Micros, worker: usize, route: ClientRoute, request: usize, answer: usize) {
+    fn unpaid(&mut self, at: Micros, worker: usize, route: ClientRoute, request: usize) {
         let purse = self.purse(at, worker, route.tuple.client.0.ip());
         purse.answers = (purse.answers + wire(request)).min(BURST);
         purse.at_least = (purse.at_least + wire(request)).min(BURST);
         let left = purse.at_least;
-        if left > wire(answer) || route.tuple.transport.is_stream() {
+        if left > wire(LONGEST) || route.tuple.transport.is_stream() {
             self.fail("silence", format!("{left} bytes are left for {}", route.tuple.client.0));
         }
     }
 
     fn binding(&mut self, at: Micros, worker: usize, route: ClientRoute, seen: &Seen<'_>, said: &Said) {
-        if let Said::Dropped(DropReason::AnswerBudget) = said {
-            let corner = self.is_corner(&route);
-            if !corner && !judge::unknown(seen, &[]) {
-                self.fail("silence", "a Binding request is answered".into());
-            }
-            let padding = seen.get(PADDING).filter(|_| corner).map_or(0, |value| value.len().min(1500));
-            return self.unpaid(at, worker, route, seen.bytes.len(), LONGEST + padding);
-        }
         if self.is_corner(&route) {
             return self.discovered(at, worker, route, seen, said);
+        }
+        if let Said::Dropped(DropReason::AnswerBudget) = said {
+            if !judge::unknown(seen, &[]) {
+                self.fail("silence", "a Binding request is answered".into());
+            }
+            return self.unpaid(at, worker, route, seen.bytes.len());
         }
         let Some(answer) = self.answer(route, seen, said) else {
             return self.fail("silence", format!("a Binding request met {said:?}"));
         };
         match (answer.code(), judge::unknown(seen, &[])) {
             (420, true) => self.pay(at, worker, route, seen.bytes.len(), &answer),
-            (0, false) => {
-                let smallest = if route.tuple.client.0.is_ipv4() { 32 } else { 44 };
-                let fingerprint = if seen.fingerprint.is_some() { 8 } else { 0 };
-                if answer.bytes.len() != smallest + fingerprint || !answer.has(MAPPED) {
-                    self.fail("amplification", format!("a Binding success of {} bytes", answer.bytes.len()));
-                }
-            }
+            (0, false) => self.plain_binding(route, seen, &answer),
             (code, unknown) => self.fail("order", format!("Binding got {code}, unknown: {unknown:?}")),
+        }
+    }
+
+    /// The answer that is free: as small as can be.
+    fn plain_binding(&mut self, route: ClientRoute, seen: &Seen<'_>, answer: &Answer) {
+        let smallest = if route.tuple.client.0.is_ipv4() { 32 } else { 44 };
+        let fingerprint = if seen.fingerprint.is_some() { 8 } else { 0 };
+        if answer.bytes.len() != smallest + fingerprint || !answer.has(MAPPED) {
+            self.fail("amplification", format!("a Binding success of {} bytes", answer.bytes.len()));
         }
     }
 
@@ -488,7 +489,7 @@ impl Oracle {
             Said::Dropped(DropReason::TooLong) if !is_held && seen.bytes.len() > 2048 => return,
             Said::Dropped(DropReason::AnswerBudget) if matches!(login, Login::Refused { .. }) => {
                 self.failed(at, worker, &route, &login, proven);
-                return self.unpaid(at, worker, route, seen.bytes.len(), LONGEST);
+                return self.unpaid(at, worker, route, seen.bytes.len());
             }
             Said::Consumed | Said::Connecting { .. } if seen.method == 10 => {
                 return self.connecting(at, route, seen, said, login, pool);
@@ -638,6 +639,9 @@ impl Oracle {
         }
         if !again && self.number(at, &route).is_some_and(|other| other != number) {
             problems.insert(437, true);
+        }
+        if !again && is_tunnel(route.tuple.client.0.ip()) && seen.get(LIFETIME) != Some(&[0; 4]) {
+            problems.insert(403, true);
         }
         let current = mobile.ticket.clone();
         self.compare(seen, code, &problems);

@@ -49,7 +49,7 @@ impl Asks {
         match self {
             Self::Allocate => vec![udp()],
             Self::Refresh => vec![lifetime(600)],
-            Self::Move => vec![A::Raw(TICKET, vec![7; 49])],
+            Self::Move => vec![A::Raw(TICKET, vec![7; 32])],
             Self::CreatePermission | Self::Connect => vec![to(peer(1))],
             Self::ChannelBind => vec![channel(0x4001), to(peer(1))],
             Self::ConnectionBind => vec![connection(ConnectionId(99))],
@@ -427,7 +427,7 @@ fn discovery_answers_the_asker_alone_from_one_of_four() {
                     assert_eq!(Answer::read(&bytes).code(), if offered { 0 } else { 420 });
                     let (asker, to) = (kit.route.tuple.client.0, route.tuple.client.0);
                     assert_eq!(to.ip(), asker.ip());
-                    assert_eq!(to.port(), port.filter(|_| offered).unwrap_or(asker.port()));
+                    assert_eq!(to.port(), port.filter(|_| offered).unwrap_or_else(|| asker.port()));
                     let other_ip = offered && flags & 4 != 0;
                     assert_eq!(route.tuple.server.ip().to_string() == OWN, other_ip, "{flags}");
                 }

@@ -93,7 +93,7 @@ struct Conn {
     up: Micros,
     down: Micros,
     /// What a caller wants to claim by it.
-    claim: Option<Claim>,
+    claim: Option<Box<Claim>>,
 }
 
 /// What a run ended with.
