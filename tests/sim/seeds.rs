@@ -118,7 +118,6 @@ fn quarter(which: u64) {
             "classic 500",
             "Allocate for TCP",
             "Connect 0",
-            "Connect 403",
             "Connect 446",
             "Connect 447",
             "ConnectionAttempt",
