@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::effect;
 use super::load::loopback_only;
 use super::place::Place;
 use super::problem::Problem;
@@ -15,7 +16,7 @@ const LONG_SECRET: usize = 16;
 
 impl Settings {
     /// Where `key` was set.
-    fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: &str) -> Place {
         self.source.places.get(key).cloned().unwrap_or(Place::Default)
     }
 }
@@ -39,6 +40,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     nat_discovery(settings, problems);
     auth(settings, problems);
     http(settings, problems);
+    effect::check(settings, problems);
 }
 
 fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
@@ -77,10 +79,17 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
             for address in addresses.iter().filter(|address| {
                 others.iter().any(|other| collide(**address, *other) && !shared(**address, *other))
             }) {
+                let cure = match (*earlier, *later) {
+                    ("listen.tcp", "listen.tls") => {
+                        "give one of them another port, or write the address exactly as in `listen.tcp`, then one port \
+                         serves both"
+                    }
+                    _ => "give one of them another port",
+                };
                 problems.push(Problem::error(
                     &settings.place(later),
                     format!("`{later}` wants {address}, which `{earlier}` takes already"),
-                    "give one of them another port",
+                    cure,
                 ));
             }
         }
@@ -183,7 +192,7 @@ fn nat_discovery(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What is wrong with the relay addresses on a machine that has the addresses `local`.
+/// What is wrong with the addresses of a configuration on a machine that has the addresses `local`.
 ///
 /// Apart from [`load`](super::load()), since a configuration can be checked on another machine than its own.
 pub fn check_local(settings: &Settings, local: &[IpAddr]) -> Vec<Problem> {
@@ -206,6 +215,15 @@ pub fn check_local(settings: &Settings, local: &[IpAddr]) -> Vec<Problem> {
             &settings.place("relay.external"),
             format!("relay.external names {address}, which is not an address of this machine"),
             format!("{there_is}; the local address comes first: external = {{ \"local\" = \"public\" }}"),
+        ));
+    }
+    // All of 127.0.0.0/8 is here, listed or not.
+    let foreign = |address: &&IpAddr| !local.contains(address) && !address.is_loopback();
+    for address in settings.nat_discovery.addresses.iter().filter(foreign) {
+        problems.push(Problem::error(
+            &settings.place("nat_discovery.addresses"),
+            format!("{address} of nat_discovery.addresses is not an address of this machine"),
+            format!("{there_is}; a public address in front of one of them goes into `relay.external`"),
         ));
     }
     problems
