@@ -490,7 +490,7 @@ pub struct Sockets {
     /// Live relayed transport addresses of other workers.
     pub elsewhere: BTreeSet<SocketAddr>,
     /// Addresses that the machine has got since the policy was made.
-    pub ours: BTreeSet<std::net::IpAddr>,
+    pub ours: BTreeSet<IpAddr>,
     /// The tokens of those that are for TCP.
     pub listening: BTreeSet<u32>,
     /// Connections with peers, and from where they were asked for.
@@ -516,7 +516,7 @@ pub const RELAY4: &str = "8.34.2.1";
 pub const RELAY6: &str = "2a01:4f8:34::1";
 
 impl RelaySockets for Sockets {
-    fn is_ours(&self, ip: std::net::IpAddr) -> bool {
+    fn is_ours(&self, ip: IpAddr) -> bool {
         self.ours.contains(&ip)
     }
 

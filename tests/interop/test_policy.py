@@ -66,7 +66,7 @@ def addresses_that_appear_later_are_no_peers(net):
     assert code_of(udp.permit, late) == 0, "somebody else's address"
     net.ip("server", "addr", "add", f"{late}/32", "dev", "lo")
     try:
-        net.ip("server", "link", "add", "idle", "type", "dummy")
+        net.ip("server", "link", "add", "idle", "type", "veth", "peer", "name", "idle-end")
         net.ip("server", "addr", "add", f"{down}/32", "dev", "idle")
         assert server.get("/healthz", host=late)[0] == 200, "this machine reaches itself there"
         for host in (late, down):
