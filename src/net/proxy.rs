@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub(super) const MAX_HEADER: usize = 2048;
 /// The longest header of version 1, its line end included.
 const MAX_LINE: usize = 107;
+/// What version 1 begins with.
+const WORD: &[u8] = b"PROXY ";
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and protocol, length.
@@ -35,6 +37,11 @@ pub(super) enum Header {
     },
 }
 
+/// Whether a header begins here, or what is there of one is enough to know.
+pub(super) fn is_header(bytes: &[u8]) -> bool {
+    bytes.starts_with(WORD) || bytes.starts_with(&SIGNATURE)
+}
+
 /// Looks at the beginning of a connection.
 pub(super) fn parse(bytes: &[u8]) -> Header {
     let seen = bytes.len().min(SIGNATURE.len());
@@ -42,7 +49,6 @@ pub(super) fn parse(bytes: &[u8]) -> Header {
 }
 
 fn line(bytes: &[u8]) -> Header {
-    const WORD: &[u8] = b"PROXY ";
     let seen = bytes.len().min(WORD.len());
     if !WORD.starts_with(&bytes[..seen]) {
         return Header::Invalid;

@@ -1,9 +1,10 @@
 //! From events to log lines: at most ten a second of each kind, the rest counted, every foreign string escaped.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use crate::time::{Now, Timestamp};
-use crate::turn::Event;
+use crate::turn::{Event, StreamRefusal};
 
 /// Lines a second of each kind.
 const LINES_PER_SECOND: u32 = 10;
@@ -70,6 +71,7 @@ pub(super) struct Reporter {
     connections: Rate,
     logins: Rate,
     requests: Rate,
+    streams: Rate,
 }
 
 impl Reporter {
@@ -164,6 +166,14 @@ impl Reporter {
         }
     }
 
+    /// A client's connection that was closed.
+    pub(super) fn refused_stream(&mut self, now: &Now, client: SocketAddr, reason: StreamRefusal) {
+        if tracing::enabled!(target: "relais::stream", tracing::Level::DEBUG) && self.streams.admits(now) {
+            let cause = reason.name();
+            tracing::debug!(target: "relais::stream", %client, cause, "connection refused");
+        }
+    }
+
     /// Tells, once a second at most or at the end, what was left out.
     pub(super) fn tick(&mut self, now: &Now, last: bool) {
         let kinds = [
@@ -172,6 +182,7 @@ impl Reporter {
             ("connection with a peer ended", &mut self.connections),
             ("login refused", &mut self.logins),
             ("request refused", &mut self.requests),
+            ("connection refused", &mut self.streams),
         ];
         for (kind, rate) in kinds {
             let over = last || rate.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);

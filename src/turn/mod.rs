@@ -33,7 +33,9 @@ mod tcp;
 mod transaction;
 mod types;
 
-pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
+pub use counters::{
+    CountedMethod, Counters, DropReason, ERROR_CODES, StreamRefusal, Traffic, Transport, TransportCounters,
+};
 pub use discovery::{Discovery, DiscoveryAddress};
 pub use event::{ConnectionEnd, EndReason, Event};
 pub use icmp::IcmpError;
