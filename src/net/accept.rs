@@ -317,14 +317,16 @@ impl Opening {
 /// What TLS calls an error, as it is counted.
 fn reason_of(error: &rustls::Error) -> StreamRefusal {
     use PeerIncompatible::{
-        ServerDoesNotSupportTls12Or13, SupportedVersionsExtensionRequired, Tls12NotOffered,
-        Tls12NotOfferedOrEnabled,
+        ServerDoesNotSupportTls12Or13, SignatureAlgorithmsExtensionRequired,
+        SupportedVersionsExtensionRequired, Tls12NotOffered, Tls12NotOfferedOrEnabled,
     };
     use rustls::Error;
 
     match error {
         Error::PeerIncompatible(
             ServerDoesNotSupportTls12Or13
+            // All clients of TLS 1.2 have it, and none of those before; this is looked for first.
+            | SignatureAlgorithmsExtensionRequired
             | SupportedVersionsExtensionRequired
             | Tls12NotOffered
             | Tls12NotOfferedOrEnabled,

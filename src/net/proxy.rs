@@ -37,7 +37,7 @@ pub(super) enum Header {
     },
 }
 
-/// Whether a header begins here, or what is there of one is enough to know.
+/// Whether these bytes begin as a header does.
 pub(super) fn is_header(bytes: &[u8]) -> bool {
     bytes.starts_with(WORD) || bytes.starts_with(&SIGNATURE)
 }

@@ -148,7 +148,7 @@ impl Reporter {
                     );
                 }
             }
-            Event::RequestRefused { user, tuple, code, peer } => {
+            Event::RequestRefused { user, tuple, code, peer, cause } => {
                 if tracing::enabled!(target: "relais::request", tracing::Level::DEBUG)
                     && self.requests.admits(now)
                 {
@@ -159,6 +159,7 @@ impl Reporter {
                         transport = tuple.transport.name(),
                         code,
                         peer = peer.map(tracing::field::display),
+                        cause,
                         "request refused"
                     );
                 }

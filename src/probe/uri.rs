@@ -231,7 +231,10 @@ mod tests {
         assert!(Uri::parse("turns:h:5349?transport=udp").unwrap_err().is_beyond);
         assert!(help("turns:h:5349?transport=udp").contains("turnutils_uclient -S"));
         for text in ["h", "http:h"] {
-            assert!(["turn:", "stun:", "turns:", "stuns:"].iter().all(|form| help(text).contains(form)), "{text}");
+            assert!(
+                ["turn:", "stun:", "turns:", "stuns:"].iter().all(|form| help(text).contains(form)),
+                "{text}"
+            );
         }
     }
 

@@ -233,7 +233,9 @@ impl From<BindError> for Refused {
     fn from(error: BindError) -> Self {
         match error {
             BindError::Quota => Self::because(486),
-            BindError::Exhausted => Self::because(508),
+            BindError::Exhausted => {
+                Self::because(508).told("no port, descriptor or memory, or no such reservation")
+            }
         }
     }
 }

@@ -136,6 +136,8 @@ pub enum Event {
         code: u16,
         /// The peer's address, when the refusal is about one.
         peer: Option<core::net::SocketAddr>,
+        /// What the code alone does not say.
+        cause: Option<&'static str>,
     },
 }
 

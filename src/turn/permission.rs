@@ -10,6 +10,9 @@ use super::{PeerPolicy, Server};
 use crate::time::Timestamp;
 use crate::wire::{AddressFamily, attr};
 
+/// Why a request about a peer gets 400.
+pub(super) const NO_PEER: &str = "no readable XOR-PEER-ADDRESS";
+
 impl Server {
     pub(super) fn create_permission(&mut self, request: &Request<'_>) -> Answer {
         let Request { now, from, message, .. } = request;
@@ -20,11 +23,12 @@ impl Server {
         // Form first, over all of them.
         let mut addresses = BTreeSet::new();
         for attribute in peers() {
-            let peer = message.xor_address(attribute.value).ok_or(const { Refused::because(400) })?;
+            let peer =
+                message.xor_address(attribute.value).ok_or(const { Refused::because(400).told(NO_PEER) })?;
             addresses.insert(peer.ip());
         }
         if addresses.is_empty() {
-            return Err(Refused::because(400));
+            return Err(Refused::because(400).told(NO_PEER));
         }
         // Then what is asked for; nothing is installed before all of it is allowed and fits.
         let max = self.settings.limits.permissions;
@@ -44,7 +48,7 @@ impl Server {
         }
         let new = addresses.iter().filter(|ip| !allocation.keeps_permission(**ip)).count();
         if allocation.permission_count() + new > max {
-            return Err(Refused::because(508));
+            return Err(Refused::because(508).told("as many permissions as allowed"));
         }
         for (ip, gate) in addresses.into_iter().zip(gates) {
             self.allocations.permit(now.mono, id, ip, gate);

@@ -82,17 +82,24 @@ pub(super) struct Refused {
     pub(super) code: u16,
     /// The peer it is about, for the log.
     pub(super) peer: Option<SocketAddr>,
+    /// What the code alone does not say, for the log.
+    pub(super) cause: Option<&'static str>,
     /// The server to go to, with 300.
     pub(super) redirect: Option<Redirect>,
 }
 
 impl Refused {
     pub(super) const fn because(code: u16) -> Self {
-        Self { code, peer: None, redirect: None }
+        Self { code, peer: None, cause: None, redirect: None }
     }
 
     pub(super) const fn about(code: u16, peer: SocketAddr) -> Self {
-        Self { code, peer: Some(peer), redirect: None }
+        Self { code, peer: Some(peer), cause: None, redirect: None }
+    }
+
+    pub(super) const fn told(mut self, cause: &'static str) -> Self {
+        self.cause = Some(cause);
+        self
     }
 }
 
@@ -296,6 +303,7 @@ impl Server {
                     tuple: request.from.tuple,
                     code: refused.code,
                     peer: refused.peer,
+                    cause: refused.cause,
                 });
             }
         }
