@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 use super::allocation::Allocation;
 use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
-use super::{AllocationId, ClientRoute, FiveTuple, RelaySockets, Server};
+use super::{AllocationId, ClientRoute, Event, FiveTuple, RelaySockets, Server};
 use crate::time::{Now, Timestamp};
 use crate::wire::{Message, TransactionId, attr};
 
@@ -219,6 +219,7 @@ impl Server {
         if !login.may_use(&allocation.login, false) {
             return Err(Refused::because(441));
         }
+        let left = allocation.route.tuple;
         // RFC 8656 §21.4, for those who come by another door too; to delete is no harm.
         if is_tunnelled(from.tuple.client.0.ip()) && message.get(attr::LIFETIME) != Some(&[0; 4]) {
             return Err(Refused::because(403));
@@ -242,6 +243,7 @@ impl Server {
             known_until: now.mono + RETRANSMISSION,
         });
         let orphaned = mobile.orphaned;
+        self.events.push(Event::AllocationMoved { user: login.user_shared(), from: left, to: from.tuple });
         if let Some(before) = self.allocations.announce(id, *from) {
             sockets.release(&before);
         }
