@@ -307,24 +307,32 @@ fn every_refused_connection_is_counted_by_its_reason_and_told() {
     assert!(half.is_closed_within(Duration::from_secs(15)));
 
     for (reason, count) in [
-        ("tls_version", 1.0),
-        ("tls_handshake", 1.0),
-        ("not_ours", 2.0),
-        ("proxy_stranger", 3.0),
-        ("alpn", 1.0),
-        ("tls_alert", 1.0),
-        ("client_certificate", 1.0),
-        ("opening_deadline", 1.0),
-        ("login_deadline", 1.0),
-        ("frame_deadline", 1.0),
-        ("proxy_header", 0.0),
-        ("address_limit", 0.0),
+        ("tls_version", 1_u8),
+        ("tls_handshake", 1),
+        ("not_ours", 2),
+        ("proxy_stranger", 3),
+        ("alpn", 1),
+        ("tls_alert", 1),
+        ("client_certificate", 1),
+        ("opening_deadline", 1),
+        ("login_deadline", 1),
+        ("frame_deadline", 1),
+        ("proxy_header", 0),
+        ("address_limit", 0),
     ] {
-        assert!(eventually(|| refused(&secure, reason) == count), "{reason}: {}", refused(&secure, reason));
+        assert!(
+            eventually(|| refused(&secure, reason) == f64::from(count)),
+            "{reason}: {}",
+            refused(&secure, reason)
+        );
         let cause = format!("cause=\"{reason}\"");
         let log = secure.server.log();
         let lines = log.lines().filter(|line| line.contains("connection refused") && line.contains(&cause));
-        assert_eq!(lines.filter(|line| line.contains("client=127.0.0.1:")).count(), count as usize, "{log}");
+        assert_eq!(
+            lines.filter(|line| line.contains("client=127.0.0.1:")).count(),
+            usize::from(count),
+            "{log}"
+        );
     }
 }
 

@@ -174,7 +174,7 @@ impl Reporter {
                         transport = tuple.transport.name(),
                         code,
                         peer = peer.map(tracing::field::display),
-                        cause,
+                        cause = cause.map(|cause| cause.name()),
                         "request refused"
                     );
                 }

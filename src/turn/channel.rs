@@ -1,9 +1,9 @@
 //! ChannelBind (RFC 8656 §12.2).
 
 use super::allocation::Allocation;
-use super::permission::{NO_PEER, judge};
+use super::permission::judge;
 use super::request::{Answer, Refused, Request, Success};
-use super::{RelaySockets, Server};
+use super::{RefusalCause, RelaySockets, Server};
 use crate::wire::{ChannelNumber, attr};
 
 impl Server {
@@ -15,21 +15,20 @@ impl Server {
         };
         // Both attributes are there and well-formed; the number is in the range.
         let number = message.get(attr::CHANNEL_NUMBER).and_then(ChannelNumber::decode).flatten();
-        let number =
-            number.ok_or(const { Refused::because(400).told("no channel number in 0x4000-0x4FFF") })?;
+        let number = number.ok_or(const { Refused::because(400).told(RefusalCause::ChannelNumber) })?;
         let peer = message.get(attr::XOR_PEER_ADDRESS).and_then(|value| message.xor_address(value));
-        let peer = peer.ok_or(const { Refused::because(400).told(NO_PEER) })?;
+        let peer = peer.ok_or(const { Refused::because(400).told(RefusalCause::NoPeer) })?;
         let Some(allocation) = self.allocations.get(id) else { return Err(Refused::because(437)) };
         // There is nothing that a channel of an allocation for TCP could carry (RFC 6062).
         if allocation.connections.is_some() {
-            return Err(Refused::about(400, peer).told("the allocation relays TCP"));
+            return Err(Refused::about(400, peer).told(RefusalCause::RelaysTcp));
         }
         // Neither side is bound to something else.
         let bound = allocation.channel(now.mono, number);
         if bound.is_some_and(|channel| channel.peer != peer)
             || allocation.number(now.mono, peer).is_some_and(|other| other != number)
         {
-            return Err(Refused::about(400, peer).told("the channel or the peer is bound otherwise"));
+            return Err(Refused::about(400, peer).told(RefusalCause::BoundOtherwise));
         }
         let gate = judge(now.mono, &self.settings.policy, allocation, peer)?;
         if !self.settings.policy.allows(peer, || sockets.is_live(peer)) {
@@ -43,7 +42,7 @@ impl Server {
         if is_full(allocation) {
             self.allocations.purge(now.mono, id);
             if self.allocations.get(id).is_none_or(|allocation| is_full(allocation)) {
-                return Err(Refused::because(508).told("as many channels or permissions as allowed"));
+                return Err(Refused::because(508).told(RefusalCause::Channels));
             }
         }
         self.allocations.permit(now.mono, id, peer.ip(), gate);

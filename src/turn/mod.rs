@@ -37,7 +37,7 @@ pub use counters::{
     CountedMethod, Counters, DropReason, ERROR_CODES, StreamRefusal, Traffic, Transport, TransportCounters,
 };
 pub use discovery::{Discovery, DiscoveryAddress};
-pub use event::{ConnectionEnd, EndReason, Event};
+pub use event::{ConnectionEnd, EndReason, Event, RefusalCause};
 pub use icmp::IcmpError;
 pub use policy::{PeerPolicy, PolicyRule};
 pub use redirect::Alternates;

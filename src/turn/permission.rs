@@ -6,12 +6,9 @@ use std::collections::BTreeSet;
 use super::allocation::Allocation;
 use super::policy::Gate;
 use super::request::{Answer, Refused, Request, Success};
-use super::{PeerPolicy, Server};
+use super::{PeerPolicy, RefusalCause, Server};
 use crate::time::Timestamp;
 use crate::wire::{AddressFamily, attr};
-
-/// Why a request about a peer gets 400.
-pub(super) const NO_PEER: &str = "no readable XOR-PEER-ADDRESS";
 
 impl Server {
     pub(super) fn create_permission(&mut self, request: &Request<'_>) -> Answer {
@@ -23,12 +20,13 @@ impl Server {
         // Form first, over all of them.
         let mut addresses = BTreeSet::new();
         for attribute in peers() {
-            let peer =
-                message.xor_address(attribute.value).ok_or(const { Refused::because(400).told(NO_PEER) })?;
+            let peer = message
+                .xor_address(attribute.value)
+                .ok_or(const { Refused::because(400).told(RefusalCause::NoPeer) })?;
             addresses.insert(peer.ip());
         }
         if addresses.is_empty() {
-            return Err(Refused::because(400).told(NO_PEER));
+            return Err(Refused::because(400).told(RefusalCause::NoPeer));
         }
         // Then what is asked for; nothing is installed before all of it is allowed and fits.
         let max = self.settings.limits.permissions;
@@ -48,7 +46,7 @@ impl Server {
         }
         let new = addresses.iter().filter(|ip| !allocation.keeps_permission(**ip)).count();
         if allocation.permission_count() + new > max {
-            return Err(Refused::because(508).told("as many permissions as allowed"));
+            return Err(Refused::because(508).told(RefusalCause::Permissions));
         }
         for (ip, gate) in addresses.into_iter().zip(gates) {
             self.allocations.permit(now.mono, id, ip, gate);

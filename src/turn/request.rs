@@ -7,8 +7,8 @@ use super::mobility::Ticket;
 use super::redirect::Redirect;
 use super::tcp::waiting_login;
 use super::{
-    AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
-    Transport, Verdict,
+    AddressError, ClientRoute, CountedMethod, DropReason, Event, RefusalCause, RelaySockets,
+    ReservationToken, Server, Transport, Verdict,
 };
 use crate::auth::{Login, Stage};
 use crate::time::Now;
@@ -83,7 +83,7 @@ pub(super) struct Refused {
     /// The peer it is about, for the log.
     pub(super) peer: Option<SocketAddr>,
     /// What the code alone does not say, for the log.
-    pub(super) cause: Option<&'static str>,
+    pub(super) cause: Option<RefusalCause>,
     /// The server to go to, with 300.
     pub(super) redirect: Option<Redirect>,
 }
@@ -97,7 +97,7 @@ impl Refused {
         Self { code, peer: Some(peer), cause: None, redirect: None }
     }
 
-    pub(super) const fn told(mut self, cause: &'static str) -> Self {
+    pub(super) const fn told(mut self, cause: RefusalCause) -> Self {
         self.cause = Some(cause);
         self
     }

@@ -43,7 +43,7 @@ fn rfc8656_12_2_the_log_learns_what_a_bare_400_does_not_say() {
     let mut cause = |method, attributes: &[A]| {
         let code = alice.ask(&mut world, method, attributes).code();
         let mut refused = world.events().into_iter().filter_map(|event| match event {
-            Event::RequestRefused { code, cause, .. } => Some((code, cause.unwrap_or_default())),
+            Event::RequestRefused { code, cause, .. } => Some((code, cause.map_or("", |cause| cause.name()))),
             _ => None,
         });
         let told = refused.next().unwrap();
