@@ -17,12 +17,13 @@ use tokio::net::{TcpListener, TcpStream};
 use super::io::{Io, Sink, Source};
 use super::ports::Admission;
 use super::proxy::{self, Header};
+use super::report::Reminder;
 use super::stream::{self, Arrival};
 use super::sys;
 use super::tls::{TURN_PROTOCOLS, WEB_PROTOCOL};
 use super::worker::Worker;
 use crate::time::Timestamp;
-use crate::turn::{ClientAddress, FiveTuple, Transport};
+use crate::turn::{ClientAddress, DropReason, FiveTuple, Transport};
 use crate::wire::{Marks, Protocol};
 
 /// How long a client may take to say who it is and to agree on keys.
@@ -53,11 +54,14 @@ pub(super) async fn accept(worker: Rc<RefCell<Worker>>, door: Door<TcpListener>)
     // Given up for a moment when there are no descriptors left, so that a client can be accepted and turned away
     // instead of waking the listener again and again.
     let mut reserve = std::fs::File::open("/dev/null").ok();
+    let mut reminder = Reminder::default();
     loop {
         match listener.accept().await {
             Ok((socket, from)) => admit(&worker, socket, from, plain, tls),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                tracing::warn!(target: "relais::net", "no file descriptors left: raise LimitNOFILE or ulimit -n");
+                if reminder.is_due(worker.borrow().now().mono) {
+                    tracing::warn!(target: "relais::net", "no file descriptors left: raise LimitNOFILE or ulimit -n");
+                }
                 drop(reserve.take());
                 drop(tokio::time::timeout(Duration::from_millis(1), listener.accept()).await);
                 reserve = std::fs::File::open("/dev/null").ok();
@@ -187,10 +191,24 @@ impl Opening {
             web(self.socket.into_std().ok()?, self.ahead, self.client);
             return None;
         }
+        if !self.may_shake_hands() {
+            return None;
+        }
         self.ahead = Vec::new();
         let tls = Box::new(self.accept(accepted, config)?);
         let tls = self.agree(tls).await?;
         Some(self.arrive(Transport::Tls, |socket, ahead| Io::tls(socket, ahead, tls)))
+    }
+
+    /// Whether its prefix, and all together, have not shaken hands too often.
+    fn may_shake_hands(&self) -> bool {
+        let mut worker = self.worker.borrow_mut();
+        let (now, streams) = (worker.now().mono, worker.streams_per_address);
+        let admitted = worker.shared.admit_handshake(now, self.client.ip(), streams);
+        if !admitted {
+            worker.server.count(Transport::Tls).drop(DropReason::Association);
+        }
+        admitted
     }
 
     /// Reads until the ClientHello is whole. It stays in `ahead`, too.
