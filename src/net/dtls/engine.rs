@@ -361,4 +361,26 @@ mod tests {
         }
         assert_eq!(guard(|| Ok(1)), Ok(1));
     }
+
+    #[test]
+    fn all_associations_share_one_verifier() {
+        let made = rcgen::generate_simple_self_signed(vec!["relay.example".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let provider = aws_lc_rs::default_provider();
+        let key = Arc::new(CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider).unwrap());
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let verify = verify_with(&roots).unwrap();
+        let crypto = rtc_crypto::default_provider().unwrap();
+        let identity = Identity { choices: vec![Choice::new(&key, Some(Arc::clone(&verify)))], crypto };
+        let configs: Vec<HandshakeConfig> =
+            (0..5).map(|_| identity.config(&identity.choices[0], [0; COOKIE_LEN]).unwrap()).collect();
+        assert_eq!(
+            Arc::strong_count(&verify),
+            1 + 1 + configs.len(),
+            "ours, the template's, and one for each"
+        );
+        assert!(verify(&[made.cert.der().to_vec()], &[]).is_err(), "for no client");
+        assert!(verify(&[], &[]).is_err());
+    }
 }
