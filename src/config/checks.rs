@@ -183,7 +183,7 @@ fn nat_discovery(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What is wrong with the relay addresses on a machine that has the addresses `local`.
+/// What is wrong with the addresses of a configuration on a machine that has the addresses `local`.
 ///
 /// Apart from [`load`](super::load()), since a configuration can be checked on another machine than its own.
 pub fn check_local(settings: &Settings, local: &[IpAddr]) -> Vec<Problem> {
@@ -206,6 +206,15 @@ pub fn check_local(settings: &Settings, local: &[IpAddr]) -> Vec<Problem> {
             &settings.place("relay.external"),
             format!("relay.external names {address}, which is not an address of this machine"),
             format!("{there_is}; the local address comes first: external = {{ \"local\" = \"public\" }}"),
+        ));
+    }
+    // All of 127.0.0.0/8 is here, listed or not.
+    let foreign = |address: &&IpAddr| !local.contains(address) && !address.is_loopback();
+    for address in settings.nat_discovery.addresses.iter().filter(foreign) {
+        problems.push(Problem::error(
+            &settings.place("nat_discovery.addresses"),
+            format!("{address} of nat_discovery.addresses is not an address of this machine"),
+            format!("{there_is}; a public address in front of one of them goes into `relay.external`"),
         ));
     }
     problems

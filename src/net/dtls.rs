@@ -113,6 +113,12 @@ impl Dtls {
         self.identity = Some(identity);
     }
 
+    /// Whether the association of this route is still open, and no other one has its place.
+    pub(super) fn is_open(&self, client: &ClientRoute) -> bool {
+        let association = self.associations.get(mail::index(client.link) as usize);
+        association.is_some_and(|association| association.route == *client)
+    }
+
     /// Protects a datagram for a client and sends it, or says why not.
     pub(super) fn send(
         &mut self,
@@ -352,7 +358,7 @@ impl Worker {
         datagram.mark(marks);
         let instant = self.dtls.clock.instant(now.mono);
         let Some(route) = self.dtls.get(key).map(|association| association.route) else { return };
-        if let Some(owner) = self.owner_elsewhere(&route.tuple) {
+        if let Some(owner) = self.addressee(&route.tuple, datagram.bytes()) {
             return self.forward(owner, route, datagram.bytes());
         }
         let Self { server, relays, shared, dtls, .. } = self;

@@ -16,7 +16,11 @@ use crate::wire::{Datagram, HEAD_ROOM, Marks, TAIL_ROOM};
 /// Parcels that wait for a worker.
 const BOX: usize = 1024;
 /// Parcels that a worker opens before its other work gets its turn.
-pub(super) const PARCELS: usize = 64;
+const PARCELS: usize = 64;
+
+/// How the messages begin that are handled where they are heard, or that may come from a 5-tuple without allocation.
+const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+const REFRESH_REQUEST: [u8; 2] = [0x00, 0x04];
 
 /// The bits of a link below the number of the worker that holds the client's socket.
 const INDEX_BITS: u32 = 24;
@@ -51,10 +55,22 @@ pub(super) enum Parcel {
         /// Whether it is an answer; those come before data when there is little room.
         answer: bool,
     },
+    /// The receiver has handed over what is its own to handle.
+    Return {
+        /// As it arrived.
+        route: ClientRoute,
+        /// What the client sent.
+        bytes: Box<[u8]>,
+    },
+}
+
+/// A message that keeps the books of two workers right.
+#[derive(Clone, Copy)]
+pub(super) enum Notice {
     /// The allocation of this 5-tuple, which arrives at the receiver, is the sender's.
     Adopt {
-        /// The 5-tuple.
-        tuple: FiveTuple,
+        /// How it arrives.
+        route: ClientRoute,
         /// The sender.
         owner: u8,
     },
@@ -65,10 +81,15 @@ pub(super) enum Parcel {
         /// The sender.
         owner: u8,
     },
-    /// The stream of a client whose allocation the receiver has is closed.
+    /// The connection of a client whose allocation the receiver has is closed.
     Closed {
         /// As it was.
         route: ClientRoute,
+    },
+    /// The sender has lost all that it knew.
+    Anew {
+        /// The sender.
+        worker: u8,
     },
 }
 
@@ -77,16 +98,45 @@ pub(super) enum Parcel {
 pub(super) struct Post {
     me: u8,
     boxes: Arc<[mpsc::Sender<Parcel>]>,
+    notices: Arc<[mpsc::UnboundedSender<Notice>]>,
 }
 
 /// What arrives for a worker.
-pub(super) type Inbox = mpsc::Receiver<Parcel>;
+pub(super) struct Inbox {
+    parcels: mpsc::Receiver<Parcel>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Inbox {
+    /// Waits for mail and fills `mail` with some of it. Never ends: each worker has a way to itself.
+    pub(super) async fn wait(&mut self, mail: &mut Mail) {
+        tokio::select! {
+            _ = self.notices.recv_many(&mut mail.notices, PARCELS) => {}
+            _ = self.parcels.recv_many(&mut mail.parcels, PARCELS) => {
+                // Whatever was written in the books before these were sent is known before they are opened.
+                while let Ok(notice) = self.notices.try_recv() {
+                    mail.notices.push(notice);
+                }
+            }
+        }
+    }
+}
+
+/// Mail that has been taken out of the box.
+#[derive(Default)]
+pub(super) struct Mail {
+    notices: Vec<Notice>,
+    parcels: Vec<Parcel>,
+}
 
 /// Connects `workers` workers.
 pub(super) fn connect(workers: usize) -> Vec<(Post, Inbox)> {
-    let (senders, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(BOX)).unzip();
-    let boxes: Arc<[_]> = senders.into();
-    (0..=u8::MAX).zip(inboxes).map(|(me, inbox)| (Post { me, boxes: Arc::clone(&boxes) }, inbox)).collect()
+    let (boxes, parcels): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(BOX)).unzip();
+    let (senders, notices): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let (boxes, senders): (Arc<[_]>, Arc<[_]>) = (boxes.into(), senders.into());
+    let inboxes = parcels.into_iter().zip(notices).map(|(parcels, notices)| Inbox { parcels, notices });
+    let post = |me| Post { me, boxes: Arc::clone(&boxes), notices: Arc::clone(&senders) };
+    (0..=u8::MAX).zip(inboxes).map(|(me, inbox)| (post(me), inbox)).collect()
 }
 
 impl Post {
@@ -111,17 +161,31 @@ impl Post {
         self.boxes.get(usize::from(worker)).is_some_and(|mailbox| mailbox.try_send(parcel).is_ok())
     }
 
+    fn notify(&self, worker: u8, notice: Notice) {
+        if let Some(mailbox) = self.notices.get(usize::from(worker)) {
+            // A worker that has stopped has no books to keep.
+            let _ = mailbox.send(notice);
+        }
+    }
+
+    /// Tells all others that this worker begins anew.
+    pub(super) fn begin_anew(&self) {
+        for worker in (0..=u8::MAX).take(self.notices.len()).filter(|worker| *worker != self.me) {
+            self.notify(worker, Notice::Anew { worker: self.me });
+        }
+    }
+
     /// Has a client that came through another worker handed over from now on.
     pub(super) fn adopt(&self, route: &ClientRoute) {
         if !self.holds(route.link) {
-            self.send(holder(route.link), Parcel::Adopt { tuple: route.tuple, owner: self.me });
+            self.notify(holder(route.link), Notice::Adopt { route: *route, owner: self.me });
         }
     }
 
     /// The contrary.
     pub(super) fn release(&self, route: &ClientRoute) {
         if !self.holds(route.link) {
-            self.send(holder(route.link), Parcel::Release { tuple: route.tuple, owner: self.me });
+            self.notify(holder(route.link), Notice::Release { tuple: route.tuple, owner: self.me });
         }
     }
 
@@ -133,8 +197,13 @@ impl Post {
 
 impl Worker {
     /// The worker that has the allocation of this 5-tuple, if it is another one.
-    pub(super) fn owner_elsewhere(&self, tuple: &FiveTuple) -> Option<u8> {
-        if self.elsewhere.is_empty() { None } else { self.elsewhere.get(tuple).copied() }
+    fn owner_elsewhere(&self, tuple: &FiveTuple) -> Option<u8> {
+        if self.elsewhere.is_empty() { None } else { self.elsewhere.get(tuple).map(|(owner, _)| *owner) }
+    }
+
+    /// The worker that a client's message is for, if it is another one. Binding is for whoever hears it.
+    pub(super) fn addressee(&self, tuple: &FiveTuple, bytes: &[u8]) -> Option<u8> {
+        self.owner_elsewhere(tuple).filter(|_| !bytes.starts_with(&BINDING_REQUEST))
     }
 
     /// Whether a 5-tuple has an allocation, of whichever worker.
@@ -151,31 +220,94 @@ impl Worker {
 
     /// Tells the worker that has the allocation of a stream that it has closed.
     pub(super) fn forward_closing(&mut self, route: ClientRoute) {
-        if let Some(owner) = self.elsewhere.remove(&route.tuple) {
-            self.post.send(owner, Parcel::Closed { route });
+        if self.elsewhere.get(&route.tuple).is_some_and(|(_, link)| *link == route.link) {
+            self.forward_opening(&route.tuple);
         }
     }
 
-    /// Does what a parcel says.
-    pub(super) fn open(&mut self, parcel: Parcel) {
+    /// The same, when another stream takes its 5-tuple.
+    pub(super) fn forward_opening(&mut self, tuple: &FiveTuple) {
+        if let Some((owner, link)) = self.elsewhere.remove(tuple) {
+            self.post.notify(owner, Notice::Closed { route: ClientRoute { tuple: *tuple, link } });
+        }
+    }
+
+    /// Reads the notices, then opens the parcels.
+    pub(super) fn read(&mut self, mail: &mut Mail) {
+        for notice in mail.notices.drain(..) {
+            self.take_note(notice);
+        }
+        for parcel in mail.parcels.drain(..) {
+            self.open(parcel);
+        }
+        self.relays.reap();
+        self.report_events();
+    }
+
+    fn take_note(&mut self, notice: Notice) {
+        let now = self.now();
+        match notice {
+            Notice::Adopt { route, owner } => {
+                let taken = self.server.has_allocation(&now, &route.tuple);
+                if taken || !self.is_open(&route) {
+                    self.post.notify(owner, Notice::Closed { route });
+                } else {
+                    self.elsewhere.insert(route.tuple, (owner, route.link));
+                }
+            }
+            Notice::Release { tuple, owner } => {
+                if self.owner_elsewhere(&tuple) == Some(owner) {
+                    self.elsewhere.remove(&tuple);
+                }
+            }
+            Notice::Closed { route } => self.server.handle_closed(&now, &route, &mut self.relays),
+            Notice::Anew { worker } => {
+                self.elsewhere.retain(|_, (owner, _)| *owner != worker);
+                for route in self.server.mobile_routes() {
+                    if holder(route.link) != worker || self.post.holds(route.link) {
+                        continue;
+                    }
+                    if route.tuple.transport == Transport::Udp {
+                        self.post.adopt(&route);
+                    } else {
+                        self.server.handle_closed(&now, &route, &mut self.relays);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a client's connection is still the one of this route.
+    fn is_open(&self, route: &ClientRoute) -> bool {
+        match route.tuple.transport {
+            Transport::Udp => true,
+            Transport::Tcp | Transport::Tls => self.streams.is_open(route),
+            Transport::Dtls => self.dtls.is_open(route),
+        }
+    }
+
+    fn open(&mut self, parcel: Parcel) {
         match parcel {
-            Parcel::FromClient { route, bytes } => self.handle_forwarded(route, &bytes),
+            Parcel::FromClient { route, bytes } => {
+                let now = self.now();
+                let moves = bytes.starts_with(&REFRESH_REQUEST);
+                if moves || self.server.has_allocation_on(&now, &route) {
+                    self.handle_forwarded(route, &bytes);
+                } else {
+                    // Whoever handed this over does not know that the allocation has ended.
+                    self.relays.release(&route);
+                    self.post.send(holder(route.link), Parcel::Return { route, bytes });
+                }
+            }
+            Parcel::Return { route, bytes } => {
+                if self.is_open(&route) {
+                    self.handle_forwarded(route, &bytes);
+                }
+            }
             Parcel::ToClient { route, bytes, answer } => {
                 if !self.deliver(route, &bytes, answer) {
                     self.server.count(route.tuple.transport).drop(DropReason::QueueFull);
                 }
-            }
-            Parcel::Adopt { tuple, owner } => {
-                self.elsewhere.insert(tuple, owner);
-            }
-            Parcel::Release { tuple, owner } => {
-                if self.elsewhere.get(&tuple) == Some(&owner) {
-                    self.elsewhere.remove(&tuple);
-                }
-            }
-            Parcel::Closed { route } => {
-                let now = self.now();
-                self.server.handle_closed(&now, &route, &mut self.relays);
             }
         }
     }
@@ -197,8 +329,9 @@ impl Worker {
                     server.count(route.tuple.transport).drop(DropReason::SendFailed);
                 }
             }
-            // Whoever handed this over does not know that the allocation has ended.
             Verdict::Drop(DropReason::NoAllocation) => relays.release(&route),
+            // A stream that has been handed over becomes no data connection: the peer is closed again.
+            Verdict::Bind { .. } => drop(relays.tcp.take_claimed()),
             _ => {}
         }
     }

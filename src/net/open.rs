@@ -91,8 +91,8 @@ impl Listeners<'_> {
 }
 
 /// Opens the listeners of `workers` workers, each with a socket of its own on every address; an address of both a plain
-/// transport and its secure form has one for both. With `lenient`, an address whose family this machine does not have
-/// is left out. Addresses with port 0 get a free one.
+/// transport and its secure form has one for both. With `lenient`, a wildcard address whose family this machine does not
+/// have is left out. Addresses with port 0 get a free one.
 ///
 /// # Errors
 /// The first listener that cannot be opened; what was opened before is closed again.
@@ -106,7 +106,7 @@ pub(super) fn listeners(wanted: Listeners<'_>, workers: usize, lenient: bool) ->
             cause,
         });
         match opened {
-            Err(error) if lenient && error.is_missing_family() => {
+            Err(error) if lenient && address.ip().is_unspecified() && error.is_missing_family() => {
                 tracing::warn!(target: "relais::net", %address, "this machine has no such address family; left out");
             }
             other => other?,
@@ -196,4 +196,19 @@ fn enlarge_buffer(socket: &Socket) {
 
 fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_another_machine_is_no_missing_family() {
+        let foreign = ["192.0.2.77:0".parse().unwrap()];
+        for (tls, udp) in [(&foreign[..], &[][..]), (&[][..], &foreign[..])] {
+            let wanted = Listeners { udp, tcp: &[], tls, dtls: &[] };
+            let Err(error) = listeners(wanted, 1, true) else { panic!("it is opened or left out") };
+            assert!(error.to_string().contains("192.0.2.77 is not an address of this machine"), "{error}");
+        }
+    }
 }

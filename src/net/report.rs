@@ -152,6 +152,21 @@ impl Reporter {
                     );
                 }
             }
+            Event::AllocationMoved { user, from, to } => {
+                if tracing::enabled!(target: "relais::allocation", tracing::Level::DEBUG)
+                    && self.created.admits(now)
+                {
+                    tracing::debug!(
+                        target: "relais::allocation",
+                        user = %Foreign(user),
+                        client = %from.client.0,
+                        transport = from.transport.name(),
+                        to = %to.client.0,
+                        to_transport = to.transport.name(),
+                        "allocation moved"
+                    );
+                }
+            }
             Event::LoginRefused { tuple, code, cause } => {
                 if self.logins.admits(now) {
                     tracing::info!(

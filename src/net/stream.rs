@@ -59,6 +59,12 @@ struct Output {
 }
 
 impl Streams {
+    /// Whether the stream of this route is still open, and no other one has its place.
+    pub(super) fn is_open(&self, route: &ClientRoute) -> bool {
+        let output = self.outputs.get(mail::index(route.link) as usize);
+        output.is_some_and(|output| output.tuple == route.tuple)
+    }
+
     /// Queues a frame. `false`: it is dropped, because the queue is full or the stream has closed and another one has
     /// its place.
     pub(super) fn push_to(&mut self, route: &ClientRoute, bytes: &[u8], answer: bool) -> bool {
@@ -145,6 +151,7 @@ impl Connection {
         server.handle_opened(&now, &tuple, relays);
         relays.reap();
         server.count(tuple.transport).streams += 1;
+        inside.forward_opening(&tuple);
         drop(inside);
         Some(Self {
             worker,
@@ -315,8 +322,9 @@ impl Connection {
         bytes: &mut [u8],
         range: std::ops::Range<usize>,
     ) -> Next {
-        if let Some(owner) = worker.owner_elsewhere(&self.route.tuple) {
-            worker.forward(owner, self.route, bytes.get(range).unwrap_or_default());
+        let frame = bytes.get(range.clone()).unwrap_or_default();
+        if let Some(owner) = worker.addressee(&self.route.tuple, frame) {
+            worker.forward(owner, self.route, frame);
             return Next::Go;
         }
         let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };

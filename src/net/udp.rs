@@ -175,7 +175,7 @@ impl UdpLoop {
                 continue;
             }
             let route = ClientRoute { tuple, link: client_link };
-            if let Some(owner) = worker.owner_elsewhere(&tuple) {
+            if let Some(owner) = worker.addressee(&tuple, datagram.bytes()) {
                 worker.forward(owner, route, datagram.bytes());
                 continue;
             }

@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 use super::accept::{self, Door};
 use super::clock::Clock;
 use super::dtls::{Dtls, Identity};
-use super::mail::{Inbox, PARCELS, Post};
+use super::mail::{Inbox, Mail, Post};
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
@@ -109,8 +109,9 @@ pub(super) struct Worker {
     pub(super) dtls: Dtls,
     pub(super) listeners: Rc<Vec<UdpListener>>,
     pub(super) post: Post,
-    /// Whose the allocations are of 5-tuples that arrive here and belong elsewhere (RFC 8016).
-    pub(super) elsewhere: HashMap<FiveTuple, u8>,
+    /// Whose the allocations are of 5-tuples that arrive here and belong elsewhere (RFC 8016), and by which link they
+    /// arrive.
+    pub(super) elsewhere: HashMap<FiveTuple, (u8, u32)>,
     /// For answers to streams and to what other workers have handed over.
     pub(super) reply: Box<ReplyBuffer>,
     pub(super) shared: Arc<Shared>,
@@ -256,6 +257,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     if plan.draining {
         worker.borrow_mut().server.drain();
     }
+    plan.post.begin_anew();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         for Door { listener, plain, tls } in sockets.tcp {
@@ -266,7 +268,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         let mut udp = tokio::task::spawn_local(udp.run());
         let tick = tokio::time::sleep(TICK);
         tokio::pin!(tick);
-        let mut parcels = Vec::with_capacity(PARCELS);
+        let mut mail = Mail::default();
         loop {
             tokio::select! {
                 ended = &mut udp => match ended {
@@ -275,15 +277,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                     Err(_) => return Ok(()),
                 },
                 Some(panic) = panicked.recv() => std::panic::resume_unwind(panic),
-                // The box is never closed: this worker has a way to itself.
-                _ = plan.inbox.recv_many(&mut parcels, PARCELS) => {
-                    let mut worker = worker.borrow_mut();
-                    for parcel in parcels.drain(..) {
-                        worker.open(parcel);
-                    }
-                    worker.relays.reap();
-                    worker.report_events();
-                }
+                () = plan.inbox.wait(&mut mail) => worker.borrow_mut().read(&mut mail),
                 message = control.recv() => match message {
                     Some(Control::Counters(answer)) => {
                         // Whoever asked may have given up.

@@ -97,6 +97,8 @@ impl Server {
             mobility: wants_ticket.then(|| self.first_ticket(id)),
         };
         let success = allocated(now, self.allocations.insert(now.mono, new), from.tuple.client.0);
+        // Should the request have come through another worker, so will the rest.
+        sockets.adopt(from);
         let counters = self.counters.of(from.tuple.transport);
         counters.allocations += 1;
         counters.allocations_created += 1;

@@ -12,7 +12,7 @@ use super::policy::Gate;
 use super::tcp::Connections;
 use super::{
     AddressError, AllocationId, ClientRoute, FiveTuple, RelayToken, RelayedTransportAddress,
-    ReservationToken, Traffic,
+    ReservationToken, Traffic, Transport,
 };
 use crate::auth::Login;
 use crate::time::Timestamp;
@@ -94,6 +94,17 @@ impl Allocation {
         let mobile = self.mobility.as_ref();
         let own = mobile.is_none_or(|mobile| !mobile.orphaned).then_some(self.route);
         [own, mobile.and_then(|mobile| mobile.pending)].into_iter().flatten()
+    }
+
+    /// Whether this is a way to its client: datagrams have no connection that could be another one.
+    pub(super) fn leads_to(&self, route: &ClientRoute) -> bool {
+        route.tuple.transport == Transport::Udp
+            || self.route.link == route.link
+            || self
+                .mobility
+                .as_ref()
+                .and_then(|mobile| mobile.pending)
+                .is_some_and(|pending| pending.link == route.link)
     }
 
     /// Its live relay of a family.
@@ -285,6 +296,12 @@ impl Allocations {
         self.slots.get_mut(index as usize).filter(|allocation| allocation.expires > now)
     }
 
+    /// The allocation of a client's route, if it lives. A stream or association that has the 5-tuple of an earlier one
+    /// has nothing of its allocation.
+    pub(super) fn live_on(&mut self, now: Timestamp, route: &ClientRoute) -> Option<&mut Allocation> {
+        self.live(now, &route.tuple).filter(|allocation| allocation.leads_to(route))
+    }
+
     /// The allocation with this number, expired or not.
     pub(super) fn get(&mut self, id: AllocationId) -> Option<&mut Allocation> {
         self.slots.get_mut(id.index as usize).filter(|allocation| allocation.id == id)
@@ -428,6 +445,12 @@ impl Allocations {
             return None;
         }
         self.slots.get(index as usize).map(|allocation| allocation.id)
+    }
+
+    /// The ways to all clients that may move.
+    pub(super) fn mobile_routes(&self) -> Vec<ClientRoute> {
+        let mobile = self.slots.iter().filter(|(_, allocation)| allocation.mobility.is_some());
+        mobile.flat_map(|(_, allocation)| allocation.routes()).collect()
     }
 
     /// The number of any one allocation.

@@ -73,6 +73,18 @@ impl Budget {
         }
     }
 
+    /// Pays like [`Self::pay`], but leaves half of the burst for answers that clients cannot do without.
+    pub(super) fn pay_from_plenty(
+        &mut self,
+        now: Timestamp,
+        source: IpAddr,
+        request: usize,
+        answer: usize,
+    ) -> bool {
+        let plenty = self.slot(now, source).answers >= BURST / 2 + on_wire(answer);
+        plenty && self.pay(now, source, request, answer)
+    }
+
     /// Whether a login from here may be tried at all.
     pub(super) fn may_log_in(&mut self, now: Timestamp, source: IpAddr, origin: Origin) -> bool {
         self.slot(now, source).logins[origin as usize] >= 1000

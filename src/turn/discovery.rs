@@ -5,7 +5,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::request::UnknownAttributes;
-use super::{ClientRoute, CountedMethod, Server, Transport, Verdict};
+use super::{ClientRoute, CountedMethod, DropReason, Server, Transport, Verdict};
 use crate::time::Now;
 use crate::wire::{Class, Message, MessageWriter, ReplyBuffer, attr};
 
@@ -63,6 +63,11 @@ struct Wish<'a> {
 }
 
 impl<'a> Wish<'a> {
+    /// Whether more is asked for than plain Binding gives.
+    const fn is_special(&self) -> bool {
+        self.change_ip || self.change_port || self.response_port.is_some() || self.padding.is_some()
+    }
+
     /// `None`: the request makes no sense (400).
     fn read(message: &Message<'a>) -> Option<Self> {
         let flags = match message.get(attr::CHANGE_REQUEST) {
@@ -87,7 +92,8 @@ impl<'a> Wish<'a> {
 }
 
 impl Server {
-    /// Answers a Binding request that came to one of the four transport addresses. `None`: it came to none of them.
+    /// Answers a Binding request that came to one of the four transport addresses. `None`: plain Binding is to answer it,
+    /// because it came to none of them, or too many of its kind have come.
     pub(super) fn answer_discovery(
         &mut self,
         now: &Now,
@@ -114,11 +120,19 @@ impl Server {
         if let Some(padding) = wish.padding {
             pad(&mut writer, padding);
         }
-        // Larger than its request, so it is paid for.
-        let verdict = self.finish(from, message, writer, Some(now));
-        if verdict != Verdict::Reply {
-            return Some(verdict);
+        if message.has_fingerprint() {
+            writer.fingerprint();
         }
+        // Larger than its request, so it is paid for, but not with what logins need. Without that much left, plain
+        // Binding is as free as ever.
+        let Some(len) = writer.finish() else {
+            return Some(self.drop(from.tuple.transport, DropReason::TooLong));
+        };
+        let ip = from.tuple.client.0.ip();
+        if !self.budget.pay_from_plenty(now.mono, ip, message.bytes().len(), len) {
+            return wish.is_special().then(|| self.drop(from.tuple.transport, DropReason::AnswerBudget));
+        }
+        self.counters.of(from.tuple.transport).answered.add(len);
         self.counters.of(from.tuple.transport).successes[CountedMethod::Binding as usize] += 1;
         let mut client = from.tuple.client.0;
         if let Some(port) = wish.response_port {

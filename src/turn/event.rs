@@ -87,6 +87,15 @@ pub enum Event {
         /// The one of the other family, in a dual allocation (RFC 8656 §5).
         additional: Option<RelayedTransportAddress>,
     },
+    /// A client has announced itself elsewhere with its ticket (RFC 8016).
+    AllocationMoved {
+        /// Whose allocation it is.
+        user: Arc<str>,
+        /// Where it was.
+        from: FiveTuple,
+        /// Where it is coming to.
+        to: FiveTuple,
+    },
     /// An allocation ended.
     AllocationEnded {
         /// Whose it was.

@@ -6,13 +6,16 @@
 
 use core::time::Duration;
 
-use aes_gcm::aead::AeadInOut as _;
-use aes_gcm::{Aes256Gcm, KeyInit as _};
+use aes_gcm::aes::Aes256;
+use aes_gcm::aes::cipher::{BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _};
+use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use super::allocation::Allocation;
+use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
-use super::{AllocationId, ClientRoute, FiveTuple, RelaySockets, Server};
+use super::{AllocationId, ClientRoute, Event, FiveTuple, RelaySockets, Server};
 use crate::time::{Now, Timestamp};
 use crate::wire::{Message, TransactionId, attr};
 
@@ -21,19 +24,22 @@ const RETRANSMISSION: Duration = Duration::from_secs(30);
 /// How long an allocation waits for a client whose stream has closed and who has a ticket.
 const ORPHANED: Duration = Duration::from_secs(60);
 
-const NONCE: usize = 12;
-const SEALED: usize = 21;
+/// One block of AES.
+const SEALED: usize = 16;
 const TAG: usize = 16;
+/// The tickets of an allocation are counted in so many bits.
+const SERIAL_BITS: u32 = 24;
 
-/// A sealed ticket: nonce, sealed contents, tag.
-pub(super) type Ticket = [u8; NONCE + SEALED + TAG];
+/// A sealed ticket: one block of ciphertext, and half of an HMAC-SHA256 over it. 32 bytes are as much as coturn's client
+/// takes.
+pub(super) type Ticket = [u8; SEALED + TAG];
 
-/// What a ticket says.
+/// What a ticket says. No two tickets say the same, so a block alone hides it: no mode, no nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Contents {
     worker: u8,
     /// Which life of the worker made it: one that begins anew numbers its allocations anew.
-    life: u64,
+    life: u32,
     id: AllocationId,
     /// Counts the tickets of an allocation.
     serial: u32,
@@ -41,15 +47,23 @@ struct Contents {
 
 /// Seals and opens tickets.
 pub(super) struct Tickets {
-    cipher: Aes256Gcm,
+    cipher: Aes256,
+    mac: Hmac<Sha256>,
     worker: u8,
-    life: u64,
+    life: u32,
 }
 
 impl Tickets {
     /// `life` is another number each time that a worker begins anew.
     pub(super) fn new(key: [u8; 32], worker: u8, life: u64) -> Self {
-        Self { cipher: Aes256Gcm::new(&key.into()), worker, life }
+        let derive =
+            |what: &[u8]| -> [u8; 32] { Sha256::new_with_prefix(what).chain_update(key).finalize().into() };
+        let Ok(mac) = Hmac::new_from_slice(&derive(b"ticket integrity")) else {
+            unreachable!("HMAC takes keys of any length")
+        };
+        let digest: [u8; 32] = Sha256::digest(life.to_be_bytes()).into();
+        let life = digest.first_chunk().map_or(0, |word| u32::from_be_bytes(*word));
+        Self { cipher: Aes256::new(&derive(b"ticket secrecy").into()), mac, worker, life }
     }
 
     /// Tickets of a server that stands alone.
@@ -61,39 +75,53 @@ impl Tickets {
         Self::new(hash.finalize().into(), 0, 0)
     }
 
-    /// `nonce` is random, so that no two tickets are alike and nothing can be read from one.
-    fn seal(&self, id: AllocationId, serial: u32, nonce: TransactionId) -> Ticket {
-        let mut ticket = [0; NONCE + SEALED + TAG];
-        let (head, tail) = ticket.split_at_mut(NONCE);
-        let (sealed, tag) = tail.split_at_mut(SEALED);
-        head.copy_from_slice(&nonce.0);
-        sealed[0] = self.worker;
-        sealed[1..9].copy_from_slice(&self.life.to_be_bytes());
-        for (at, word) in [id.index, id.generation, serial].into_iter().enumerate() {
-            sealed[9 + 4 * at..][..4].copy_from_slice(&word.to_be_bytes());
+    fn seal(&self, id: AllocationId, serial: u32) -> Ticket {
+        let mut block = [0; SEALED];
+        block[0] = self.worker;
+        for (at, word) in [self.life, id.index, id.generation].into_iter().enumerate() {
+            block[1 + 4 * at..][..4].copy_from_slice(&word.to_be_bytes());
         }
-        match self.cipher.encrypt_inout_detached(&nonce.0.into(), &[], sealed.into()) {
-            Ok(value) => tag.copy_from_slice(&value),
-            Err(_) => unreachable!("the contents are shorter than AES-GCM allows"),
-        }
+        block[13..].copy_from_slice(&serial.to_be_bytes()[1..]);
+        let mut block = block.into();
+        self.cipher.encrypt_block(&mut block);
+        let mut ticket = [0; SEALED + TAG];
+        ticket[..SEALED].copy_from_slice(&block);
+        ticket[SEALED..].copy_from_slice(&self.tag(&block));
         ticket
+    }
+
+    fn tag(&self, sealed: &[u8]) -> [u8; TAG] {
+        let mut mac = self.mac.clone();
+        mac.update(sealed);
+        let mut tag = [0; TAG];
+        tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG]);
+        tag
     }
 
     /// What a genuine ticket says.
     fn open(&self, ticket: &[u8]) -> Option<Contents> {
-        let mut ticket = <Ticket>::try_from(ticket).ok()?;
-        let (nonce, tail) = ticket.split_first_chunk_mut::<NONCE>()?;
-        let (sealed, tag) = tail.split_first_chunk_mut::<SEALED>()?;
-        let tag = <[u8; TAG]>::try_from(&*tag).ok()?;
-        let opened =
-            self.cipher.decrypt_inout_detached(&(*nonce).into(), &[], (&mut sealed[..]).into(), &tag.into());
-        opened.ok()?;
-        let life = u64::from_be_bytes(*sealed.get(1..)?.first_chunk::<8>()?);
-        let word =
-            |at: usize| sealed.get(9 + 4 * at..)?.first_chunk::<4>().map(|word| u32::from_be_bytes(*word));
-        let id = AllocationId { index: word(0)?, generation: word(1)? };
-        Some(Contents { worker: sealed[0], life, id, serial: word(2)? })
+        let (sealed, tag) = ticket.split_first_chunk::<SEALED>()?;
+        let genuine: bool = self.tag(sealed).ct_eq(tag).into();
+        if !genuine {
+            return None;
+        }
+        let mut block = (*sealed).into();
+        self.cipher.decrypt_block(&mut block);
+        let block: [u8; SEALED] = block.into();
+        let [worker, l0, l1, l2, l3, i0, i1, i2, i3, g0, g1, g2, g3, s0, s1, s2] = block;
+        let word = u32::from_be_bytes;
+        Some(Contents {
+            worker,
+            life: word([l0, l1, l2, l3]),
+            id: AllocationId { index: word([i0, i1, i2, i3]), generation: word([g0, g1, g2, g3]) },
+            serial: word([0, s0, s1, s2]),
+        })
     }
+}
+
+/// The number of the ticket after this one.
+const fn after(serial: u32) -> u32 {
+    (serial + 1) % (1 << SERIAL_BITS)
 }
 
 /// What the server keeps for an allocation whose client may move.
@@ -140,8 +168,8 @@ impl Server {
     }
 
     /// The first ticket of an allocation that is about to be made.
-    pub(super) fn first_ticket(&mut self, id: AllocationId) -> Box<Mobile> {
-        let ticket = self.tickets.seal(id, 0, self.transaction_ids.next());
+    pub(super) fn first_ticket(&self, id: AllocationId) -> Box<Mobile> {
+        let ticket = self.tickets.seal(id, 0);
         Box::new(Mobile { serial: 0, ticket, last: None, pending: None, orphaned: false })
     }
 
@@ -175,9 +203,11 @@ impl Server {
         let again = mobile.last.as_ref().is_some_and(|last| {
             last.transaction == message.transaction() && last.to == from.tuple && last.known_until > now.mono
         });
-        if again && contents.serial.wrapping_add(1) == mobile.serial {
-            let same_user = login.may_use(&allocation.login, true);
+        if again && after(contents.serial) == mobile.serial {
+            let same_user = login.may_use(&allocation.login, false);
             let ticket = same_user.then_some(mobile.ticket).ok_or(const { Refused::because(441) })?;
+            // The word about it may have been lost like the answer.
+            sockets.adopt(from);
             let success = self.refresh_by_id(request, id, sockets)?;
             return Ok(Success { ticket: Some(ticket), ..success });
         }
@@ -186,22 +216,26 @@ impl Server {
         if is_here || contents.serial != mobile.serial {
             return Err(Refused::because(400));
         }
-        if !login.may_use(&allocation.login, true) {
+        if !login.may_use(&allocation.login, false) {
             return Err(Refused::because(441));
+        }
+        let left = allocation.route.tuple;
+        // RFC 8656 §21.4, for those who come by another door too; to delete is no harm.
+        if is_tunnelled(from.tuple.client.0.ip()) && message.get(attr::LIFETIME) != Some(&[0; 4]) {
+            return Err(Refused::because(403));
         }
         // One 5-tuple, one allocation (RFC 8656 §5).
         if self.allocations.find(&from.tuple).is_some_and(|other| other != id) {
             return Err(Refused::because(437));
         }
         let success = self.refresh_by_id(request, id, sockets)?;
-        let nonce = self.transaction_ids.next();
-        let sealed = self.tickets.seal(id, contents.serial.wrapping_add(1), nonce);
+        let sealed = self.tickets.seal(id, after(contents.serial));
         let Some(mobile) = self.allocations.get(id).and_then(|allocation| allocation.mobility.as_mut())
         else {
             // It was deleted: there is nothing to move.
             return Ok(success);
         };
-        mobile.serial = mobile.serial.wrapping_add(1);
+        mobile.serial = after(mobile.serial);
         mobile.ticket = sealed;
         mobile.last = Some(Move {
             transaction: message.transaction(),
@@ -209,6 +243,7 @@ impl Server {
             known_until: now.mono + RETRANSMISSION,
         });
         let orphaned = mobile.orphaned;
+        self.events.push(Event::AllocationMoved { user: login.user_shared(), from: left, to: from.tuple });
         if let Some(before) = self.allocations.announce(id, *from) {
             sockets.release(&before);
         }
@@ -239,10 +274,14 @@ impl Server {
         let Some(allocation) = self.allocations.get(id) else { return false };
         let Some(mobile) = &allocation.mobility else { return false };
         match mobile.pending {
-            Some(pending) if pending == *route => self.allocations.withdraw(id),
+            Some(pending) if pending == *route => {
+                self.allocations.withdraw(id);
+                sockets.release(route);
+            }
             Some(_) => self.complete_move(id, sockets),
             None if self.settings.mobility && !self.draining => {
                 self.allocations.orphan(id, now.mono + ORPHANED);
+                sockets.release(route);
             }
             None => return false,
         }
@@ -258,8 +297,8 @@ mod tests {
     fn rfc8016_5_tickets_are_sealed_against_reading_and_change() {
         let tickets = Tickets::new([7; 32], 3, 9);
         let id = AllocationId { index: 1, generation: 2 };
-        let sealed = tickets.seal(id, 5, TransactionId([1; 12]));
-        assert_eq!(tickets.open(&sealed), Some(Contents { worker: 3, life: 9, id, serial: 5 }));
+        let sealed = tickets.seal(id, 5);
+        assert_eq!(tickets.open(&sealed), Some(Contents { worker: 3, life: tickets.life, id, serial: 5 }));
         for at in 0..sealed.len() {
             let mut forged = sealed;
             forged[at] ^= 1;
@@ -269,7 +308,9 @@ mod tests {
             assert_eq!(tickets.open(&sealed[..len]), None, "{len} bytes");
         }
         assert_eq!(Tickets::new([8; 32], 3, 9).open(&sealed), None, "another key");
-        let other = tickets.seal(id, 5, TransactionId([2; 12]));
-        assert_ne!(sealed[NONCE..], other[NONCE..], "the same contents look different each time");
+        let next = tickets.seal(id, 6);
+        let alike = sealed.iter().zip(next).filter(|(a, b)| **a == *b).count();
+        assert!(alike < 6, "nothing can be read from one, nor from two");
+        assert_eq!((after(5), after((1 << SERIAL_BITS) - 1)), (6, 0));
     }
 }

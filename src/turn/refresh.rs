@@ -22,6 +22,7 @@ impl Server {
     ) -> Answer {
         let Request { now, message, login, .. } = request;
         let max = self.settings.limits.max_lifetime;
+        self.end_expired_half(now, id, sockets);
         let Some(allocation) = self.allocations.get(id) else { return Err(Refused::because(437)) };
         let family = match requested_family(message) {
             Ok(None) => None,

@@ -31,7 +31,7 @@ impl Server {
             Ok(frame) => (frame.channel, frame.data.len()),
             Err(_) => return self.drop(transport, DropReason::BadChannelData),
         };
-        let Some(mut allocation) = self.allocations.live(now.mono, &from.tuple) else {
+        let Some(mut allocation) = self.allocations.live_on(now.mono, &from) else {
             return self.drop(transport, DropReason::NoAllocation);
         };
         if allocation.moves_to(&from.tuple) {
@@ -73,7 +73,7 @@ impl Server {
             },
         };
         let SendIndication { peer, data, dont_fragment } = send;
-        let Some(mut allocation) = self.allocations.live(now.mono, &from.tuple) else {
+        let Some(mut allocation) = self.allocations.live_on(now.mono, &from) else {
             return self.drop(transport, DropReason::NoAllocation);
         };
         if allocation.connections.is_some() {

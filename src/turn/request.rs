@@ -168,7 +168,7 @@ impl Server {
         {
             if let Some(worker) = self.ticket_elsewhere(ticket) {
                 // One 5-tuple, one allocation (RFC 8656 §5): of this one only this worker knows.
-                if self.allocations.live(now.mono, &from.tuple).is_some() {
+                if self.allocations.live_on(now.mono, &from).is_some() {
                     return self.answer(&request, counted, Err(Refused::because(437)), reply);
                 }
                 return Verdict::Forward { worker };
@@ -178,11 +178,11 @@ impl Server {
         }
         // A request other than Allocate and ConnectionBind needs an allocation that the same user made (RFC 8656 §5).
         if !matches!(counted, CountedMethod::Allocate | CountedMethod::ConnectionBind) {
-            match self.allocations.live(now.mono, &from.tuple) {
+            // A newer token may go on with what an older one has made (RFC 7635 §9), but not end it.
+            let goes_on = counted == CountedMethod::Refresh && message.get(attr::LIFETIME) != Some(&[0; 4]);
+            match self.allocations.live_on(now.mono, &from) {
                 None => return self.answer(&request, counted, Err(Refused::because(437)), reply),
-                Some(allocation)
-                    if !request.login.may_use(&allocation.login, counted == CountedMethod::Refresh) =>
-                {
+                Some(allocation) if !request.login.may_use(&allocation.login, goes_on) => {
                     return self.answer(&request, counted, Err(Refused::because(441)), reply);
                 }
                 Some(_) => {}
@@ -220,7 +220,7 @@ impl Server {
     ) -> Result<Login, Verdict> {
         let client = from.tuple.client.0;
         let server_port = from.tuple.server.port();
-        let known = self.allocations.live(now.mono, &from.tuple).map(|allocation| &allocation.login);
+        let known = self.allocations.live_on(now.mono, &from).map(|allocation| &allocation.login);
         let authenticator = std::sync::Arc::clone(&self.settings.authenticator);
         let tries = message.integrity().is_some();
         let proven = tries && authenticator.knows_nonce(now, client, server_port, message);

@@ -210,6 +210,16 @@ impl Server {
         }
     }
 
+    /// Whether a client's route has a live allocation.
+    pub fn has_allocation_on(&mut self, now: &Now, route: &ClientRoute) -> bool {
+        self.allocations.live_on(now.mono, route).is_some()
+    }
+
+    /// The ways to all clients that may move (RFC 8016).
+    pub fn mobile_routes(&self) -> Vec<ClientRoute> {
+        self.allocations.mobile_routes()
+    }
+
     /// Whether a 5-tuple has a live allocation.
     pub fn has_allocation(&mut self, now: &Now, tuple: &FiveTuple) -> bool {
         self.allocations.live(now.mono, tuple).is_some()
@@ -258,6 +268,17 @@ impl Server {
             to_client,
             reason,
         });
+    }
+
+    /// Ends the family of a live dual allocation whose own time has run out.
+    pub(super) fn end_expired_half(&mut self, now: &Now, id: AllocationId, sockets: &mut impl RelaySockets) {
+        let Some(allocation) = self.allocations.get(id) else { return };
+        let expired = allocation.relays().find(|relay| relay.expires <= now.mono).map(Relay::family);
+        if let Some(family) = expired
+            && allocation.expires > now.mono
+        {
+            self.end_half(id, family, sockets);
+        }
     }
 
     /// Ends one family of a dual allocation (RFC 8656 §8.1): what belongs to the other goes on.

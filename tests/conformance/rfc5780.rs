@@ -181,6 +181,25 @@ fn rfc5780_9_answers_to_one_source_stay_within_the_budget() {
 }
 
 #[test]
+fn rfc5780_6_1_plain_binding_never_ends_and_leaves_logins_their_budget() {
+    let mut world = discovering();
+    let mut client = asking("8.34.2.1:3478");
+    let mut plain = 0;
+    for _ in 0..5_000 {
+        let request = client.plain(BINDING, &[]);
+        match world.feed(client.route, &request.0) {
+            Out::AnswerFrom { .. } => {}
+            Out::Answer(bytes) => plain += usize::from(Answer::read(&bytes).kinds() == [MAPPED]),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(plain > 0, "when many ask, they get the smallest answer");
+    for _ in 0..100 {
+        asking("8.34.2.1:3478").challenge(&mut world);
+    }
+}
+
+#[test]
 fn rfc5780_behind_nat_the_public_addresses_are_told() {
     let address = |local: &str, public: &str| DiscoveryAddress {
         local: local.parse().unwrap(),

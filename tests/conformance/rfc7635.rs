@@ -112,13 +112,18 @@ impl Ticket {
     }
 }
 
+/// A client with a session key of its own.
+pub fn client_of_session(number: u8) -> Client {
+    session(number).client()
+}
+
 /// Another session key for another client.
 fn session(number: u8) -> Ticket {
     Ticket { mac_key: vec![number; 20], ..ticket() }
 }
 
 /// A server with two keys, whose nonces live long.
-fn world() -> World {
+pub fn world() -> World {
     World::with(|choice| {
         let algorithm = TokenAlgorithm::A256Gcm;
         choice.oauth = vec![key("north", algorithm), key("south", algorithm)];

@@ -264,6 +264,21 @@ fn rfc8656_8_1_refresh_of_one_family_leaves_the_other() {
 }
 
 #[test]
+fn rfc8656_8_1_expired_family_does_not_come_back() {
+    let (mut world, mut alice) = dual_talking();
+    world.pass_secs(200);
+    alice.refresh(&mut world, &[family(2)]);
+    world.pass_secs(400);
+    alice.challenge(&mut world);
+    // No timer has come by yet.
+    assert_eq!(alice.refresh(&mut world, &[]).lifetime(), 600);
+    assert_eq!(world.sockets.open.len(), 1);
+    assert_eq!(alice.refresh(&mut world, &[family(1)]).code(), 443);
+    assert_eq!(alice.refresh(&mut world, &[lifetime(0), family(2)]).lifetime(), 0);
+    assert_eq!(world.server.allocation_count(), 0);
+}
+
+#[test]
 fn rfc8656_8_1_deleting_one_family_leaves_the_other_whole() {
     for (gone, kept) in
         [((1, peer(1), 0x4001), (2, peer6(1), 0x4002)), ((2, peer6(1), 0x4002), (1, peer(1), 0x4001))]

@@ -77,6 +77,7 @@ def uclient(net, *flags, peer=None, server=None, messages=200, host="alice", pac
     sent, received, lost = totals_of(said)
     assert sent == messages, f"uclient sent {sent} of {messages}"
     assert received == sent and lost == 0, f"{received} of {sent} came back, lost {lost}"
+    assert "ERROR" not in said, said
     return sent, received
 
 

@@ -185,4 +185,9 @@ fn relay_addresses_are_held_against_the_machine() {
     has(&problems[0].cure, "it has 10.0.0.5");
     assert!(problems[0].place.line_column().is_some());
     assert!(check_local(&good("[relay]\naddresses = [\"auto\"]"), &[]).is_empty());
+    let settings =
+        good("[nat_discovery]\naddresses = [\"192.0.2.1\", \"192.0.2.2\", \"::1\", \"2001:db8::1\"]");
+    let problems = check_local(&settings, &local("192.0.2.1"));
+    assert_eq!(problems.len(), 2);
+    has(&problems[0].message, "192.0.2.2 of nat_discovery.addresses");
 }
