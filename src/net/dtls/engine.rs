@@ -380,7 +380,9 @@ mod tests {
             1 + 1 + configs.len(),
             "ours, the template's, and one for each"
         );
-        assert!(verify(&[made.cert.der().to_vec()], &[]).is_err(), "for no client");
+        let other = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap();
+        assert!(verify(&[made.cert.der().to_vec()], &[]).is_ok());
+        assert!(verify(&[other.cert.der().to_vec()], &[]).is_err(), "nobody's");
         assert!(verify(&[], &[]).is_err());
     }
 }
