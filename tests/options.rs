@@ -879,6 +879,7 @@ fn redirect_servers_are_where_clients_are_sent() {
     let alternate = reply.get(attr::ALTERNATE_SERVER).unwrap();
     assert_eq!((reply.code(), decode_address(&alternate)), (300, Some(elsewhere)));
     assert_eq!(server.udp().binding().code(), 0);
+    assert!(server.log().contains("redirect.when is"));
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn load(settings: &Settings, now_unix: u64) -> Result<Option<Loaded>, Vec<Proble
 
 fn identity(found: &config::Certificates) -> Result<DtlsIdentity, Vec<Problem>> {
     DtlsIdentity::new(&found.keys, found.client_roots.as_deref()).map_err(|message| {
-        let cure = "keys for DTLS are ECDSA (P-256, P-384), Ed25519 or RSA; make another certificate, or set listen.dtls to []";
+        let cure = "keys for DTLS are ECDSA (P-256, P-384) or RSA; make another certificate, or set listen.dtls to []";
         vec![Problem::error(&config::Place::Default, message, cure)]
     })
 }
@@ -95,7 +95,9 @@ impl Certificates {
         let (seen, now) = (stamps(settings), clock.now());
         let loaded = load(settings, now.unix).map_err(|problems| {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Error(problems.join("\n"))
+            let text = problems.join("\n");
+            // Whoever shows it begins with the same word.
+            Error(text.strip_prefix("error: ").unwrap_or(&text).to_owned())
         })?;
         Ok(loaded.map(|loaded| {
             start::log_problems(&loaded.warnings);

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::Error;
 use super::ice::Grants;
-use crate::config::{self, LogFormat, Problem, Rooms, Secret, Settings, SharedSecret};
+use crate::config::{self, LogFormat, Problem, RedirectWhen, Rooms, Secret, Settings, SharedSecret};
 use crate::http::{self, SharedTls};
 use crate::net::{Handle, RelayAddress, WebDoor, Workers};
 use crate::observe::{StatsSource, log};
@@ -227,6 +227,12 @@ pub(super) fn announce(settings: &Settings, ice: &Grants, workers: &Workers, rel
         .collect();
     let relays: Vec<String> = relay.iter().map(|address| address.public.to_string()).collect();
     tracing::info!(target: "relais", listen = listen.join(" "), relay = relays.join(" "), "ready");
+    if !settings.redirect.servers.is_empty() && settings.redirect.when == RedirectWhen::Always {
+        tracing::info!(
+            target: "relais",
+            "redirect.when is \"always\": clients that ask for an allocation are sent to redirect.servers"
+        );
+    }
     if settings.source.zero {
         println!("{}", welcome(settings, ice));
     }

@@ -81,7 +81,7 @@ impl ServeArgs {
 
 pub(super) fn run(args: &ServeArgs) -> ExitCode {
     let (settings, warnings) = match args.config.load(args.overrides()) {
-        Ok(loaded) => loaded,
+        Ok(loaded) => with_expiry(loaded),
         Err(code) => return code,
     };
     if let Err(code) = check_machine(&settings) {
@@ -89,7 +89,8 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
     }
     // Flags hold for the life of the process; file and environment are read again on SIGHUP.
     let (path, overrides) = (args.config.config.clone(), args.config.overrides(args.overrides()));
-    let reload: Reload = Box::new(move || config::load(path.as_deref(), environment(), &overrides));
+    let reload: Reload =
+        Box::new(move || config::load(path.as_deref(), environment(), &overrides).map(with_expiry));
     match app::serve(settings, &warnings, &reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -97,6 +98,12 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Adds what only the clock tells.
+fn with_expiry((settings, mut warnings): (Settings, Vec<Problem>)) -> (Settings, Vec<Problem>) {
+    warnings.extend(config::check_expiry(&settings, now_unix()));
+    (settings, warnings)
 }
 
 /// Points at relay addresses that this machine does not have, and at certificates that are of no use.

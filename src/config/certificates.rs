@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
+use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, SignatureScheme};
 
 use super::ice::rfc3339;
 use super::place::Place;
@@ -15,10 +17,17 @@ use super::problem::Problem;
 use super::secret_file::private;
 use super::settings::{CertificateFiles, Settings};
 use super::units::Why;
-use super::validity::{Validity, validity};
+use super::validity::{Validity, is_version_1, validity};
 
 /// Certificates that end sooner are worth a warning, in seconds: clients with wrong clocks come first.
 const SOON: u64 = 14 * 86_400;
+
+/// What servers sign with over DTLS 1.2 here; any other key is for TLS alone.
+const DTLS_SCHEMES: [SignatureScheme; 3] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA256,
+];
 
 /// What the TLS listeners need, read and checked.
 pub struct Certificates {
@@ -43,6 +52,9 @@ pub fn certificates(settings: &Settings, now_unix: u64) -> Result<Option<Certifi
     for files in settings.tls.pairs() {
         match pair(&files) {
             Ok((key, validity)) => {
+                if !settings.listen.dtls.is_empty() && key.key.choose_scheme(&DTLS_SCHEMES).is_none() {
+                    problems.push(not_for_dtls(&files.key));
+                }
                 found.keys.push(Arc::new(key));
                 found.expiry = found.expiry.min(validity.end);
                 found.warnings.extend(warning(&files.certificate, validity, now_unix));
@@ -60,7 +72,35 @@ pub fn certificates(settings: &Settings, now_unix: u64) -> Result<Option<Certifi
     if !problems.is_empty() {
         return Err(problems);
     }
+    found.warnings.extend(foreign_host(settings, &found.keys));
     Ok((!found.keys.is_empty()).then_some(found))
+}
+
+fn not_for_dtls(key: &Path) -> Problem {
+    Problem::error(
+        &Place::File(key.to_owned()),
+        format!("{} is of a kind that DTLS cannot use here", key.display()),
+        "keys for DTLS are ECDSA (P-256, P-384) or RSA: `openssl ecparam -name prime256v1 -genkey -noout` makes one; get a \
+         certificate for it, or set listen.dtls to []",
+    )
+}
+
+/// `http.host` stands in turns: URLs, so a certificate must be for it.
+fn foreign_host(settings: &Settings, keys: &[Arc<CertifiedKey>]) -> Option<Problem> {
+    let host = &settings.http.host;
+    let Ok(name @ ServerName::DnsName(_)) = ServerName::try_from(host.as_str()) else { return None };
+    let fits = |key: &Arc<CertifiedKey>| {
+        let certificate = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+        certificate.is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
+    };
+    let is_foreign = !settings.listen.tls.is_empty() && !keys.is_empty() && !keys.iter().any(fits);
+    is_foreign.then(|| {
+        Problem::warning(
+            &settings.place("http.host"),
+            format!("no certificate of [tls] is for {host}, so clients reject the turns: URLs"),
+            "write a name of the certificate (`openssl x509 -noout -ext subjectAltName -in FILE`), or get one for this name",
+        )
+    })
 }
 
 fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, Why)> {
@@ -69,7 +109,7 @@ fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, 
         move |why| (file, why)
     };
     let (certificate, key) = (&files.certificate, &files.key);
-    let chain = chain(certificate).map_err(at(certificate))?;
+    let chain = chain(certificate, CHAIN).map_err(at(certificate))?;
     let secret = private_key(key).map_err(at(key))?;
     let no_certificate = || {
         let message = format!("the first certificate in {} cannot be understood", certificate.display());
@@ -77,6 +117,12 @@ fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, 
     };
     let validity = chain.first().and_then(|own| validity(own));
     let validity = validity.ok_or_else(no_certificate).map_err(at(certificate))?;
+    if chain.first().is_some_and(|own| is_version_1(own)) {
+        let message = format!("{} begins with a certificate of version 1", certificate.display());
+        let cure = "make one with subjectAltName, such as `openssl req -x509 -key KEY -subj /CN=turn.example.org -addext \
+                    subjectAltName=DNS:turn.example.org -out CERTIFICATE`";
+        return Err((certificate.clone(), (message, cure.to_owned())));
+    }
     let loaded = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider());
     let loaded = loaded.map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => (
@@ -103,19 +149,21 @@ fn read(file: &Path) -> Result<Vec<u8>, Why> {
     })
 }
 
-fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Why> {
-    let cure = || {
-        "write the server's certificate first, then those that lead to the root, each from \
-                   -----BEGIN CERTIFICATE----- to its END"
-            .to_owned()
-    };
+/// What a file of `tls.certificate` holds.
+const CHAIN: &str = "write the server's certificate first, then those that lead to the root, each from \
+                     -----BEGIN CERTIFICATE----- to its END";
+/// What a file of `tls.client_ca` holds.
+const AUTHORITIES: &str = "write the certificates of the authorities that issue clients' certificates, each from \
+                           -----BEGIN CERTIFICATE----- to its END";
+
+fn chain(file: &Path, cure: &str) -> Result<Vec<CertificateDer<'static>>, Why> {
     let found = CertificateDer::pem_slice_iter(&read(file)?).collect::<Result<Vec<_>, _>>();
     match found {
         Ok(chain) if chain.is_empty() => {
-            Err((format!("{} holds no certificate in PEM", file.display()), cure()))
+            Err((format!("{} holds no certificate in PEM", file.display()), cure.to_owned()))
         }
         Ok(chain) => Ok(chain),
-        Err(error) => Err((format!("{} is damaged: {error}", file.display()), cure())),
+        Err(error) => Err((format!("{} is damaged: {error}", file.display()), cure.to_owned())),
     }
 }
 
@@ -134,11 +182,11 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Why> {
 
 fn roots(file: &Path) -> Result<RootCertStore, Why> {
     let mut roots = RootCertStore::empty();
-    for certificate in chain(file)? {
+    for certificate in chain(file, AUTHORITIES)? {
         roots.add(certificate).map_err(|error| {
             (
                 format!("{} holds a certificate that cannot sign others: {error}", file.display()),
-                "write the certificates of the authorities that issue those of clients".to_owned(),
+                AUTHORITIES.to_owned(),
             )
         })?;
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::effect;
 use super::load::loopback_only;
 use super::place::Place;
 use super::problem::Problem;
@@ -15,7 +16,7 @@ const LONG_SECRET: usize = 16;
 
 impl Settings {
     /// Where `key` was set.
-    fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: &str) -> Place {
         self.source.places.get(key).cloned().unwrap_or(Place::Default)
     }
 }
@@ -39,6 +40,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     nat_discovery(settings, problems);
     auth(settings, problems);
     http(settings, problems);
+    effect::check(settings, problems);
 }
 
 fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
@@ -77,10 +79,17 @@ fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
             for address in addresses.iter().filter(|address| {
                 others.iter().any(|other| collide(**address, *other) && !shared(**address, *other))
             }) {
+                let cure = match (*earlier, *later) {
+                    ("listen.tcp", "listen.tls") => {
+                        "give one of them another port, or write the address exactly as in `listen.tcp`, then one port \
+                         serves both"
+                    }
+                    _ => "give one of them another port",
+                };
                 problems.push(Problem::error(
                     &settings.place(later),
                     format!("`{later}` wants {address}, which `{earlier}` takes already"),
-                    "give one of them another port",
+                    cure,
                 ));
             }
         }

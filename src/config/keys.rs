@@ -85,7 +85,18 @@ impl Key {
             _ if self.name == "origins" => r#"origins = ["https://app.example.org"]"#.to_owned(),
             _ if self.section == "tls" => format!(r#"{} = "/etc/relais/{0}.pem""#, self.name),
             _ if self.name == "proxy_from" => r#"proxy_from = ["10.0.0.0/24"]"#.to_owned(),
-            _ => format!("{} = {}", self.name, self.default),
+            _ => match self.path {
+                "listen.tls" => r#"tls = ["0.0.0.0:5349", "[::]:5349"]"#.to_owned(),
+                "listen.dtls" => r#"dtls = ["0.0.0.0:5349", "[::]:5349"]"#.to_owned(),
+                "relay.tcp" => "tcp = true".to_owned(),
+                "auth.oauth_server_name" => r#"oauth_server_name = "turn1""#.to_owned(),
+                "peers.deny" => r#"deny = ["192.88.0.0/16"]"#.to_owned(),
+                "http.host" => r#"host = "turn.example.org""#.to_owned(),
+                "redirect.servers" => r#"servers = ["198.51.100.8:3478", "[2001:db8::8]:3478"]"#.to_owned(),
+                "redirect.domain" => r#"domain = "turn2.example.org""#.to_owned(),
+                "nat_discovery.addresses" => r#"addresses = ["198.51.100.7", "198.51.100.8"]"#.to_owned(),
+                _ => format!("{} = {}", self.name, self.default),
+            },
         }
     }
 
@@ -281,7 +292,7 @@ pub(crate) static KEYS: &[Key] = &[
 
     key!(redirect.servers, Kind::Sockets { port: 3478 }, "[]",
         "Addresses with ports of servers to send clients to: each gets one of its own address family, and one of the other if there is one; the transport stays.",
-        |r, n| r.socket_addresses(n), |v| show_list(v)),
+        |r, n| r.other_servers(n), |v| show_list(v)),
     key!(redirect.domain, Kind::Text { form: "a host name" }, r#""""#,
         "Name in the certificate of those servers, when it is another one than in this server's.",
         |r, n| r.checked(n, units::domain), |v| show_text(v)),
@@ -377,6 +388,15 @@ mod tests {
         let defaults = load::built_in(&[], &mut Vec::new());
         for key in KEYS {
             assert_eq!((key.show)(&defaults), key.default, "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn every_example_says_something() {
+        for key in KEYS {
+            let example = key.example();
+            assert!(example.starts_with(&format!("{} = ", key.name)), "{example}");
+            assert!(!["[]", "\"\"", "{}"].iter().any(|nothing| example.ends_with(nothing)), "{example}");
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn keys(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<OauthKey>
         let Some(entry) = Entry::read(reader, entry, &FIELDS, FORM) else { continue };
         let kid = entry.name(reader, "kid", units::user_name);
         let algorithm = match entry.field("algorithm") {
-            Some(field) => reader.choice(&field.node, &TokenAlgorithm::NAMES),
+            Some(field) => reader.choice_of("algorithm", &field.node, &TokenAlgorithm::NAMES),
             None => Some(TokenAlgorithm::default()),
         };
         let key = entry.only_one_of(reader, &["key", "key_file"], FORM).and_then(|field| {

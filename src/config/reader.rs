@@ -92,6 +92,16 @@ impl Reader<'_> {
 
     /// One of the words that the key knows.
     pub(crate) fn choice<T: Copy>(&mut self, node: &Node, values: &[(&'static str, T)]) -> Option<T> {
+        self.choice_of(self.key.name, node, values)
+    }
+
+    /// The same for the field `name` of a table.
+    pub(crate) fn choice_of<T: Copy>(
+        &mut self,
+        name: &str,
+        node: &Node,
+        values: &[(&'static str, T)],
+    ) -> Option<T> {
         let text = self.text(node)?;
         let found = values.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         if found.is_none() {
@@ -100,7 +110,7 @@ impl Reader<'_> {
                 Some(near) => format!("did you mean \"{near}\"? There are {}", names.join(", ")),
                 None => format!("write one of {}", names.join(", ")),
             };
-            self.error(node, format!("`{text}` is not a value of `{}`", self.key.name), cure);
+            self.error(node, format!("`{text}` is not a value of `{name}`"), cure);
         }
         found
     }
@@ -168,6 +178,29 @@ impl Reader<'_> {
                         message,
                         units::socket_address_cure(text, reader.key.default_port()),
                     );
+                    None
+                }
+            }
+        })
+    }
+
+    /// `redirect.servers`: where clients can go.
+    pub(crate) fn other_servers(&mut self, node: &Node) -> Option<Vec<SocketAddr>> {
+        self.each(node, |reader, element| {
+            const CURE: &str = "write the other server's address and port: \"198.51.100.8:3478\"";
+            let text = reader.text(element)?;
+            match SocketAddr::from_str(text) {
+                Ok(address)
+                    if address.ip().to_canonical().is_unspecified()
+                        || address.ip().to_canonical().is_multicast()
+                        || address.port() == 0 =>
+                {
+                    reader.error(element, format!("no client can go to `{text}`"), CURE);
+                    None
+                }
+                Ok(address) => Some(address),
+                Err(_) => {
+                    reader.error(element, format!("`{text}` is not an address with a port"), CURE);
                     None
                 }
             }

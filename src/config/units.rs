@@ -198,7 +198,15 @@ pub(crate) fn network(text: &str) -> Result<IpNet, Why> {
             format!("`{text}` is everybody"),
             "name the load balancers, so that nobody else can claim to be somebody else".to_owned(),
         )),
-        Some(network) => Ok(network.trunc()),
+        Some(network) if network.trunc() != network => Err((
+            format!("`{text}` is one address within a network"),
+            format!(
+                "write \"{}\" for the network or \"{}\" for the address",
+                network.trunc(),
+                network.addr()
+            ),
+        )),
+        Some(network) => Ok(network),
         None => Err((
             format!("`{text}` is not a network"),
             "write address and length, \"10.0.0.0/24\" or \"fd00::/64\", or one address".to_owned(),

@@ -32,6 +32,13 @@ pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
     (tag == SEQUENCE).then_some(Validity { begin: time(first, begin)?, end: time(second, end)? })
 }
 
+/// Whether a certificate in DER is of version 1 (RFC 5280 §4.1.2.1), which knows no names of hosts: its version is
+/// left out.
+pub(super) fn is_version_1(certificate: &[u8]) -> bool {
+    let first = element(certificate).and_then(|(_, inside, _)| element(inside));
+    first.and_then(|(_, signed, _)| element(signed)).is_some_and(|(tag, ..)| tag != VERSION)
+}
+
 /// Tag, content, and what follows.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = bytes.split_first()?;

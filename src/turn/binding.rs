@@ -20,6 +20,16 @@ impl Server {
         if let Some(unknown) = UnknownAttributes::of(message) {
             return self.refuse_unknown(now, from, message, reply, &unknown, None);
         }
+        self.answer_plainly(from, message, reply)
+    }
+
+    /// The free answer, whatever else the request has.
+    pub(super) fn answer_plainly(
+        &mut self,
+        from: ClientRoute,
+        message: &Message<'_>,
+        reply: &mut ReplyBuffer,
+    ) -> Verdict {
         self.counters.of(from.tuple.transport).successes[CountedMethod::Binding as usize] += 1;
         let mut writer = reply.begin(message.method(), Class::SuccessResponse, message.transaction());
         writer.xor_address(attr::XOR_MAPPED_ADDRESS, from.tuple.client.0);

@@ -92,8 +92,8 @@ impl<'a> Wish<'a> {
 }
 
 impl Server {
-    /// Answers a Binding request that came to one of the four transport addresses. `None`: plain Binding is to answer it,
-    /// because it came to none of them, or too many of its kind have come.
+    /// Answers a Binding request that came to one of the four transport addresses. `None`: it came to none of them.
+    /// When too many of its kind have come it gets the plain answer, if that will do.
     pub(super) fn answer_discovery(
         &mut self,
         now: &Now,
@@ -130,7 +130,11 @@ impl Server {
         };
         let ip = from.tuple.client.0.ip();
         if !self.budget.pay_from_plenty(now.mono, ip, message.bytes().len(), len) {
-            return wish.is_special().then(|| self.drop(from.tuple.transport, DropReason::AnswerBudget));
+            return Some(match wish.is_special() {
+                true => self.drop(from.tuple.transport, DropReason::AnswerBudget),
+                // A CHANGE-REQUEST without a flag is understood here, and not to be refused as unknown.
+                false => self.answer_plainly(from, message, reply),
+            });
         }
         self.counters.of(from.tuple.transport).answered.add(len);
         self.counters.of(from.tuple.transport).successes[CountedMethod::Binding as usize] += 1;

@@ -116,11 +116,27 @@ pub fn hmac(hash: fn(&[u8]) -> Vec<u8>, key: &[u8], message: &[u8]) -> Vec<u8> {
     pad(0x5c, &pad(0x36, message))
 }
 
-/// ITU V.42, bit by bit.
+/// What eight steps of ITU V.42 make of a byte: the simulation needs many.
+const CRC_OF_BYTE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0u32;
+    while byte < 256 {
+        let (mut crc, mut step) = (byte, 0);
+        while step < 8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+            step += 1;
+        }
+        table[byte as usize] = crc;
+        byte += 1;
+    }
+    table
+};
+
+/// ITU V.42.
 pub fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
-    })
+    !bytes
+        .iter()
+        .fold(!0, |crc: u32, byte| (crc >> 8) ^ CRC_OF_BYTE[((crc ^ u32::from(*byte)) & 0xFF) as usize])
 }
 
 pub fn base64(bytes: &[u8]) -> String {

@@ -5,18 +5,24 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use relais::auth::Expired;
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, DropReason, FiveTuple, Hold, Parity, PeerAddress,
-    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Transport, Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, DropReason, FiveTuple, Hold,
+    IcmpError, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken,
+    Server, Settings, Traffic, Transport, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
 
 use super::Micros;
-use super::config::{Config, LISTEN4, LISTEN6};
+use super::config::{Config, LISTEN4, LISTEN6, Redirect};
 use super::dice::Dice;
 use super::oracle::{Heard, Oracle, Said};
 use super::world::addr;
+
+mod tcp;
+
+pub use tcp::Links;
 
 /// What is broken on purpose, to see whether the oracle notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +58,24 @@ pub enum Sabotage {
     DropPeers,
     /// One nonce for everybody.
     OneNonce,
+    /// ICMP errors are told whoever they are about.
+    IcmpToAnybody,
+    /// Answers of NAT discovery go where somebody else wants them.
+    DiscoverElsewhere,
+    /// The end of an allocation leaves its connections open.
+    ForgetConnections,
+    /// A connection can be claimed twice.
+    ClaimTwice,
+    /// Peers without a permission are announced.
+    AnnounceAnybody,
+    /// Expired credentials go on.
+    NeverExpire,
+    /// Nobody is sent to another server.
+    StayHere,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::RelayWithoutPermission,
         Self::LeakPort,
         Self::PortTwice,
@@ -71,6 +91,13 @@ impl Sabotage {
         Self::Unsigned,
         Self::DropPeers,
         Self::OneNonce,
+        Self::IcmpToAnybody,
+        Self::DiscoverElsewhere,
+        Self::ForgetConnections,
+        Self::ClaimTwice,
+        Self::AnnounceAnybody,
+        Self::NeverExpire,
+        Self::StayHere,
     ];
 }
 
@@ -79,6 +106,8 @@ struct Relay {
     id: AllocationId,
     owner: String,
     token: u32,
+    /// It listens for connections, and gets no datagrams (RFC 6062).
+    tcp: bool,
 }
 
 /// The relay ports, shared by all workers.
@@ -92,6 +121,7 @@ pub struct Pool {
     next_token: u32,
     /// Held ports, with the time until when.
     reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
+    pub links: Links,
     pub ports: (u16, u16),
     pub quota: u32,
     /// The operating system gives no sockets at present.
@@ -103,6 +133,16 @@ pub struct Pool {
 impl Pool {
     pub fn is_open(&self, address: &SocketAddr) -> bool {
         self.open.contains_key(address)
+    }
+
+    /// Whether datagrams arrive there.
+    pub fn is_live(&self, address: &SocketAddr) -> bool {
+        self.open.get(address).is_some_and(|relay| !relay.tcp)
+    }
+
+    /// Whether connections arrive there.
+    pub fn is_listening(&self, address: &SocketAddr) -> bool {
+        self.open.get(address).is_some_and(|relay| relay.tcp)
     }
 
     pub fn open_addresses(&self) -> impl Iterator<Item = (SocketAddr, usize)> + '_ {
@@ -177,7 +217,7 @@ impl Pool {
         self.next_token += 1;
         *self.owners.entry(owner.to_owned()).or_default() += 1;
         self.tokens.insert(token, address);
-        self.open.insert(address, Relay { worker, id, owner: owner.to_owned(), token });
+        self.open.insert(address, Relay { worker, id, owner: owner.to_owned(), token, tcp: false });
         (RelayToken(token), RelayedTransportAddress(address))
     }
 }
@@ -247,7 +287,7 @@ impl RelaySockets for Relays<'_> {
     }
 
     fn is_live(&self, address: SocketAddr) -> bool {
-        self.pool.is_open(&address)
+        self.pool.is_live(&address)
     }
 
     fn adopt(&mut self, route: &ClientRoute) {
@@ -260,6 +300,59 @@ impl RelaySockets for Relays<'_> {
         if self.pool.elsewhere.get(&key(&route.tuple)) == Some(&self.worker) {
             self.pool.elsewhere.remove(&key(&route.tuple));
         }
+    }
+
+    fn listen(
+        &mut self,
+        id: AllocationId,
+        family: AddressFamily,
+        owner: &str,
+    ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        let bound = self.bind(id, family, Parity::Any, owner)?;
+        self.pool.open.get_mut(&bound.1.0).expect("it is open").tcp = true;
+        Ok(bound)
+    }
+
+    fn is_listening(&self, address: SocketAddr) -> bool {
+        self.pool.is_listening(&address)
+    }
+
+    fn connect(
+        &mut self,
+        allocation: AllocationId,
+        relay: RelayToken,
+        peer: PeerAddress,
+    ) -> Result<ConnectionId, BindError> {
+        if self.pool.failing {
+            return Err(BindError::Exhausted);
+        }
+        let from = self.pool.tokens[&relay.0];
+        let id = self.pool.links.open(self.worker, allocation, from, peer);
+        self.pool.links.begun.push(id);
+        Ok(id)
+    }
+
+    fn waiting(&self, connection: ConnectionId) -> Option<Waiting> {
+        self.pool.links.waiting(connection)
+    }
+
+    fn claim(&mut self, connection: ConnectionId) -> bool {
+        self.pool.links.claim(connection, self.pool.sabotage == Sabotage::ClaimTwice)
+    }
+
+    fn abandon(&mut self, connection: ConnectionId) -> bool {
+        let waits = self.pool.links.waiting(connection).is_some();
+        if waits {
+            self.pool.links.close(self.worker, connection);
+        }
+        waits
+    }
+
+    fn disconnect(&mut self, connection: ConnectionId) -> (Traffic, Traffic) {
+        if self.pool.sabotage != Sabotage::ForgetConnections {
+            self.pool.links.close(self.worker, connection);
+        }
+        Default::default()
     }
 }
 
@@ -280,8 +373,27 @@ fn worker_of(tuple: &FiveTuple, workers: usize) -> usize {
 #[derive(Clone, Debug)]
 pub enum Output {
     Nothing,
-    ToClient { route: ClientRoute, bytes: Vec<u8> },
-    ToPeer { relayed: SocketAddr, peer: SocketAddr, bytes: Vec<u8> },
+    ToClient {
+        route: ClientRoute,
+        bytes: Vec<u8>,
+    },
+    ToPeer {
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// Connect to a peer from a relayed address.
+    Connect {
+        id: ConnectionId,
+        relayed: SocketAddr,
+        peer: SocketAddr,
+    },
+    /// Answer, and let the stream carry what the peer sends from now on.
+    Bound {
+        route: ClientRoute,
+        id: ConnectionId,
+        bytes: Vec<u8>,
+    },
 }
 
 pub struct Cluster {
@@ -301,11 +413,22 @@ pub struct Cluster {
     other: Option<ClientRoute>,
 }
 
+/// What the workers are told.
+fn settings(config: &Config, sabotage: Sabotage) -> Settings {
+    let mut config = config.clone();
+    match sabotage {
+        Sabotage::NeverExpire => config.expired = Expired::Grace,
+        Sabotage::StayHere => config.redirect = Redirect::Never,
+        _ => {}
+    }
+    config.settings()
+}
+
 pub const START_UNIX: i64 = 1_800_000_000;
 
 impl Cluster {
     pub fn new(config: Config, workers: usize, sabotage: Sabotage, dice: &mut Dice) -> Self {
-        let settings = config.settings();
+        let settings = settings(&config, sabotage);
         let server = |worker: usize, dice: &mut Dice| {
             let server = Server::new(settings.clone(), std::array::from_fn(|_| dice.next()));
             server.in_a_group([7; 32], worker as u8, 0)
@@ -318,6 +441,7 @@ impl Cluster {
             owners: BTreeMap::new(),
             next_token: 0,
             reserved: BTreeMap::new(),
+            links: Links::default(),
             ports: config.ports,
             quota: config.quota,
             failing: false,
@@ -400,7 +524,10 @@ impl Cluster {
             self.workers[worker].handle_client(&now, route, &mut datagram, &mut self.reply, &mut sockets);
         let mut said = match verdict {
             Verdict::Drop(reason) => Said::Dropped(reason),
-            Verdict::Consumed => Said::Consumed,
+            Verdict::Consumed => match self.pool.links.begun.pop() {
+                None => Said::Consumed,
+                Some(id) => Said::Connecting { id },
+            },
             Verdict::Reply => Said::Answer { to: route, bytes: self.reply.bytes().to_vec() },
             Verdict::ToPeer { relay, peer } => Said::ToPeer {
                 relayed: self.pool.tokens.get(&relay.0).copied(),
@@ -413,10 +540,15 @@ impl Cluster {
                 self.oracle.forwarded(worker, &route, bytes.len());
                 return self.handle(at, usize::from(owner), true, route, bytes);
             }
-            Verdict::ReplyFrom { .. } => panic!("there is no other address"),
-            Verdict::Bind { .. } => panic!("nothing is relayed by TCP"),
+            Verdict::ReplyFrom { server, client } => {
+                Said::AnswerFrom { server, client, bytes: self.reply.bytes().to_vec() }
+            }
+            Verdict::Bind { connection } => {
+                Said::Bound { to: route, id: connection, bytes: self.reply.bytes().to_vec() }
+            }
             Verdict::ToClient { .. } => panic!("a client's message goes to no client"),
         };
+        assert_eq!(self.pool.links.begun, [], "a connection begins for a Connect alone");
         self.spoil_said(route, bytes, &mut said);
         self.oracle.client_said(at, self.unix(at), worker, route, bytes, &said, &self.pool);
         self.check(worker);
@@ -425,6 +557,16 @@ impl Cluster {
         }
         match said {
             Said::Answer { to, bytes } => Output::ToClient { route: to, bytes },
+            Said::AnswerFrom { server, client, bytes } => {
+                let tuple =
+                    FiveTuple { client: ClientAddress(client), server, transport: route.tuple.transport };
+                Output::ToClient { route: ClientRoute { tuple, ..route }, bytes }
+            }
+            Said::Bound { to, id, bytes } => Output::Bound { route: to, id, bytes },
+            Said::Connecting { id } => match self.pool.links.get(id) {
+                Some(link) => Output::Connect { id, relayed: link.relayed, peer: link.name.peer.0 },
+                None => Output::Nothing,
+            },
             Said::ToPeer { relayed: Some(relayed), peer, bytes } => Output::ToPeer { relayed, peer, bytes },
             _ => Output::Nothing,
         }
@@ -432,7 +574,8 @@ impl Cluster {
 
     /// A datagram that arrived at a relayed address, if that is open.
     pub fn hear_peer(&mut self, at: Micros, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> Output {
-        let Some(relay) = self.pool.open.get(&relayed) else { return Output::Nothing };
+        let relay = self.pool.open.get(&relayed).filter(|relay| !relay.tcp);
+        let Some(relay) = relay else { return Output::Nothing };
         let (worker, id) = (relay.worker, relay.id);
         self.fill(bytes);
         let now = self.now(at);
@@ -458,6 +601,33 @@ impl Cluster {
         }
     }
 
+    /// What the network says about a datagram that was sent from a relayed address, or is said to have been.
+    pub fn hear_icmp(&mut self, at: Micros, relayed: SocketAddr, error: IcmpError) -> Output {
+        let relay = self.pool.open.get(&relayed).filter(|relay| !relay.tcp);
+        let Some(relay) = relay else { return Output::Nothing };
+        let (worker, id) = (relay.worker, relay.id);
+        self.fill(&[]);
+        let now = self.now(at);
+        let mut datagram = Datagram::new(&mut self.buffer, 0).unwrap();
+        let verdict = self.workers[worker].handle_icmp(&now, id, &error, &mut datagram);
+        let mut heard = match verdict {
+            Verdict::Drop(reason) => Heard::Dropped(reason),
+            Verdict::ToClient { client } => {
+                Heard::ToClient { route: client, bytes: datagram.bytes().to_vec() }
+            }
+            other => panic!("an ICMP error goes to a client or nowhere: {other:?}"),
+        };
+        if let (Heard::Dropped(_), Sabotage::IcmpToAnybody, Some(route)) = (&heard, self.sabotage, self.other)
+        {
+            heard = Heard::ToClient { route, bytes: super::world::Msg::new(0x0017, [0; 12]).0 };
+        }
+        self.oracle.icmp_said(at, worker, relayed, &error, &heard);
+        match heard {
+            Heard::ToClient { route, bytes } => Output::ToClient { route, bytes },
+            Heard::Dropped(_) => Output::Nothing,
+        }
+    }
+
     fn spoil_said(&mut self, route: ClientRoute, request: &[u8], said: &mut Said) {
         use super::world::{Answer, MI, MI256, NONCE};
         match (self.sabotage, &mut *said) {
@@ -471,6 +641,9 @@ impl Cluster {
             (Sabotage::AnswerGarbage, Said::Dropped(DropReason::Malformed | DropReason::NotOurs)) => {
                 let bytes = super::world::Msg::new(0x0101, [0; 12]).0;
                 *said = Said::Answer { to: route, bytes };
+            }
+            (Sabotage::DiscoverElsewhere, Said::AnswerFrom { client, .. }) => {
+                client.set_ip(addr("8.8.0.9:1").ip());
             }
             (Sabotage::AnswerElsewhere, Said::Answer { to, .. }) => *to = self.other.unwrap_or(route),
             (Sabotage::ChangePayload, Said::ToPeer { bytes, .. }) => {
@@ -538,7 +711,7 @@ impl Cluster {
     pub fn reload(&mut self, change: impl FnOnce(&mut Config)) {
         let draining = self.config.draining;
         change(&mut self.config);
-        let settings = self.config.settings();
+        let settings = settings(&self.config, self.sabotage);
         for server in &mut self.workers {
             server.reconfigure(settings.clone());
             if self.config.draining && !draining {
@@ -553,7 +726,7 @@ impl Cluster {
     pub fn restart(&mut self, worker: usize) {
         let seed = std::array::from_fn(|_| self.dice.next());
         self.lives += 1;
-        let server = Server::new(self.config.settings(), seed);
+        let server = Server::new(settings(&self.config, self.sabotage), seed);
         self.workers[worker] = server.in_a_group([7; 32], worker as u8, self.lives);
         if self.config.draining {
             self.workers[worker].drain();
@@ -563,6 +736,7 @@ impl Cluster {
             let tuple = FiveTuple { client: ClientAddress(*client), server: *server, transport: *transport };
             worker_of(&tuple, workers) != worker
         });
+        self.pool.links.close_all_of(worker);
         let gone: Vec<SocketAddr> =
             self.pool.open.iter().filter(|(_, relay)| relay.worker == worker).map(|(at, _)| *at).collect();
         for address in gone {

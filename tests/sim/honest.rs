@@ -472,7 +472,7 @@ impl Honest {
             // Somebody else's 5-tuple, or one's own of before: another port.
             (ALLOCATE, 437) | (_, 441) => self.begin_anew(now, SECOND, acts),
             (_, 437) => self.begin_anew(now, 0, acts),
-            (ALLOCATE, 403 | 486 | 508) => self.forget(now, pause),
+            (ALLOCATE, 300 | 403 | 486 | 508) => self.forget(now, pause),
             // Replays by others may have bound the number or the peer otherwise.
             (CHANNEL_BIND, 400) => self.no_channel = true,
             (CREATE_PERMISSION | CHANNEL_BIND, 403 | 508) => self.ask_again = now + pause,
@@ -522,7 +522,8 @@ impl Honest {
     fn lives_for(&mut self, now: Micros, seen: &Seen<'_>) {
         let seconds = seen.get(LIFETIME).and_then(word).unwrap_or(0);
         self.expires = now + u64::from(seconds) * SECOND;
-        self.refresh_at = now + u64::from(seconds).saturating_sub(60) * SECOND;
+        // A minute before its end; of a short life, which the credential cuts, a part.
+        self.refresh_at = now + u64::from(seconds.saturating_sub(60).max(seconds / 2)) * SECOND;
     }
 }
 

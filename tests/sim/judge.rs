@@ -31,7 +31,8 @@ pub struct Holder<'a> {
     pub key: &'a [u8],
 }
 
-/// RFC 8489 §9.2.4, with the passwords of `config`. With a `holder` its key is as good as those; `expiry_counts` says whether the end of a time-limited name is looked at.
+/// RFC 8489 §9.2.4, with the passwords of `config`. With a `holder` its key is as good as those; `expiry_counts` says
+/// whether the end of a time-limited name is looked at.
 pub fn login(
     seen: &Seen<'_>,
     config: &Config,
@@ -133,7 +134,8 @@ fn features(nonce: &[u8]) -> Option<u8> {
 }
 
 /// The comprehension-required attributes of RFC 8489 and RFC 8656 (§18), which a server of both knows.
-const KNOWN: [u16; 21] = [
+const KNOWN: [u16; 22] = [
+    CONNECTION_ID,
     DONT_FRAGMENT,
     RESERVATION,
     0x0001,
@@ -157,19 +159,13 @@ const KNOWN: [u16; 21] = [
     MAPPED,
 ];
 
-/// Those of extensions that may be built in or not, here or only for some methods.
-const EXTENSIONS: [u16; 5] = [0x0003, 0x0026, 0x0027, 0x002A, 0x001B];
+/// Those of RFC 5780, understood where NAT discovery is offered and nowhere else.
+pub const DISCOVERY: [u16; 3] = [CHANGE_REQUEST, RESPONSE_PORT, PADDING];
 
-/// Whether 420 has to come (`Some(true)`), must not come, or may (`None`).
-pub fn unknown(seen: &Seen<'_>) -> Option<bool> {
-    let required = || seen.attributes.iter().map(|found| found.0).filter(|kind| *kind < 0x8000);
-    if required().any(|kind| !KNOWN.contains(&kind) && !EXTENSIONS.contains(&kind)) {
-        Some(true)
-    } else if required().any(|kind| EXTENSIONS.contains(&kind)) {
-        None
-    } else {
-        Some(false)
-    }
+/// Whether 420 has to come, where these are `understood` besides what all methods know.
+pub fn unknown(seen: &Seen<'_>, understood: &[u16]) -> bool {
+    let mut required = seen.attributes.iter().map(|found| found.0).filter(|kind| *kind < 0x8000);
+    required.any(|kind| !KNOWN.contains(&kind) && !understood.contains(&kind))
 }
 
 /// Whether a peer may be reached. The simulation's peers are chosen so that this is easily said.

@@ -20,6 +20,10 @@ pub struct View<'a> {
     pub captures: &'a [Capture],
     /// Relayed transport addresses.
     pub relayed: &'a [SocketAddr],
+    /// Where clients send to.
+    pub listeners: &'a [SocketAddr],
+    /// The number of the newest connection between a relayed address and a peer.
+    pub newest: u32,
     /// Names of honest users.
     pub users: &'a [String],
     /// Whether it may still write others' addresses on its datagrams.
@@ -38,10 +42,10 @@ pub struct Liar {
     dice: Dice,
 }
 
-const TYPES: [u16; 30] = [
-    0x0001, 0x0003, 0x0006, 0x0008, 0x0009, 0x000A, 0x000C, 0x000D, 0x0010, 0x0012, 0x0013, 0x0014, 0x0015,
-    0x0016, 0x0017, 0x0018, 0x0019, 0x001A, 0x001B, 0x001C, 0x001D, 0x001E, 0x0020, 0x0022, 0x8000, 0x8002,
-    0x8022, 0x8028, 0x8030, 0x7FFF,
+const TYPES: [u16; 34] = [
+    0x0003, 0x0026, 0x0027, 0x002A, 0x0001, 0x0003, 0x0006, 0x0008, 0x0009, 0x000A, 0x000C, 0x000D, 0x0010,
+    0x0012, 0x0013, 0x0014, 0x0015, 0x0016, 0x0017, 0x0018, 0x0019, 0x001A, 0x001B, 0x001C, 0x001D, 0x001E,
+    0x0020, 0x0022, 0x8000, 0x8002, 0x8022, 0x8028, 0x8030, 0x7FFF,
 ];
 
 /// Peers that nobody may reach, and some that all may.
@@ -140,7 +144,7 @@ impl Liar {
                 let bytes = guesser.sign(guesser.identify(message)).0;
                 (0..self.burst / 2).map(|_| self.own(bytes.clone())).collect()
             }
-            (8, _) => vec![self.own(self.plain_binding().0)],
+            (8, captured) => vec![self.discover(view, captured.filter(|_| spoofed))],
             (9 | 10, _) if self.kit.nonce.is_empty() || self.dice.one_in(8) => {
                 let bytes = self.plain(ALLOCATE, &[udp()]).0;
                 vec![self.own(bytes)]
@@ -158,8 +162,30 @@ impl Liar {
         Msg::new(kind, tid).all(attributes)
     }
 
-    fn plain_binding(&self) -> Msg {
-        Msg::new(BINDING, [7; 12])
+    /// A Binding request with the wishes of RFC 5780, to any listener; perhaps in somebody else's name.
+    fn discover(&mut self, view: &View<'_>, captured: Option<Capture>) -> Capture {
+        let mut all = Vec::new();
+        if self.dice.one_in(2) {
+            all.push(A::Raw(CHANGE_REQUEST, vec![0, 0, 0, self.dice.pick(&[0, 2, 4, 6, 0xFF])]));
+        }
+        if self.dice.one_in(4) {
+            let port = self.dice.pick(&[0, 53, 666, 5000u16]).to_be_bytes();
+            all.push(A::Raw(RESPONSE_PORT, vec![port[0], port[1], 0, 0]));
+        }
+        if self.dice.one_in(4) {
+            all.push(A::Raw(PADDING, vec![0; self.dice.pick(&[0, 1, 500, 1499, 2000])]));
+        }
+        for _ in 0..self.dice.pick(&[0, 0, 0, 1]) {
+            mangle(&mut self.dice, &mut all);
+        }
+        let bytes = self.plain(BINDING, &all).0;
+        let fits: Vec<SocketAddr> =
+            view.listeners.iter().filter(|to| to.is_ipv4() == self.socket.is_ipv4()).copied().collect();
+        let to = self.dice.pick(&fits);
+        match captured.filter(|capture| capture.from.is_ipv4() == to.is_ipv4()) {
+            Some(capture) => Capture { from: capture.from, to, bytes },
+            None => Capture { from: self.socket, to, bytes },
+        }
     }
 
     fn some_peer(&mut self, view: &View<'_>) -> SocketAddr {
@@ -201,7 +227,7 @@ impl Liar {
                         .captures
                         .iter()
                         .find_map(|capture| read(&capture.bytes)?.get(TICKET).map(<[u8]>::to_vec));
-                    all.push(A::Raw(TICKET, captured.unwrap_or_else(|| self.dice.bytes(49))));
+                    all.push(A::Raw(TICKET, captured.unwrap_or_else(|| self.dice.bytes(32))));
                 }
             }
             CREATE_PERMISSION => {
@@ -212,6 +238,11 @@ impl Liar {
             CHANNEL_BIND => {
                 all.push(channel(0x3FFE + self.dice.below(8) as u16));
                 all.push(to(self.some_peer(view)));
+            }
+            CONNECT => all.push(to(self.some_peer(view))),
+            CONNECTION_BIND => {
+                let id = view.newest.saturating_sub(self.dice.below(3) as u32);
+                all.push(A::Raw(CONNECTION_ID, id.to_be_bytes().to_vec()));
             }
             SEND => {
                 all.push(to(self.some_peer(view)));
@@ -225,9 +256,22 @@ impl Liar {
 
     /// A request with up to three things wrong with it, in any combination.
     fn craft(&mut self, view: &View<'_>) -> Vec<u8> {
-        let methods = [ALLOCATE, REFRESH, CREATE_PERMISSION, CHANNEL_BIND, SEND, BINDING, 0x0005, 0x0002];
+        let methods = [
+            ALLOCATE,
+            REFRESH,
+            CREATE_PERMISSION,
+            CHANNEL_BIND,
+            SEND,
+            BINDING,
+            CONNECT,
+            CONNECTION_BIND,
+            0x0005,
+            0x0002,
+        ];
         let kind =
             if self.dice.one_in(12) { self.dice.next() as u16 & 0x3FFF } else { self.dice.pick(&methods) };
+        // Others' connections wait for half a minute.
+        let kind = if view.newest > 0 && self.stream && self.dice.one_in(4) { CONNECTION_BIND } else { kind };
         let mut all = self.attributes(view, kind);
         for _ in 0..self.dice.pick(&[0, 0, 0, 1, 2]) {
             mangle(&mut self.dice, &mut all);

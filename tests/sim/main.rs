@@ -22,6 +22,7 @@ mod dice;
 #[path = "../conformance/world.rs"]
 mod world;
 
+mod caller;
 mod cluster;
 mod config;
 mod honest;

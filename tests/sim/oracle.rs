@@ -4,14 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use relais::turn::{ClientRoute, Counters, DropReason, Traffic, Transport};
+use relais::auth::Expired;
+use relais::turn::{ClientRoute, ConnectionId, Counters, DropReason, IcmpError, Traffic, Transport};
 
 use super::Micros;
 use super::cluster::Pool;
-use super::config::Config;
+use super::config::{ALTERNATES, Config, Redirect};
 use super::judge::{self, Holder, Login, Nonce, Reach};
 use super::reading::{Seen, read, word};
 use super::world::*;
+
+mod discovery;
+mod tcp;
+
+use tcp::Connection;
 
 const SECOND: Micros = 1_000_000;
 /// RFC 8656 §9 and §12.
@@ -22,14 +28,40 @@ const RESERVED: Micros = 30 * SECOND;
 /// What a prefix gets beyond what it pays for, and back in five minutes (docs/architecture.md).
 const BURST: f64 = 28_672.0;
 const LOGINS: f64 = 100.0;
+/// More than any answer to a stranger has, in bytes.
+const LONGEST: usize = 160;
+const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 
 /// What the server did with what a client sent.
 #[derive(Clone, Debug)]
 pub enum Said {
     Dropped(DropReason),
     Consumed,
-    Answer { to: ClientRoute, bytes: Vec<u8> },
-    ToPeer { relayed: Option<SocketAddr>, peer: SocketAddr, bytes: Vec<u8> },
+    Answer {
+        to: ClientRoute,
+        bytes: Vec<u8>,
+    },
+    /// An answer from where it was asked for to come from (RFC 5780).
+    AnswerFrom {
+        server: SocketAddr,
+        client: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// The answer comes when the peer has answered (RFC 6062 §5.2).
+    Connecting {
+        id: ConnectionId,
+    },
+    /// An answer; the stream belongs to a connection from now on (RFC 6062 §5.4).
+    Bound {
+        to: ClientRoute,
+        id: ConnectionId,
+        bytes: Vec<u8>,
+    },
+    ToPeer {
+        relayed: Option<SocketAddr>,
+        peer: SocketAddr,
+        bytes: Vec<u8>,
+    },
 }
 
 /// What the server did with what arrived at a relayed address.
@@ -57,6 +89,8 @@ struct Allocation {
     user: String,
     key: Vec<u8>,
     tid: [u8; 12],
+    /// For TCP (RFC 6062).
+    tcp: bool,
     /// Relayed transport addresses, at most one of a family, and until when they live.
     relays: Vec<(SocketAddr, Micros)>,
     reservation: Option<Vec<u8>>,
@@ -149,8 +183,12 @@ pub struct Oracle {
     nonces: BTreeMap<Vec<u8>, (SocketAddr, u16, Micros)>,
     /// Addresses that are held for a token, and until when.
     reservations: BTreeMap<Vec<u8>, (SocketAddr, Micros)>,
+    /// Those between relayed addresses and peers (RFC 6062).
+    connections: BTreeMap<ConnectionId, Connection>,
     purses: BTreeMap<(usize, IpAddr), Purse>,
     tallies: Vec<Tally>,
+    /// How many seconds the credential at hand is good for, if allocations end with it.
+    ends: Option<u64>,
     /// The first rule that was broken.
     pub violation: Option<String>,
     /// How often each thing has been seen, to know that a run was worth something.
@@ -177,8 +215,10 @@ impl Oracle {
             tickets: BTreeMap::new(),
             nonces: BTreeMap::new(),
             reservations: BTreeMap::new(),
+            connections: BTreeMap::new(),
             purses: BTreeMap::new(),
             tallies: (0..workers).map(|_| Tally::default()).collect(),
+            ends: None,
             violation: None,
             seen: BTreeMap::new(),
         }
@@ -240,8 +280,10 @@ impl Oracle {
         tally.received[transport as usize].add(bytes.len());
         match said {
             Said::Dropped(reason) => *tally.drops.entry(reason.name()).or_default() += 1,
-            Said::Consumed => tally.consumed += 1,
-            Said::Answer { bytes, .. } => tally.answered[transport as usize].add(bytes.len()),
+            Said::Consumed | Said::Connecting { .. } => tally.consumed += 1,
+            Said::Answer { bytes, .. } | Said::AnswerFrom { bytes, .. } | Said::Bound { bytes, .. } => {
+                tally.answered[transport as usize].add(bytes.len())
+            }
             Said::ToPeer { bytes, .. } => tally.to_peers[transport as usize].add(bytes.len()),
         }
         if let Said::Dropped(reason) = said {
@@ -249,12 +291,30 @@ impl Oracle {
         }
         match bytes.first() {
             Some(0x40..=0x4F) => self.channel_data(at, route, bytes, said, pool),
+            Some(0..=3) if transport == Transport::Dtls && bytes.get(4..8) != Some(&COOKIE) => {
+                self.classic(bytes, said);
+            }
             Some(0..=3) => match read(bytes) {
                 Some(seen) if seen.fingerprint != Some(false) => {
                     self.message(at, unix, worker, route, &seen, said, pool);
                 }
                 _ => self.silence("form", said),
             },
+            _ => self.silence("form", said),
+        }
+        self.sweep(at, pool);
+    }
+
+    /// RFC 7350 §3: over DTLS a request of RFC 3489 is refused with 500, in an answer that is no longer than it has to be.
+    fn classic(&mut self, bytes: &[u8], said: &Said) {
+        match said {
+            Said::Answer { bytes: answer, .. } => {
+                let is_request = bytes.len() >= 20 && bytes[0] & 1 == 0 && bytes[1] & 0x10 == 0;
+                if !is_request || answer.len() > 28 || answer[4..20] != bytes[4..20] {
+                    self.fail("form", format!("{answer:02x?} for {bytes:02x?}"));
+                }
+                self.count("classic 500");
+            }
             _ => self.silence("form", said),
         }
     }
@@ -281,13 +341,14 @@ impl Oracle {
             (1, 1) if matches!(said, Said::Consumed) => self.count("Binding indication"),
             (0, 1) => self.binding(at, worker, route, seen, said),
             (0, 3 | 4 | 8 | 9) => self.request(at, unix, worker, route, seen, said, pool),
+            (0, 10 | 11) if self.config.tcp => self.request(at, unix, worker, route, seen, said, pool),
             _ => self.silence("method", said),
         }
     }
 
     /// What all answers have in common. `None` when there is none.
     fn answer(&mut self, route: ClientRoute, seen: &Seen<'_>, said: &Said) -> Option<Answer> {
-        let Said::Answer { to, bytes } = said else { return None };
+        let (Said::Answer { to, bytes } | Said::Bound { to, bytes, .. }) = said else { return None };
         if *to != route {
             self.fail("elsewhere", format!("the answer to {route:?} goes to {to:?}"));
             return None;
@@ -332,14 +393,17 @@ impl Oracle {
         purse.answers = (purse.answers + wire(request)).min(BURST);
         purse.at_least = (purse.at_least + wire(request)).min(BURST);
         let left = purse.at_least;
-        if left > wire(160) || route.tuple.transport.is_stream() {
+        if left > wire(LONGEST) || route.tuple.transport.is_stream() {
             self.fail("silence", format!("{left} bytes are left for {}", route.tuple.client.0));
         }
     }
 
     fn binding(&mut self, at: Micros, worker: usize, route: ClientRoute, seen: &Seen<'_>, said: &Said) {
+        if self.is_corner(&route) {
+            return self.discovered(at, worker, route, seen, said);
+        }
         if let Said::Dropped(DropReason::AnswerBudget) = said {
-            if judge::unknown(seen) == Some(false) {
+            if !judge::unknown(seen, &[]) {
                 self.fail("silence", "a Binding request is answered".into());
             }
             return self.unpaid(at, worker, route, seen.bytes.len());
@@ -347,16 +411,19 @@ impl Oracle {
         let Some(answer) = self.answer(route, seen, said) else {
             return self.fail("silence", format!("a Binding request met {said:?}"));
         };
-        match (answer.code(), judge::unknown(seen)) {
-            (420, Some(true) | None) => self.pay(at, worker, route, seen.bytes.len(), &answer),
-            (0, Some(false) | None) => {
-                let smallest = if route.tuple.client.0.is_ipv4() { 32 } else { 44 };
-                let fingerprint = if seen.fingerprint.is_some() { 8 } else { 0 };
-                if answer.bytes.len() != smallest + fingerprint || !answer.has(MAPPED) {
-                    self.fail("amplification", format!("a Binding success of {} bytes", answer.bytes.len()));
-                }
-            }
+        match (answer.code(), judge::unknown(seen, &[])) {
+            (420, true) => self.pay(at, worker, route, seen.bytes.len(), &answer),
+            (0, false) => self.plain_binding(route, seen, &answer),
             (code, unknown) => self.fail("order", format!("Binding got {code}, unknown: {unknown:?}")),
+        }
+    }
+
+    /// The answer that is free: as small as can be.
+    fn plain_binding(&mut self, route: ClientRoute, seen: &Seen<'_>, answer: &Answer) {
+        let smallest = if route.tuple.client.0.is_ipv4() { 32 } else { 44 };
+        let fingerprint = if seen.fingerprint.is_some() { 8 } else { 0 };
+        if answer.bytes.len() != smallest + fingerprint || !answer.has(MAPPED) {
+            self.fail("amplification", format!("a Binding success of {} bytes", answer.bytes.len()));
         }
     }
 
@@ -403,9 +470,11 @@ impl Oracle {
         // To go on, an allocation needs credentials that are still good; to end, those it was made with.
         let goes_on = seen.method == 4 && seen.get(LIFETIME) != Some(&[0; 4]);
         let moves = seen.method == 4 && seen.get(TICKET).is_some();
-        let expiry_counts = seen.method == 3 || goes_on || !is_held && !moves;
+        let elsewhere = self.waiting_for(&route, seen).filter(|_| !is_held);
+        let begins = seen.method == 3 || !is_held && elsewhere.is_none() && !moves;
+        let expiry_counts = begins || goes_on && self.config.expired != Expired::Grace;
         let holder = held.filter(|_| !goes_on && seen.method != 3);
-        let holder = holder.map(|held| Holder { user: &held.user, key: &held.key });
+        let holder = holder.map(|held| Holder { user: &held.user, key: &held.key }).or(elsewhere);
         let login = judge::login(seen, &self.config, unix, nonce, holder.as_ref(), expiry_counts);
         let proven = usize::from(nonce == Nonce::Stale);
         match said {
@@ -421,6 +490,9 @@ impl Oracle {
             Said::Dropped(DropReason::AnswerBudget) if matches!(login, Login::Refused { .. }) => {
                 self.failed(at, worker, &route, &login, proven);
                 return self.unpaid(at, worker, route, seen.bytes.len());
+            }
+            Said::Consumed | Said::Connecting { .. } if seen.method == 10 => {
+                return self.connecting(at, route, seen, said, login, pool);
             }
             _ => {}
         }
@@ -449,6 +521,19 @@ impl Oracle {
                     return self.fail("order", text);
                 }
                 answer.assert_signed(signs_with, &key);
+                self.ends = match self.config.expired {
+                    Expired::Cut if !self.config.users.contains_key(&user) => {
+                        user.split(':').next().and_then(|digits| digits.parse::<u64>().ok())
+                    }
+                    _ => None,
+                }
+                .map(|expires| expires.saturating_sub(unix));
+                if seen.method == 11 && !judge::unknown(seen, &[]) {
+                    return self.connection_bind(at, route, seen, (answer.code(), said), &user);
+                }
+                if matches!(said, Said::Bound { .. }) {
+                    return self.fail("connections", format!("{said:?} is bound"));
+                }
                 self.authenticated(at, worker, route, seen, &answer, (user, key), pool);
             }
         }
@@ -473,15 +558,15 @@ impl Oracle {
         pool: &Pool,
     ) {
         let code = answer.code();
-        match judge::unknown(seen) {
-            Some(true) if code != 420 => {
+        match judge::unknown(seen, &[]) {
+            true if code != 420 => {
                 return self.fail("order", format!("420 was due, not {code}: {:02x?}", seen.bytes));
             }
-            Some(false) if code == 420 => {
+            false if code == 420 => {
                 return self.fail("order", format!("420 for nothing: {:02x?}", seen.bytes));
             }
-            _ if code == 420 => return,
-            _ => {}
+            true => return,
+            false => {}
         }
         if seen.method == 3 {
             return self.allocate(at, worker, route, seen, answer, who, pool);
@@ -510,6 +595,10 @@ impl Oracle {
                 }
             }
             8 => self.create_permission(at, number, seen, code),
+            10 => {
+                let problems = self.connect_problems(at, number, seen, pool);
+                self.compare(seen, code, &problems);
+            }
             _ => self.channel_bind(at, number, seen, code, pool),
         }
     }
@@ -550,6 +639,9 @@ impl Oracle {
         }
         if !again && self.number(at, &route).is_some_and(|other| other != number) {
             problems.insert(437, true);
+        }
+        if !again && is_tunnel(route.tuple.client.0.ip()) && seen.get(LIFETIME) != Some(&[0; 4]) {
+            problems.insert(403, true);
         }
         let current = mobile.ticket.clone();
         self.compare(seen, code, &problems);
@@ -629,9 +721,27 @@ impl Oracle {
             Some((_, owner)) if !self.config.users.contains_key(&user) && !owner.is_empty() => owner,
             _ => &user,
         };
-        let asked = Asked::read(seen, self.config.mobility);
+        let asked = Asked::read(seen, &self.config, route.tuple.transport.is_stream());
         let mut problems = asked.problems.clone();
         let client = route.tuple.client.0.ip();
+        let sent_away = match self.config.redirect {
+            Redirect::Never => false,
+            Redirect::Draining => self.config.draining,
+            Redirect::Always => true,
+        };
+        if sent_away {
+            // Step 11 comes before all that an allocation would cost.
+            problems.insert(300, true);
+            self.compare(seen, code, &problems);
+            let servers = answer.plain_addresses(ALTERNATE_SERVER);
+            let known = |server: &SocketAddr| ALTERNATES.iter().any(|text| addr(text) == *server);
+            let right = servers.first().is_some_and(|first| first.is_ipv4() == client.is_ipv4())
+                && servers.iter().all(known);
+            if code == 300 && !right {
+                self.fail("method", format!("{client} is sent to {servers:?}"));
+            }
+            return;
+        }
         if self.config.draining || is_tunnel(client) {
             problems.insert(403, true);
         }
@@ -673,6 +783,12 @@ impl Oracle {
         }
         self.next += 1;
         self.tickets.extend(ticket.iter().map(|ticket| (ticket.clone(), self.next)));
+        if asked.tcp {
+            self.count("Allocate for TCP");
+            if relayed.iter().any(|address| !pool.is_listening(address)) {
+                self.fail("ports", format!("{relayed:?} do not listen"));
+            }
+        }
         let allocation = Allocation {
             route: Some(route),
             pending: None,
@@ -682,6 +798,7 @@ impl Oracle {
             user,
             key: secret,
             tid: seen.tid,
+            tcp: asked.tcp,
             relays: relayed.into_iter().map(|address| (address, expires)).collect(),
             reservation,
             permissions: BTreeMap::new(),
@@ -746,7 +863,13 @@ impl Oracle {
         let given = u64::from(answer.lifetime());
         let due = match seen.get(LIFETIME).and_then(word) {
             Some(0) if zero.is_some() => 0,
-            asked => u64::from(asked.unwrap_or(600)).min(self.config.max_lifetime).max(600),
+            asked => {
+                let due = u64::from(asked.unwrap_or(600)).min(self.config.max_lifetime).max(600);
+                if self.ends.is_some_and(|ends| ends < due) {
+                    self.count("cut");
+                }
+                self.ends.map_or(due, |ends| due.min(ends))
+            }
         };
         if given != due {
             self.fail("lifetime", format!("{given} s, not {due}"));
@@ -807,6 +930,7 @@ impl Oracle {
         for address in addresses.into_iter().filter(|address| pool.is_open(address)) {
             self.fail("ports", format!("{address} is open {when}"));
         }
+        self.sweep_closed(when, pool);
     }
 
     fn create_permission(&mut self, at: Micros, number: u64, seen: &Seen<'_>, code: u16) {
@@ -843,6 +967,9 @@ impl Oracle {
     fn channel_bind(&mut self, at: Micros, of: u64, seen: &Seen<'_>, code: u16, pool: &Pool) {
         let held = &self.allocations[&of];
         let mut problems = Problems::new();
+        if held.tcp {
+            problems.insert(400, true);
+        }
         let number = match seen.get(CHANNEL_NUMBER) {
             Some([a, b, _, _]) => {
                 Some(u16::from_be_bytes([*a, *b])).filter(|n| (0x4000..=0x4FFF).contains(n))
@@ -864,7 +991,7 @@ impl Oracle {
             }
             match judge::reach(&self.config, peer.ip()) {
                 Reach::No => _ = problems.insert(403, true),
-                Reach::ByPort if !pool.is_open(&peer) => _ = problems.insert(403, true),
+                Reach::ByPort if !pool.is_live(&peer) => _ = problems.insert(403, true),
                 Reach::Unsure => _ = problems.insert(UNSURE, false),
                 Reach::Yes | Reach::ByPort => {}
             }
@@ -896,10 +1023,9 @@ impl Oracle {
     fn send_indication(&mut self, at: Micros, route: ClientRoute, seen: &Seen<'_>, said: &Said, pool: &Pool) {
         let peer = seen.get(PEER).and_then(|value| seen.address(value));
         let (Some(peer), Some(data)) = (peer, seen.get(DATA)) else { return self.silence("form", said) };
-        match judge::unknown(seen) {
-            Some(true) => self.silence("unknown attribute", said),
-            None if matches!(said, Said::Dropped(_)) => {}
-            _ => self.peer_bound(at, route, peer, data, said, pool),
+        match judge::unknown(seen, &[]) {
+            true => self.silence("unknown attribute", said),
+            false => self.peer_bound(at, route, peer, data, said, pool),
         }
     }
 
@@ -928,10 +1054,11 @@ impl Oracle {
         pool: &Pool,
     ) {
         self.completes(at, &route);
-        let Some(held) = self.live(at, &route) else { return self.silence("no allocation", said) };
+        let held = self.live(at, &route).filter(|held| !held.tcp);
+        let Some(held) = held else { return self.silence("no allocation", said) };
         let relayed = held.relay(at, peer.is_ipv6());
         let due = held.permits(at, peer.ip()) && relayed.is_some();
-        let passes = judge::passes(&self.config, peer, pool.is_open(&peer));
+        let passes = judge::passes(&self.config, peer, pool.is_live(&peer));
         match said {
             Said::ToPeer { relayed: from, peer: there, bytes } => {
                 if !due || passes == Some(false) {
@@ -965,7 +1092,7 @@ impl Oracle {
         let due = held.filter(|held| {
             held.worker == worker && held.permits(at, peer.ip()) && peer.is_ipv6() == relayed.is_ipv6()
         });
-        let passes = judge::passes(&self.config, peer, pool.is_open(&peer));
+        let passes = judge::passes(&self.config, peer, pool.is_live(&peer));
         let due = due.map(|held| (held.route, held.channel_of(at, peer)));
         let tally = &mut self.tallies[worker];
         tally.from_peers += 1;
@@ -1005,6 +1132,62 @@ impl Oracle {
                 };
                 if !right {
                     self.fail("data", format!("{data:02x?} from {peer} became {bytes:02x?}"));
+                }
+            }
+        }
+    }
+
+    /// An ICMP error, forged or not (RFC 8656 §11.5): it is told exactly if it is of a type that is told, about a peer with
+    /// a permission.
+    pub fn icmp_said(
+        &mut self,
+        at: Micros,
+        worker: usize,
+        relayed: SocketAddr,
+        error: &IcmpError,
+        heard: &Heard,
+    ) {
+        let peer = error.peer.0;
+        let is_told = if peer.is_ipv4() { [3, 11].as_slice() } else { &[1, 2, 3] };
+        let mut live = self.allocations.values();
+        let held = live.find(|held| held.relays.iter().any(|relay| relay.0 == relayed) && held.is_live(at));
+        let due = held.filter(|held| {
+            held.worker == worker
+                && held.relay(at, peer.is_ipv6()).is_some()
+                && held.permits(at, peer.ip())
+                && is_told.contains(&error.kind)
+        });
+        let client = due.map(|held| held.route);
+        match heard {
+            Heard::Dropped(reason) => {
+                let tally = &mut self.tallies[worker];
+                tally.from_peers += 1;
+                *tally.drops.entry(reason.name()).or_default() += 1;
+                self.count(reason.name());
+                if client.is_some() {
+                    self.fail("icmp", format!("{reason:?}, but {relayed} is to hear of {error:?}"));
+                }
+            }
+            Heard::ToClient { route, bytes } => {
+                self.count("icmp to client");
+                let Some(client) = client else {
+                    return self.fail("icmp", format!("{route:?} hears of {error:?} at {relayed}"));
+                };
+                if client.is_some_and(|client| client != *route) || client.is_none() && route.link != u32::MAX
+                {
+                    return self.fail("elsewhere", format!("an ICMP error of {client:?} goes to {route:?}"));
+                }
+                let is_about_mtu =
+                    (error.kind, error.code) == (3, 4) && peer.is_ipv4() || error.kind == 2 && peer.is_ipv6();
+                let info = if is_about_mtu { error.info } else { 0 }.to_be_bytes();
+                let value = [0, 0, error.kind, error.code, info[0], info[1], info[2], info[3]];
+                let told = Answer::read(bytes);
+                if told.kind != 0x0017
+                    || told.kinds() != [PEER, ICMP]
+                    || told.address(PEER) != peer
+                    || told.get(ICMP) != Some(&value[..])
+                {
+                    self.fail("icmp", format!("{error:?} became {told:?}"));
                 }
             }
         }
@@ -1072,6 +1255,8 @@ impl Oracle {
         pool: &Pool,
     ) {
         self.reservations.retain(|_, (_, until)| *until > at);
+        self.sweep(at, pool);
+        self.overdue(at, worker, counters, pool);
         self.allocations.retain(|_, held| held.is_live(at));
         for held in self.allocations.values_mut() {
             for v6 in [false, true] {
@@ -1140,14 +1325,18 @@ struct Asked<'a> {
     /// The next port, too.
     reserve: bool,
     token: Option<&'a [u8]>,
+    /// One that TCP connections begin and end at.
+    tcp: bool,
     problems: Problems,
 }
 
 impl<'a> Asked<'a> {
-    fn read(seen: &Seen<'a>, mobility: bool) -> Self {
+    fn read(seen: &Seen<'a>, config: &Config, stream: bool) -> Self {
         let mut problems = Problems::new();
+        let mut tcp = false;
         match seen.get(TRANSPORT) {
             Some([17, _, _, _]) => {}
+            Some([6, _, _, _]) if config.tcp => tcp = true,
             Some([_, _, _, _]) => _ = problems.insert(442, true),
             _ => _ = problems.insert(400, true),
         }
@@ -1157,6 +1346,21 @@ impl<'a> Asked<'a> {
             Some([2, _, _, _]) => families = vec![true],
             Some([_, _, _, _]) => _ = problems.insert(440, true),
             Some(_) => _ = problems.insert(400, true),
+        }
+        if tcp {
+            // RFC 6062 §5.1; of ADDITIONAL-ADDRESS-FAMILY, which may be ignored, nothing is said there.
+            let for_udp = [DONT_FRAGMENT, EVEN_PORT, RESERVATION];
+            if !stream
+                || for_udp.iter().any(|kind| seen.get(*kind).is_some())
+                || seen.get(LIFETIME).is_some_and(|value| value.len() != 4)
+                || seen.get(TICKET).is_some_and(|ticket| !ticket.is_empty())
+            {
+                problems.insert(400, true);
+            }
+            if seen.get(TICKET).is_some_and(<[u8]>::is_empty) {
+                problems.insert(405, true);
+            }
+            return Self { families, even: false, reserve: false, token: None, tcp, problems };
         }
         let even = seen.get(EVEN_PORT);
         let reserve = matches!(even, Some([flags]) if flags & 0x80 != 0);
@@ -1176,11 +1380,11 @@ impl<'a> Asked<'a> {
         }
         if let Some(ticket) = seen.get(TICKET) {
             match ticket.is_empty() {
-                true => problems.insert(405, !mobility),
+                true => problems.insert(405, !config.mobility),
                 false => problems.insert(400, true),
             };
         }
-        Self { families, even: even.is_some(), reserve, token, problems }
+        Self { families, even: even.is_some(), reserve, token, tcp, problems }
     }
 }
 
@@ -1195,6 +1399,8 @@ fn method_name(method: u16) -> &'static str {
         4 => "Refresh",
         8 => "CreatePermission",
         9 => "ChannelBind",
+        10 => "Connect",
+        11 => "ConnectionBind",
         _ => "another method",
     }
 }

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use relais::turn::{ClientAddress, ClientRoute, FiveTuple, Transport};
+use relais::auth::Expired;
+use relais::turn::{ClientAddress, ClientRoute, ConnectionId, FiveTuple, IcmpError, PeerAddress, Transport};
 
+use super::caller::{Caller, Claim, Deed};
 use super::cluster::{Cluster, Output, Sabotage};
-use super::config::{Config, LISTEN4, LISTEN6};
+use super::config::{Config, LISTEN4, LISTEN6, Redirect, SECURE_PORT};
 use super::dice::Dice;
 use super::honest::{Act, Honest};
 use super::liar::{Capture, Liar, View, corrupt};
 use super::nat::{KINDS, Nat};
 use super::peer::{MANNERS, Manner, Peer, Sent};
 use super::trace::Trace;
-use super::world::{Client, Scheme, addr};
+use super::world::{Client, Scheme, addr, peer};
 use super::{Micros, SECOND};
 
 /// How likely each fault is, in a thousand, and how slow the network.
@@ -23,6 +25,8 @@ struct Faults {
     duplicate: u32,
     late: u32,
     corrupt: u32,
+    /// ICMP errors about what peers are sent.
+    icmp: u32,
     delay: Micros,
     jitter: Micros,
 }
@@ -34,12 +38,14 @@ impl Faults {
             duplicate: dice.pick(&[0, 10, 100, 300]),
             late: dice.pick(&[0, 10, 100]),
             corrupt: dice.pick(&[0, 5, 50, 150]),
+            icmp: dice.pick(&[0, 20, 100]),
             delay: dice.pick(&[100, 5_000, 40_000, 300_000]),
             jitter: dice.pick(&[0, 1_000, 30_000, 500_000]),
         }
     }
 
-    const NONE: Self = Self { loss: 0, duplicate: 0, late: 0, corrupt: 0, delay: 20_000, jitter: 5_000 };
+    const NONE: Self =
+        Self { loss: 0, duplicate: 0, late: 0, corrupt: 0, icmp: 0, delay: 20_000, jitter: 5_000 };
 }
 
 enum Event {
@@ -49,6 +55,12 @@ enum Event {
     Up(usize, Vec<u8>),
     /// A frame of a stream is at the client.
     Down(usize, Vec<u8>),
+    /// The network says this about a datagram from a relayed address.
+    Icmp(SocketAddr, IcmpError),
+    /// A peer accepts a connection from a relayed address, or it cannot be made.
+    PeerAnswers(ConnectionId, bool),
+    /// Both ends of a connection have closed.
+    LinkEnds(ConnectionId),
     /// The server notices that the client has closed.
     Fin(usize),
     /// The client notices that the server has closed.
@@ -56,6 +68,7 @@ enum Event {
     Wake(usize),
     Liar(usize),
     Peer(usize),
+    Caller(usize),
     Timers,
     Fate,
     Heal,
@@ -68,6 +81,7 @@ enum Host {
     Client(usize),
     Peer(usize),
     Liar(usize),
+    Caller(usize),
 }
 
 /// A stream between a client or liar and the server.
@@ -78,6 +92,8 @@ struct Conn {
     server_open: bool,
     up: Micros,
     down: Micros,
+    /// What a caller wants to claim by it.
+    claim: Option<Box<Claim>>,
 }
 
 /// What a run ended with.
@@ -107,6 +123,13 @@ pub struct Sim {
     liars: Vec<Liar>,
     liar_conns: Vec<Option<usize>>,
     peers: Vec<Peer>,
+    callers: Vec<Caller>,
+    /// Control connection of each caller.
+    caller_conns: Vec<usize>,
+    /// Addresses that peers may connect to.
+    listening: Vec<SocketAddr>,
+    /// Where clients send to.
+    listeners: Vec<SocketAddr>,
     conns: Vec<Conn>,
     captures: Vec<Capture>,
     relayed: Vec<SocketAddr>,
@@ -136,6 +159,11 @@ impl Sim {
             mobility: !dice.one_in(4),
             ports: (49_152, 49_152 + dice.pick(&[3, 15, 255])),
             secrets: if dice.one_in(2) { vec!["north".into()] } else { Vec::new() },
+            tcp: dice.one_in(3),
+            connections: dice.pick(&[2, 16]),
+            discovery: dice.one_in(2),
+            redirect: if dice.one_in(3) { Redirect::Draining } else { Redirect::Never },
+            expired: dice.pick(&[Expired::Grace, Expired::Refresh, Expired::Cut]),
             ..Config::default()
         };
         let count = dice.between(2, 6) as usize;
@@ -143,6 +171,7 @@ impl Sim {
             config.users.insert(format!("user{i}"), format!("word{i}"));
         }
         let all_users = config.users.clone();
+        let listeners = config.listeners();
         let workers = dice.pick(&[1, 2, 3]);
         let mut cluster = Cluster::new(config, workers, sabotage, &mut dice);
         cluster.unix_ahead = 0;
@@ -162,6 +191,10 @@ impl Sim {
             liars: Vec::new(),
             liar_conns: Vec::new(),
             peers: Vec::new(),
+            callers: Vec::new(),
+            caller_conns: Vec::new(),
+            listening: Vec::new(),
+            listeners,
             conns: Vec::new(),
             captures: Vec::new(),
             relayed: Vec::new(),
@@ -222,6 +255,7 @@ impl Sim {
                 }
                 false => (SocketAddr::new(IpAddr::from([7, 7, 7, i as u8]), 666), addr(LISTEN4)),
             };
+            let server = self.perhaps_secure(server);
             let stream = self.dice.one_in(3);
             let burst = if self.dice.one_in(8) { 300 } else { 5 };
             let burst = if long { 5 } else { burst };
@@ -232,10 +266,39 @@ impl Sim {
             self.liar_conns.push(conn);
             self.at(self.dice.clone().between(1, SECOND), Event::Liar(i));
         }
+        let callers = if self.cluster.config.tcp { self.dice.between(1, 3) } else { 0 };
+        for i in 0..callers as usize {
+            self.add_caller(i, count);
+        }
         for i in 0..self.peers.len() {
             let pause = self.dice.between(1, 5 * SECOND);
             self.at(pause, Event::Peer(i));
         }
+    }
+
+    /// The same listener, or the one for TLS and DTLS beside it.
+    fn perhaps_secure(&mut self, mut server: SocketAddr) -> SocketAddr {
+        if self.dice.one_in(3) {
+            server.set_port(SECURE_PORT);
+        }
+        server
+    }
+
+    fn add_caller(&mut self, i: usize, count: usize) {
+        let user = self.dice.below(count);
+        let kit = Client::new(&format!("user{user}"), &format!("word{user}"));
+        let v6 = self.dice.one_in(4);
+        let mut peers: Vec<SocketAddr> = (0..3).map(|n| self.peers[2 * n + usize::from(v6)].socket).collect();
+        peers.push(addr(if v6 { "[2a01:4f8:9::1]:80" } else { "8.8.9.9:80" }));
+        let host = Host::Caller(i);
+        let socket = SocketAddr::new(IpAddr::from([7, 7, 8, i as u8]), 20_000);
+        self.hosts.insert(socket.ip(), host);
+        self.callers.push(Caller::new(kit, v6, peers, &mut self.dice));
+        let server = self.perhaps_secure(addr(LISTEN4));
+        let conn = self.connect(host, socket, server);
+        self.caller_conns.push(conn);
+        let pause = self.dice.between(1, SECOND);
+        self.at(pause, Event::Caller(i));
     }
 
     fn add_client(&mut self, i: usize, long: bool) {
@@ -256,10 +319,11 @@ impl Sim {
         kit.scheme = self.dice.pick(&[Scheme::Old, Scheme::Md5, Scheme::Sha256]);
         kit.by_hash = self.dice.one_in(4);
         kit.fingerprint = self.dice.one_in(3);
-        let server = addr(if v6_client { LISTEN6 } else { LISTEN4 });
+        let server = self.perhaps_secure(addr(if v6_client { LISTEN6 } else { LISTEN4 }));
         kit.route.tuple.server = server;
         if let (Some(secret), true) = (self.cluster.config.secrets.first(), self.dice.one_in(2)) {
-            let name = format!("{}:user{i}", self.cluster.unix(self.now) + 86_400);
+            let life = self.dice.pick(&[86_400, 86_400, 400, 90]);
+            let name = format!("{}:user{i}", self.cluster.unix(self.now) + life);
             kit.password = super::world::rest_password(secret, &name);
             (kit.user, kit.by_hash) = (name, false);
         }
@@ -305,10 +369,12 @@ impl Sim {
             Some(nat) => self.nats[*nat].outbound(self.now, from, server),
             None => from,
         };
-        let tuple = FiveTuple { client: ClientAddress(outside), server, transport: Transport::Tcp };
+        let transport = if server.port() == SECURE_PORT { Transport::Tls } else { Transport::Tcp };
+        let tuple = FiveTuple { client: ClientAddress(outside), server, transport };
         let link = self.conns.len() as u32 + 1;
         let (route, now) = (ClientRoute { tuple, link }, self.now);
-        self.conns.push(Conn { host, route, client_open: true, server_open: true, up: now, down: now });
+        let (up, down) = (now, now);
+        self.conns.push(Conn { host, route, client_open: true, server_open: true, up, down, claim: None });
         self.conns.len() - 1
     }
 
@@ -328,6 +394,10 @@ impl Sim {
     /// A datagram on its way: lost, doubled, late, damaged, or as it was.
     fn carry(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         let faults = self.faults;
+        if self.cluster.pool.is_live(&from) && self.dice.in_thousand(faults.icmp) {
+            let error = self.icmp(to);
+            self.at(faults.delay, Event::Icmp(from, error));
+        }
         if self.dice.in_thousand(faults.loss) {
             return;
         }
@@ -343,6 +413,29 @@ impl Sim {
             }
             self.at(pause, Event::Arrive(from, to, bytes));
         }
+    }
+
+    /// An ICMP error about a peer, of a type that clients are told or of another one.
+    fn icmp(&mut self, peer: SocketAddr) -> IcmpError {
+        let kinds = if peer.is_ipv4() { [3, 3, 11, 4, 5, 8] } else { [1, 2, 3, 4, 128, 137] };
+        let (kind, code) = (self.dice.pick(&kinds), self.dice.below(6) as u8);
+        IcmpError { peer: PeerAddress(peer), kind, code, info: self.dice.next() as u32 }
+    }
+
+    /// A router, or somebody who says to be one, makes an error up: about peers of the client, and about others.
+    fn forge_icmp(&mut self) {
+        if self.relayed.is_empty() {
+            return;
+        }
+        let there = self.dice.pick(&self.relayed);
+        let peer = match self.dice.below(4) {
+            0 => addr("10.0.0.1:80"),
+            1 => self.dice.pick(&self.relayed),
+            2 => peer(self.dice.below(400) as u16),
+            _ => self.peers[self.dice.below(self.peers.len())].socket,
+        };
+        let error = self.icmp(peer);
+        self.at(100, Event::Icmp(there, error));
     }
 
     /// A datagram leaves a host.
@@ -363,6 +456,15 @@ impl Sim {
     fn put(&mut self, output: Output) {
         match output {
             Output::Nothing => {}
+            Output::Connect { id, relayed, peer } => self.connect_peer(id, relayed, peer),
+            Output::Bound { route, id, bytes } => {
+                self.trace.note(self.now, format_args!("= {} {id:?}", route.tuple.client.0), &bytes);
+                // From now on nothing of it passes the core.
+                let conn = route.link as usize - 1;
+                self.conns[conn].server_open = false;
+                self.ends_after_a_while(id);
+                self.at(20 * SECOND, Event::Gone(conn));
+            }
             Output::ToClient { route, bytes } => {
                 self.trace.note(self.now, format_args!("> {}", route.tuple.client.0), &bytes);
                 if route.link == u32::MAX {
@@ -383,9 +485,91 @@ impl Sim {
         }
     }
 
+    /// A connection from a relayed address is on its way to a peer.
+    fn connect_peer(&mut self, id: ConnectionId, relayed: SocketAddr, peer: SocketAddr) {
+        self.trace.note(self.now, format_args!("{relayed} -> {peer} {id:?}"), &[]);
+        if self.cluster.pool.is_listening(&peer) {
+            let accepted = self.peer_connects(peer, relayed);
+            return self.at(100, Event::PeerAnswers(id, accepted));
+        }
+        let answers = self.hosts.contains_key(&peer.ip()) && !self.dice.one_in(6);
+        let pause =
+            if answers || self.dice.one_in(2) { self.dice.between(100, 3 * SECOND) } else { 30 * SECOND };
+        self.at(pause, Event::PeerAnswers(id, answers));
+    }
+
+    fn peer_connects(&mut self, relayed: SocketAddr, peer: SocketAddr) -> bool {
+        let (id, output) = self.cluster.peer_connects(self.now, relayed, peer);
+        self.trace.note(self.now, format_args!("{relayed} <- {peer} {id:?}"), &[]);
+        self.put(output);
+        if let Some(id) = id {
+            self.ends_after_a_while(id);
+        }
+        id.is_some()
+    }
+
+    fn ends_after_a_while(&mut self, id: ConnectionId) {
+        let most = self.dice.pick(&[5, 50, 500]);
+        let pause = self.dice.between(1, most * SECOND);
+        self.at(pause, Event::LinkEnds(id));
+    }
+
+    fn caller_does(&mut self, i: usize, conn: usize, deed: Deed) {
+        match deed {
+            Deed::Say(bytes) => self.up(conn, Event::Up(conn, bytes)),
+            Deed::Restart => {
+                let control = self.caller_conns[i];
+                if std::mem::take(&mut self.conns[control].client_open) {
+                    self.up(control, Event::Fin(control));
+                }
+                self.caller_begins(i);
+            }
+            Deed::Open(claim, bytes) => {
+                let next = self.caller_connects(i);
+                self.conns[next].claim = Some(claim);
+                self.up(next, Event::Up(next, bytes));
+            }
+            Deed::Tell(relayed) => {
+                if self.listening.len() == 8 {
+                    self.listening.remove(0);
+                }
+                self.listening.push(relayed);
+                self.relayed.push(relayed);
+            }
+        }
+    }
+
+    fn caller_begins(&mut self, i: usize) {
+        self.callers[i].begin();
+        self.caller_conns[i] = self.caller_connects(i);
+    }
+
+    fn caller_connects(&mut self, i: usize) -> usize {
+        let (control, serial) = (self.caller_conns[i], self.conns.len());
+        let tuple = self.conns[control].route.tuple;
+        let port = 20_000 + (serial % 20_000) as u16;
+        self.connect(Host::Caller(i), SocketAddr::new(tuple.client.0.ip(), port), tuple.server)
+    }
+
+    fn caller_hears(&mut self, i: usize, conn: usize, bytes: &[u8]) {
+        if self.caller_conns[i] == conn {
+            for deed in self.callers[i].hear(bytes) {
+                self.caller_does(i, conn, deed);
+            }
+        } else if let Some(mut claim) = self.conns[conn].claim.take() {
+            let next = self.callers[i].hear_claim(&mut claim, bytes);
+            self.conns[conn].claim = Some(claim);
+            match next {
+                Some(bytes) => self.up(conn, Event::Up(conn, bytes)),
+                None => self.up(conn, Event::Fin(conn)),
+            }
+        }
+    }
+
     fn arrive(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        if [addr(LISTEN4), addr(LISTEN6)].contains(&to) {
-            let tuple = FiveTuple { client: ClientAddress(from), server: to, transport: Transport::Udp };
+        if self.listeners.contains(&to) {
+            let transport = if to.port() == SECURE_PORT { Transport::Dtls } else { Transport::Udp };
+            let tuple = FiveTuple { client: ClientAddress(from), server: to, transport };
             self.trace.note(self.now, format_args!("< {from}"), bytes);
             let output = self.cluster.hear_client(self.now, ClientRoute { tuple, link: 0 }, bytes);
             return self.put(output);
@@ -546,8 +730,12 @@ impl Sim {
 
     fn fate(&mut self) {
         let now = self.now;
-        let which = self.dice.below(16);
+        let which = self.dice.below(18);
         self.trace.note(now, format_args!("fate {which}"), &[]);
+        // Servers are not out of the way for long.
+        if self.cluster.config.redirect == Redirect::Always {
+            self.cluster.reload(|config| config.redirect = Redirect::Never);
+        }
         match which {
             0 | 1 => {
                 let user = self.dice.pick(&[0, 1]);
@@ -597,6 +785,17 @@ impl Sim {
                     self.server_closes(conn);
                 }
             }
+            16 => {
+                let redirect = match self.cluster.config.redirect {
+                    Redirect::Never if self.dice.one_in(3) => Redirect::Draining,
+                    _ => Redirect::Always,
+                };
+                self.cluster.reload(|config| config.redirect = redirect);
+            }
+            17 => {
+                let expired = self.dice.pick(&[Expired::Grace, Expired::Refresh, Expired::Cut]);
+                self.cluster.reload(|config| config.expired = expired);
+            }
             14 => self.faults = Faults::draw(&mut self.dice),
             _ => {
                 let i = self.dice.below(self.clients.len());
@@ -634,7 +833,13 @@ impl Sim {
             config.deny.clear();
             config.quota = 100;
             config.draining = false;
+            config.redirect = Redirect::Never;
         });
+        // Ports are few; those who have no goal leave them to those who have.
+        for control in self.caller_conns.clone() {
+            self.conns[control].client_open = false;
+            self.up(control, Event::Fin(control));
+        }
         if drained {
             for worker in 0..self.cluster.worker_count() {
                 self.restart(worker);
@@ -666,8 +871,29 @@ impl Sim {
             Event::Down(conn, bytes) => match self.conns[conn].host {
                 Host::Client(i) if self.sockets[i].1 == Some(conn) => self.client_hears(i, &bytes),
                 Host::Liar(i) => self.liars[i].hear(&bytes),
+                Host::Caller(i) => self.caller_hears(i, conn, &bytes),
                 _ => {}
             },
+            Event::Icmp(relayed, error) => {
+                self.trace.note(self.now, format_args!("{relayed} ! {error:?}"), &[]);
+                let output = self.cluster.hear_icmp(self.now, relayed, error);
+                self.put(output);
+            }
+            Event::PeerAnswers(id, accepts) => {
+                let output = self.cluster.peer_answers(self.now, id, accepts);
+                self.put(output);
+                if accepts {
+                    self.ends_after_a_while(id);
+                }
+            }
+            Event::LinkEnds(id) => self.cluster.disconnected(self.now, id),
+            Event::Caller(_) if self.healed => {}
+            Event::Caller(i) => {
+                let deed = self.callers[i].turn();
+                self.caller_does(i, self.caller_conns[i], deed);
+                let pause = self.dice.between(100_000, 3 * SECOND).max(self.tick / 2);
+                self.at(pause, Event::Caller(i));
+            }
             Event::Fin(conn) => {
                 if std::mem::take(&mut self.conns[conn].server_open) {
                     self.cluster.closed(self.now, self.conns[conn].route);
@@ -685,6 +911,15 @@ impl Sim {
             Event::Peer(i) => {
                 let sent = self.peers[i].turn();
                 self.send_all(sent);
+                if self.dice.one_in(6) {
+                    self.forge_icmp();
+                }
+                if !self.listening.is_empty() && !self.healed {
+                    let there = self.dice.pick(&self.listening);
+                    let mut from = self.peers[i].socket;
+                    from.set_port(5000 + self.dice.below(4) as u16);
+                    self.peer_connects(there, from);
+                }
                 let pause = self.dice.between(SECOND, 4 * SECOND).max(self.tick);
                 self.at(pause, Event::Peer(i));
             }
@@ -728,6 +963,7 @@ impl Sim {
                 let (socket, server) = (self.liars[i].socket, self.liars[i].server);
                 self.liar_conns[i] = Some(self.connect(Host::Liar(i), socket, server));
             }
+            Host::Caller(i) if self.caller_conns[i] == conn => self.caller_begins(i),
             _ => {}
         }
     }
@@ -737,6 +973,8 @@ impl Sim {
             captures: &self.captures,
             relayed: &self.relayed,
             users: &self.users,
+            listeners: &self.listeners,
+            newest: self.cluster.pool.links.newest(),
             may_spoof: !self.healed,
         };
         let sent = self.liars[i].turn(&view);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use relais::turn::{ClientRoute, Transport};
+use relais::turn::{ClientRoute, ConnectionId, IcmpError, PeerAddress, Transport};
 
 use super::cluster::{Cluster, Output, Sabotage};
 use super::config::{Config, LISTEN4};
@@ -48,8 +48,8 @@ impl Solo {
     /// The answer to a request, or nothing.
     pub fn answer(&mut self, route: ClientRoute, bytes: &[u8]) -> Option<Answer> {
         match self.say(route, bytes) {
-            Output::ToClient { bytes, .. } => Some(Answer::read(&bytes)),
-            Output::Nothing => None,
+            Output::ToClient { bytes, .. } | Output::Bound { bytes, .. } => Some(Answer::read(&bytes)),
+            Output::Nothing | Output::Connect { .. } => None,
             Output::ToPeer { .. } => panic!("a request goes to no peer"),
         }
     }
@@ -83,6 +83,45 @@ impl Solo {
         let answer = self.insist(kit, ALLOCATE, &[udp()]);
         assert_eq!(answer.code(), 0);
         answer.address(RELAYED)
+    }
+
+    /// An allocation for TCP (RFC 6062).
+    pub fn allocate_tcp(&mut self, kit: &mut Client, v6: bool) -> SocketAddr {
+        let answer = self.insist(kit, ALLOCATE, &[tcp(), family(if v6 { 2 } else { 1 })]);
+        assert_eq!(answer.code(), 0);
+        answer.address(RELAYED)
+    }
+
+    /// Connect; nothing is heard before the peer has answered.
+    pub fn connects(&mut self, kit: &mut Client, peer: SocketAddr) -> Result<ConnectionId, u16> {
+        let bytes = kit.signed(CONNECT, &[to(peer)]).0;
+        match self.say(kit.route, &bytes) {
+            Output::Connect { id, .. } => Ok(id),
+            Output::ToClient { bytes, .. } => Err(Answer::read(&bytes).code()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// ConnectionBind on a stream of its own.
+    pub fn binds(&mut self, kit: &Client, from: &str, id: ConnectionId) -> Answer {
+        let mut kit = kit.clone().at(from);
+        self.challenge(&mut kit);
+        self.ask(&mut kit, CONNECTION_BIND, &[connection(id)])
+    }
+
+    /// A peer connects: the number of its connection, if it is announced.
+    pub fn incoming(&mut self, relayed: SocketAddr, peer: SocketAddr) -> Option<ConnectionId> {
+        let (id, _) = self.cluster.peer_connects(self.now, relayed, peer);
+        self.check();
+        id
+    }
+
+    /// Whether the network's word about a peer reaches the client.
+    pub fn hears_icmp(&mut self, relayed: SocketAddr, peer: SocketAddr, kind: u8) -> bool {
+        let error = IcmpError { peer: PeerAddress(peer), kind, code: 3, info: 0 };
+        let output = self.cluster.hear_icmp(self.now, relayed, error);
+        self.check();
+        matches!(output, Output::ToClient { .. })
     }
 
     /// Whether a Send indication reaches a peer.

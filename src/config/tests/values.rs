@@ -171,6 +171,11 @@ fn every_key_refuses_what_it_cannot_mean() {
         ),
         ("[listen]\nproxy_from = [\"0.0.0.0/0\"]", "is everybody"),
         ("[listen]\nproxy_from = [\"lb.example.org\"]", "not a network"),
+        ("[listen]\nproxy_from = [\"10.0.0.1/24\"]", "write \"10.0.0.0/24\" for the network"),
+        (
+            "[listen]\ntls = [\"127.0.0.1:3478\"]\n[tls]\ncertificate = \"a\"\nkey = \"b\"",
+            "exactly as in `listen.tcp`, then one port serves both",
+        ),
         ("[tls]\ncertificate = \"a.crt\"", "of no use without `key`"),
         ("[tls]\nkey = \"a.key\"", "of no use without `certificate`"),
         ("[tls]\nkey = \"\"\"-----BEGIN\nPRIVATE KEY-----\"\"\"", "the name of a file, not what it holds"),
@@ -229,6 +234,13 @@ fn every_key_refuses_what_it_cannot_mean() {
         ("[nat_discovery]\nports = [0]", "this is not a port"),
         ("[nat_discovery]\nports = [\"3478\"]", "this is not a port"),
         ("[redirect]\nservers = [\"turn2.example.org\"]", "is not an address with a port"),
+        ("[redirect]\nservers = [\"0.0.0.0:3478\"]", "no client can go to"),
+        ("[redirect]\nservers = [\"[::ffff:0.0.0.0]:3478\"]", "no client can go to"),
+        ("[redirect]\nservers = [\"198.51.100.8:0\"]", "no client can go to"),
+        (
+            "[redirect]\nservers = [\"224.0.0.1:3478\"]",
+            "write the other server's address and port: \"198.51.100.8:3478\"",
+        ),
         ("[redirect]\ndomain = \"https://turn2.example.org\"", "is not a host name"),
         ("[redirect]\nwhen = \"never\"", "\"always\", \"draining\""),
         ("[relay]\nmobility = \"yes\"", "`true` or `false`"),
@@ -290,6 +302,10 @@ fn users_and_secrets_refuse_what_is_half_or_double_or_known_to_all() {
             "not base64; make one: `openssl rand -base64 32`",
         ),
         (
+            "oauth = [{ kid = \"a\", key = \"MDEyMzQ1Njc4OWFiY2RlZg==\", algorithm = \"aes\" }]",
+            "`aes` is not a value of `algorithm`",
+        ),
+        (
             "oauth = [{ kid = \"a\", key = \"MDEyMzQ1Njc4OWFiY2RlZg==\", algorithm = \"A128GMC\" }]",
             "did you mean \"A128GCM\"",
         ),
@@ -336,6 +352,15 @@ fn warnings_say_what_will_not_work_as_hoped() {
         ("[listen]\nudp = [\"0.0.0.0:53\"]".to_owned(), "browsers refuse TURN servers on port 53"),
         ("[admin]\nlisten = [\"0.0.0.0:9478\"]".to_owned(), "reached from other machines"),
         ("[limits]\nmax_lifetime = \"2h\"".to_owned(), "RFC 8656"),
+        ("[tls]\ncertificate = \"a\"\nkey = \"b\"".to_owned(), "no effect without a listener"),
+        ("[redirect]\nwhen = \"draining\"".to_owned(), "`redirect.when` has no effect"),
+        ("[redirect]\ndomain = \"turn2.example.org\"".to_owned(), "`redirect.domain` has no effect"),
+        ("[listen]\ntcp = []\n[relay]\ntcp = true".to_owned(), "`relay.tcp` has no effect"),
+        (format!("[auth]\noauth_server_name = \"turn1\"\n{SECRET}"), "without keys in `oauth`"),
+        (
+            "[nat_discovery]\naddresses = [\"192.0.2.1\", \"192.0.2.2\"]\nports = [3478, 50000]".to_owned(),
+            "port 50000 of NAT behavior discovery lies within",
+        ),
     ];
     for (text, wanted) in cases {
         has(&warning(&text), wanted);

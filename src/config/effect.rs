@@ -1,0 +1,66 @@
+//! Settings that are right and do nothing, since another one that they need is missing.
+
+use super::place::Place;
+use super::problem::Problem;
+use super::settings::{RedirectWhen, Settings};
+
+/// Adds a warning for each.
+pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+    let Settings { listen, redirect, auth, nat_discovery, relay, .. } = settings;
+    let mut idle = |idle: bool, key: &str, message: &str, cure: &str| {
+        if idle {
+            problems.push(Problem::warning(&settings.place(key), message, cure));
+        }
+    };
+    idle(
+        !settings.tls.pairs().is_empty() && listen.tls.is_empty() && listen.dtls.is_empty(),
+        if settings.tls.certificate.is_some() { "tls.certificate" } else { "tls.certificates" },
+        "the certificates of [tls] have no effect without a listener",
+        "write in [listen]: tls = [\"0.0.0.0:5349\", \"[::]:5349\"]",
+    );
+    const SERVERS: &str = "name the other servers in `redirect.servers`, or remove it";
+    idle(
+        redirect.servers.is_empty() && redirect.when != RedirectWhen::default(),
+        "redirect.when",
+        "`redirect.when` has no effect without `redirect.servers`",
+        SERVERS,
+    );
+    idle(
+        redirect.servers.is_empty() && !redirect.domain.is_empty(),
+        "redirect.domain",
+        "`redirect.domain` has no effect without `redirect.servers`",
+        SERVERS,
+    );
+    idle(
+        relay.tcp && listen.tcp.is_empty() && listen.tls.is_empty(),
+        "relay.tcp",
+        "`relay.tcp` has no effect: only clients that come by TCP or TLS get TCP relayed",
+        "write addresses into `listen.tcp` or `listen.tls`",
+    );
+    idle(
+        auth.oauth.is_empty() && !auth.oauth_server_name.is_empty(),
+        "auth.oauth_server_name",
+        "`oauth_server_name` has no effect without keys in `oauth`",
+        "write oauth = [{ kid = \"2026-11\", key_file = \"/etc/relais/oauth\" }], or remove it",
+    );
+    let taken = nat_discovery.ports.iter().filter(|port| relay.ports.contains(port));
+    for port in taken.filter(|_| !nat_discovery.addresses.is_empty()) {
+        problems.push(Problem::warning(
+            &settings.place("nat_discovery.ports"),
+            format!("port {port} of NAT behavior discovery lies within `relay.ports`"),
+            "take ports outside of that range, such as `ports = [3478, 3479]`",
+        ));
+    }
+}
+
+/// Warns of keys of access tokens that have expired by `now_unix`, in seconds.
+pub fn check_expiry(settings: &Settings, now_unix: u64) -> Vec<Problem> {
+    let place: Place = settings.place("auth.oauth");
+    let expired = settings.auth.oauth.iter().filter(|key| key.expires.is_some_and(|end| end <= now_unix));
+    expired
+        .map(|key| {
+            let message = format!("the key `{}` of `oauth` has expired: it opens no token", key.kid);
+            Problem::warning(&place, message, "remove it, or correct `expires`: seconds since 1970")
+        })
+        .collect()
+}

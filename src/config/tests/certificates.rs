@@ -1,0 +1,107 @@
+//! Certificates that are of no use, or of less than hoped, and where it says so.
+
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+
+use super::*;
+
+/// 2027-01-15, in seconds.
+const NOW: u64 = 1_800_000_000;
+
+const V1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBFDCBuwIUUfFxGLBQdDRJcS2hwUwElZZ9meEwCgYIKoZIzj0EAwIwDDEKMAgG\n\
+A1UEAwwBYTAgFw0yNjExMjExODUyMTRaGA8yMTA5MDExMDE4NTIxNFowDDEKMAgG\n\
+A1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOt+O6WFOcnjmS1CSFgW\n\
+O8kSwFf0uz7g3LtiZWuPI03CuiC5UEILmY3qDaGVX7jlESaDqKUseYBHPG/vquQl\n\
+NfowCgYIKoZIzj0EAwIDSAAwRQIhAJMP3/htB7ZQutJdviPxQG6UxOlVwwPM/68Q\n\
+HMKfULUKAiAbdCnTULVPG8WEcU+JtWZI/nrdQQ1A5HtJUE2EiZVoLQ==\n\
+-----END CERTIFICATE-----\n";
+
+struct Tls(Scratch);
+
+impl Tls {
+    /// A directory with a certificate for relay.example and its key.
+    fn new(name: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> Self {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let mut parameters = CertificateParams::new(vec!["relay.example".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        let scratch = Scratch::new(name);
+        scratch.file("a.crt", &parameters.self_signed(&key).unwrap().pem(), 0o600);
+        scratch.file("a.key", &key.serialize_pem(), 0o600);
+        Self(scratch)
+    }
+
+    /// What is found with `listen` in [listen] and `rest` behind.
+    fn found(&self, listen: &str, rest: &str) -> Result<Vec<Problem>, Vec<Problem>> {
+        let text = format!(
+            "[listen]\n{listen}\n[auth]\nsecrets = [{{ name = \"main\", secret = \"north-wind-and-sun\" }}]\n\
+             [tls]\ncertificate = \"a.crt\"\nkey = \"a.key\"\n{rest}"
+        );
+        let path = self.0.file("relais.toml", &text, 0o600);
+        let (settings, _) = with(Some(&path), &[], &Overrides::default()).unwrap();
+        certificates(&settings, NOW).map(|found| found.unwrap().warnings)
+    }
+
+    fn file(&self, name: &str) -> Place {
+        Place::File(self.0.0.join(name))
+    }
+}
+
+const BOTH: &str = "tls = [\"127.0.0.1:5349\"]\ndtls = [\"127.0.0.1:5349\"]";
+const TLS: &str = "tls = [\"127.0.0.1:5349\"]";
+const HOST: &str = "[http]\nhost = \"relay.example\"";
+
+#[test]
+fn keys_that_dtls_cannot_use_are_refused_with_dtls_alone() {
+    for (name, algorithm) in [("p256", &PKCS_ECDSA_P256_SHA256), ("p384", &PKCS_ECDSA_P384_SHA384)] {
+        assert_eq!(Tls::new(name, algorithm).found(BOTH, HOST), Ok(Vec::new()), "{name}");
+    }
+    let other = Tls::new("ed25519", &PKCS_ED25519);
+    assert_eq!(other.found(TLS, HOST), Ok(Vec::new()));
+    let problems = other.found(BOTH, HOST).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].place, other.file("a.key"));
+    has(&problems[0].cure, "ECDSA (P-256, P-384) or RSA");
+}
+
+#[test]
+fn a_host_without_a_certificate_is_worth_a_warning() {
+    let tls = Tls::new("host", &PKCS_ECDSA_P256_SHA256);
+    let warnings = tls.found(TLS, "[http]\nhost = \"turn.example.org\"").unwrap();
+    assert_eq!(warnings.len(), 1);
+    has(&warnings[0].message, "no certificate of [tls] is for turn.example.org");
+    for quiet in ["", HOST, "[http]\nhost = \"192.0.2.1\""] {
+        assert_eq!(tls.found(TLS, quiet), Ok(Vec::new()), "{quiet}");
+    }
+    assert_eq!(
+        tls.found("dtls = [\"127.0.0.1:5349\"]", "[http]\nhost = \"turn.example.org\""),
+        Ok(Vec::new())
+    );
+}
+
+#[test]
+fn an_old_certificate_and_a_file_without_authorities_are_told_as_such() {
+    let tls = Tls::new("old", &PKCS_ECDSA_P256_SHA256);
+    tls.0.file("ca.crt", "nothing", 0o600);
+    let problems = tls.found(TLS, "client_ca = \"ca.crt\"").unwrap_err();
+    assert_eq!(problems[0].place, tls.file("ca.crt"));
+    has(&problems[0].cure, "certificates of the authorities that issue clients' certificates");
+    tls.0.file("a.crt", V1, 0o600);
+    let problems = tls.found(TLS, HOST).unwrap_err();
+    assert_eq!(problems[0].place, tls.file("a.crt"));
+    has(&problems[0].message, "certificate of version 1");
+    has(&problems[0].cure, "subjectAltName");
+}
+
+#[test]
+fn keys_of_tokens_that_have_expired_are_named() {
+    let settings = good(&format!(
+        "[auth]\noauth = [{{ kid = \"new\", key = \"{key}\", algorithm = \"A128GCM\", expires = {} }}, \
+         {{ kid = \"old\", key = \"{key}\", algorithm = \"A128GCM\", expires = {NOW} }}]",
+        NOW + 1,
+        key = "MDEyMzQ1Njc4OWFiY2RlZg==",
+    ));
+    let warnings = check_expiry(&settings, NOW);
+    assert_eq!(warnings.len(), 1);
+    has(&warnings[0].message, "the key `old` of `oauth` has expired");
+}
