@@ -318,6 +318,7 @@ fn every_refused_connection_is_counted_by_its_reason_and_told() {
         ("login_deadline", 1),
         ("frame_deadline", 1),
         ("proxy_header", 0),
+        ("handshake_rate", 0),
         ("address_limit", 0),
     ] {
         assert!(
@@ -526,6 +527,27 @@ fn the_proxy_header_comes_before_tls_and_its_client_is_the_one_that_counts() {
     (&socket).write_all(&hello(&secure, &[])).unwrap();
     assert!(rest(&socket, AT_ONCE).is_empty(), "no header");
     assert_eq!(refused(&secure, "proxy_header"), 1.0);
+}
+
+#[test]
+fn the_handshakes_of_a_prefix_are_bounded_and_others_are_served() {
+    let secure = Secure::start(&[("listen.proxy_from", r#"["127.0.0.1"]"#)]);
+    let header = |client: &str| format!("PROXY TCP4 {client} 192.0.2.1 40000 5349\r\n");
+    let first = [header("198.51.100.1").as_bytes(), &hello(&secure, &[])].concat();
+    let refused = || refused(&secure, "handshake_rate");
+    // A signature each for a hello that is always the same.
+    let mut tried = 0;
+    while refused() == 0.0 && tried < 10_000 {
+        let streams: Vec<TcpStream> = (0..32).map(|_| bare(&secure)).collect();
+        streams.iter().for_each(|mut stream| stream.write_all(&first).unwrap());
+        // Closed without an answer counts as an answer here.
+        streams.iter().for_each(|mut stream| drop(stream.read(&mut [0; 1])));
+        tried += streams.len();
+    }
+    assert!(refused() > 0.0 && tried >= 256, "{tried}");
+    let socket = bare(&secure);
+    (&socket).write_all(header("198.51.100.2").as_bytes()).unwrap();
+    assert_eq!(over(TlsLink::over(socket, NAME, secure.config()).unwrap()).binding().code(), 0);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::io::{Io, Sink, Source};
 use super::ports::Admission;
 use super::proxy::{self, Header};
+use super::report::Reminder;
 use super::stream::{self, Arrival};
 use super::sys;
 use super::tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor};
@@ -53,11 +54,14 @@ pub(super) async fn accept(worker: Rc<RefCell<Worker>>, door: Door<TcpListener>)
     // Given up for a moment when there are no descriptors left, so that a client can be accepted and turned away
     // instead of waking the listener again and again.
     let mut reserve = std::fs::File::open("/dev/null").ok();
+    let mut reminder = Reminder::default();
     loop {
         match listener.accept().await {
             Ok((socket, from)) => admit(&worker, socket, from, plain, tls),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                tracing::warn!(target: "relais::net", "no file descriptors left: raise LimitNOFILE or ulimit -n");
+                if reminder.is_due(worker.borrow().now().mono) {
+                    tracing::warn!(target: "relais::net", "no file descriptors left: raise LimitNOFILE or ulimit -n");
+                }
                 drop(reserve.take());
                 drop(tokio::time::timeout(Duration::from_millis(1), listener.accept()).await);
                 reserve = std::fs::File::open("/dev/null").ok();
@@ -244,9 +248,18 @@ impl Opening {
         if let Some(web) = web.filter(|_| wants_web(&accepted.client_hello())) {
             return Ok(Found::Web(web));
         }
+        if !self.may_shake_hands() {
+            return Err(StreamRefusal::HandshakeRate.into());
+        }
         self.ahead = Vec::new();
         let tls = Box::new(self.accept(accepted, config)?);
         Ok(Found::Tls(self.agree(tls).await?))
+    }
+
+    /// Whether its prefix, and all together, have not shaken hands too often.
+    fn may_shake_hands(&self) -> bool {
+        let worker = self.worker.borrow();
+        worker.shared.admit_handshake(worker.now().mono, self.client.ip(), worker.streams_per_address)
     }
 
     /// Reads until the ClientHello is whole. It stays in `ahead`, too.

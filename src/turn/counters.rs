@@ -121,6 +121,8 @@ reasons! {
     TlsAlert => "tls_alert",
     /// A TLS handshake that failed otherwise.
     TlsHandshake => "tls_handshake",
+    /// The client's prefix, or all together, shake hands too often.
+    HandshakeRate => "handshake_rate",
     /// PROXY header and TLS handshake took too long.
     OpeningDeadline => "opening_deadline",
     /// No allocation in time.
