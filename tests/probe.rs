@@ -395,7 +395,7 @@ fn wrong_usage_exits_with_two() {
         (&["turn:h"][..], "TURN needs credentials"),
         (&["turn:h", "--user", "alice"], "the password of this user is missing"),
         (&["turn:alice:wonderland@h"], "credentials in the URI"),
-        (&["turns:h?transport=udp", "--user", "alice"], "DTLS"),
+        (&["turns:h?transport=udp", "--user", "alice"], "speaks no DTLS; try turnutils_uclient -S"),
         (&["turns:h", "--user", "alice", "--ca", "/no/such/ca"], "/no/such/ca"),
         (&["turn:h", "--user", "alice", "--password-file", "/no/such/file"], "/no/such/file"),
         (&["--ice-servers", "-"], "there is nothing to read"),

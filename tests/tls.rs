@@ -68,6 +68,10 @@ fn seen(secure: &Secure, authority: &Authority) -> Option<Vec<u8>> {
     Some(stream.conn.peer_certificates()?[0].to_vec())
 }
 
+fn refused(secure: &Secure, reason: &str) -> f64 {
+    secure.server.metric(&format!("relais_streams_refused_total{{reason=\"{reason}\"}}"))
+}
+
 #[test]
 fn a_client_over_tls_is_served_like_any_other() {
     let secure = Secure::start(&[]);
@@ -262,6 +266,78 @@ fn a_client_that_has_said_all_still_gets_its_answer_and_a_truncated_one_ends() {
 }
 
 #[test]
+fn every_refused_connection_is_counted_by_its_reason_and_told() {
+    let keys = [("tls.client_ca", r#""FILES/ca.crt""#), ("log.level", r#""info,relais::stream=debug""#)];
+    let secure = Secure::start(&keys);
+    let say = |port: u16, bytes: &[u8]| {
+        let stream = TcpStream::connect((secure.server.ip, port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        (&stream).write_all(bytes).unwrap();
+        stream
+    };
+    // Those that are closed for what they have not said.
+    let mut slow = vec![say(5349, b""), say(3478, b"")];
+    let mut half = secure.server.tcp();
+    half.relay();
+    let request = half.write(method::REFRESH, |_| {});
+    half.send(&request[..7]);
+
+    let old =
+        [&[22, 3, 1, 0, 47, 1, 0, 0, 43, 3, 2][..], &[7; 32], &[0, 0, 2, 0xC0, 0x13, 1, 0], &[0, 0]].concat();
+    let v2 = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C"[..], &[127; 12]].concat();
+    for (port, bytes) in [
+        (5349, &old[..]),
+        (5349, &[22, 3, 1, 0, 4, 9, 9, 9, 9]),
+        (5349, b"GET / HTTP/1.1\r\n\r\n"),
+        (3478, b"GET / HTTP/1.1\r\n\r\n"),
+        (5349, b"PROXY TCP4 127.0.0.1 127.0.0.1 9 9\r\n"),
+        (3478, b"PROXY TCP4 127.0.0.1 127.0.0.1 9 9\r\n"),
+        (3478, &v2),
+    ] {
+        rest(&say(port, bytes), AT_ONCE);
+    }
+    assert!(secure.shake(&[b"h2"]).is_err());
+    let stranger = Authority::new("Stranger");
+    assert!(TlsLink::new(secure.address(), NAME, stranger.client(&[], None)).is_err());
+    // In TLS 1.3 the client has finished before it hears that it is refused.
+    drop(secure.shake(&[]).map(|link| link.stream.write().unwrap().read(&mut [0; 16]).is_err()));
+    for stream in slow.drain(..) {
+        rest(&stream, Duration::from_secs(15));
+    }
+    assert!(half.is_closed_within(Duration::from_secs(15)));
+
+    for (reason, count) in [
+        ("tls_version", 1_u8),
+        ("tls_handshake", 1),
+        ("not_ours", 2),
+        ("proxy_stranger", 3),
+        ("alpn", 1),
+        ("tls_alert", 1),
+        ("client_certificate", 1),
+        ("opening_deadline", 1),
+        ("login_deadline", 1),
+        ("frame_deadline", 1),
+        ("proxy_header", 0),
+        ("handshake_rate", 0),
+        ("address_limit", 0),
+    ] {
+        assert!(
+            eventually(|| refused(&secure, reason) == f64::from(count)),
+            "{reason}: {}",
+            refused(&secure, reason)
+        );
+        let cause = format!("cause=\"{reason}\"");
+        let log = secure.server.log();
+        let lines = log.lines().filter(|line| line.contains("connection refused") && line.contains(&cause));
+        assert_eq!(
+            lines.filter(|line| line.contains("client=127.0.0.1:")).count(),
+            usize::from(count),
+            "{log}"
+        );
+    }
+}
+
+#[test]
 fn what_is_no_frame_ends_a_stream_over_tls_and_so_does_silence() {
     let secure = Secure::start(&[]);
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 3, 0x07, 0xF0], &[0x16, 3, 1]] {
@@ -282,6 +358,7 @@ fn streams_over_tls_count_by_address_from_the_first_moment() {
     let _waiting = [bare(&secure), bare(&secure)];
     sleep(PAUSE);
     assert!(rest(&bare(&secure), AT_ONCE).is_empty());
+    assert_eq!(refused(&secure, "address_limit"), 1.0);
 }
 
 #[test]
@@ -449,6 +526,28 @@ fn the_proxy_header_comes_before_tls_and_its_client_is_the_one_that_counts() {
     let socket = bare(&secure);
     (&socket).write_all(&hello(&secure, &[])).unwrap();
     assert!(rest(&socket, AT_ONCE).is_empty(), "no header");
+    assert_eq!(refused(&secure, "proxy_header"), 1.0);
+}
+
+#[test]
+fn the_handshakes_of_a_prefix_are_bounded_and_others_are_served() {
+    let secure = Secure::start(&[("listen.proxy_from", r#"["127.0.0.1"]"#)]);
+    let header = |client: &str| format!("PROXY TCP4 {client} 192.0.2.1 40000 5349\r\n");
+    let first = [header("198.51.100.1").as_bytes(), &hello(&secure, &[])].concat();
+    let refused = || refused(&secure, "handshake_rate");
+    // A signature each for a hello that is always the same.
+    let mut tried = 0;
+    while refused() == 0.0 && tried < 10_000 {
+        let streams: Vec<TcpStream> = (0..32).map(|_| bare(&secure)).collect();
+        streams.iter().for_each(|mut stream| stream.write_all(&first).unwrap());
+        // Closed without an answer counts as an answer here.
+        streams.iter().for_each(|mut stream| drop(stream.read(&mut [0; 1])));
+        tried += streams.len();
+    }
+    assert!(refused() > 0.0 && tried >= 256, "{tried}");
+    let socket = bare(&secure);
+    (&socket).write_all(header("198.51.100.2").as_bytes()).unwrap();
+    assert_eq!(over(TlsLink::over(socket, NAME, secure.config()).unwrap()).binding().code(), 0);
 }
 
 #[test]
@@ -475,4 +574,30 @@ fn the_probe_speaks_tls_and_says_what_is_wrong_with_a_certificate() {
     assert!(code == Some(0) && told.contains("ok   echo"), "{told}");
     let (code, told) = probe("other.crt");
     assert!(code == Some(1) && told.contains("TLS with") && told.contains("UnknownIssuer"), "{told}");
+}
+
+#[test]
+fn the_probe_tells_of_a_server_that_wants_a_certificate() {
+    let secure = Secure::start(&[("tls.client_ca", r#""FILES/ca.crt""#)]);
+    let before = seen_by_issued(&secure);
+    let ip = secure.server.ip.to_string();
+    secure.files.pair("own", &secure.authority.issue(&[NAME, &ip]));
+    secure.server.signal("HUP");
+    assert!(eventually(|| seen_by_issued(&secure) != before));
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_relais"))
+        .args(["probe", &format!("turns:{ip}"), "--user", "alice", "--timeout", "3", "--ca"])
+        .arg(secure.files.path().join("ca.crt"))
+        .env("RELAIS_PASSWORD", "wonderland")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("clients with a certificate of their own"), "{told}");
+}
+
+/// The server's certificate, as a client with one of its own sees it.
+fn seen_by_issued(secure: &Secure) -> Vec<u8> {
+    let own = secure.authority.issue(&["client.example"]);
+    let link = TlsLink::new(secure.address(), NAME, secure.authority.client(&[], Some(&own))).unwrap();
+    link.stream.read().unwrap().conn.peer_certificates().unwrap()[0].to_vec()
 }

@@ -8,6 +8,11 @@
 //! ```
 //! A client that begins anew on the 5-tuple of a live association (RFC 6347 §4.2.8) has two for a moment. The old one
 //! ends when the new handshake is complete, not before: anybody can write a hello.
+//!
+//! A handshake costs a signature. So a 5-tuple has one in five seconds, whatever becomes of it, as long as it is not
+//! complete; and it counts against its client's address and is taken from the budget of the prefix ([`handshakes`]).
+//!
+//! [`handshakes`]: super::handshakes
 
 #![cfg_attr(not(feature = "dtls"), allow(dead_code, reason = "without the library nobody asks"))]
 
@@ -30,6 +35,7 @@ use slab::Slab;
 
 use super::clock::Clock;
 use super::mail;
+use super::report::Reminder;
 use super::udp::UdpListener;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
@@ -67,6 +73,7 @@ pub(super) struct Dtls {
     established: HashMap<FiveTuple, u32, RandomState>,
     handshaking: HashMap<FiveTuple, u32, RandomState>,
     timers: BTreeSet<(Timestamp, u32)>,
+    panics: Reminder,
 }
 
 /// How a datagram has come in.
@@ -97,6 +104,7 @@ impl Dtls {
             established: HashMap::with_hasher(hasher.clone()),
             handshaking: HashMap::with_hasher(hasher),
             timers: BTreeSet::new(),
+            panics: Reminder::default(),
         })
     }
 
@@ -135,6 +143,18 @@ impl Dtls {
     /// The live associations of a 5-tuple: the one that has keys first.
     fn find(&self, tuple: &FiveTuple) -> [Option<u32>; 2] {
         [self.established.get(tuple).copied(), self.handshaking.get(tuple).copied()]
+    }
+
+    /// Says that the library has panicked, if it has.
+    fn report_panics(&mut self, now: Timestamp) {
+        if engine::has_panicked() && self.panics.is_due(now) {
+            let associations = engine::take_panics();
+            tracing::error!(
+                target: "relais::net",
+                associations,
+                "the DTLS library panicked; associations have ended. Please report the messages above"
+            );
+        }
     }
 
     fn get(&mut self, key: u32) -> Option<&mut Association> {
@@ -223,8 +243,8 @@ impl Worker {
         {
             return;
         }
-        if let Some(given_up) = handshaking {
-            self.end_association(now, given_up);
+        if handshaking.is_some() {
+            return self.drop_dtls(DropReason::Association);
         }
         if hello.is_for_others(&PROTOCOLS) {
             let refusal = hello::alert(hello.sequence, NO_APPLICATION_PROTOCOL);
@@ -246,6 +266,9 @@ impl Worker {
         let Some(admission) = self.shared.admit_stream(tuple.client.0.ip(), self.streams_per_address) else {
             return self.drop_dtls(DropReason::Association);
         };
+        if !self.shared.admit_handshake(now.mono, tuple.client.0.ip(), self.streams_per_address) {
+            return self.drop_dtls(DropReason::Association);
+        }
         let Ok((engine, goes_on)) = Engine::accept(&identity, self.dtls.clock.instant(now.mono), hello)
         else {
             return self.drop_dtls(DropReason::Malformed);
@@ -302,7 +325,7 @@ impl Worker {
             server.count(Transport::Dtls).drop(DropReason::SendFailed);
         }
         if received.ended {
-            self.end_association(now, key);
+            self.end_or_fail(now, key);
         } else {
             self.count_against_address(now, key);
         }
@@ -380,6 +403,14 @@ impl Worker {
         self.end_association(now, key);
     }
 
+    /// Ends an association, or its handshake, which keeps its place until its time is over.
+    fn end_or_fail(&mut self, now: &Now, key: u32) {
+        match self.dtls.get(key) {
+            Some(association) if !association.is_established() => association.stage = Stage::Failed,
+            _ => self.end_association(now, key),
+        }
+    }
+
     /// Forgets an association. Its allocation ends with it.
     fn end_association(&mut self, now: &Now, key: u32) {
         let Some(association) = self.dtls.remove(key) else { return };
@@ -392,6 +423,7 @@ impl Worker {
 
     /// Looks after the associations whose time has come, a bounded number of them. Says whether more are due.
     pub(super) fn tick_dtls(&mut self, now: &Now) -> bool {
+        self.dtls.report_panics(now.mono);
         for _ in 0..TIMEOUTS_PER_CALL {
             match self.dtls.timers.first() {
                 Some((due, key)) if *due <= now.mono => {
@@ -409,10 +441,15 @@ impl Worker {
         let Self { dtls, listeners, .. } = self;
         let Some(association) = dtls.associations.get_mut(key as usize) else { return };
         if !association.is_established() {
-            let repeated = association.engine.handle_timeout(instant);
-            // It is repeated once more anyway.
-            let _ = transmit(listeners, association, Marks::default());
-            if repeated.is_err() || now.mono.since(association.began) >= HANDSHAKE_DEADLINE {
+            if association.stage != Stage::Failed {
+                let repeated = association.engine.handle_timeout(instant);
+                // It is repeated once more anyway.
+                let _ = transmit(listeners, association, Marks::default());
+                if repeated.is_err() {
+                    association.stage = Stage::Failed;
+                }
+            }
+            if now.mono.since(association.began) >= HANDSHAKE_DEADLINE {
                 self.end_association(now, key);
             } else {
                 self.dtls.schedule(key, now.mono + HANDSHAKE_TICK);

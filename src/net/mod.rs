@@ -10,6 +10,7 @@ mod clock;
 mod connections;
 mod dtls;
 mod frame;
+mod handshakes;
 mod io;
 mod mail;
 mod open;
@@ -145,7 +146,7 @@ impl Workers {
                 bound.extend(door.tls.then_some((Transport::Tls, address)));
             }
         }
-        let shared = Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams));
+        let shared = Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams, workers));
         let tuning = Tuning {
             turn: options.turn,
             allocations_per_user: options.allocations_per_user,

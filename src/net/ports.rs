@@ -1,5 +1,5 @@
 //! What all workers share: the free relay ports, the live relayed addresses, the quotas, and the number of streams
-//! of each address. Locks are taken when an allocation or a stream begins or ends, never for a packet; whether a
+//! and handshakes of each address. Locks are taken when an allocation or a stream begins or ends, never for a packet; whether a
 //! relayed address is live is asked without a lock.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::RelayAddress;
 use super::connections::Connections;
+use super::handshakes::Handshakes;
 use crate::time::Timestamp;
 use crate::turn::{Hold, Parity, ReservationToken};
 use crate::wire::AddressFamily;
@@ -66,12 +67,18 @@ struct Books {
     streams: HashMap<IpAddr, u32>,
     all_streams: u32,
     max_streams: u32,
+    handshakes: Handshakes,
     next_address: usize,
 }
 
 impl Shared {
     /// All ports free. `max_streams` bounds the streams that have no allocation, of all addresses together.
-    pub(super) fn new(addresses: Vec<RelayAddress>, ports: &RangeInclusive<u16>, max_streams: u32) -> Self {
+    pub(super) fn new(
+        addresses: Vec<RelayAddress>,
+        ports: &RangeInclusive<u16>,
+        max_streams: u32,
+        workers: usize,
+    ) -> Self {
         let free = addresses.iter().map(|_| ports.clone().collect()).collect();
         let mut bits = vec![0; 1 << 10].into_boxed_slice();
         for port in ports.clone() {
@@ -88,6 +95,7 @@ impl Shared {
             streams: HashMap::new(),
             all_streams: 0,
             max_streams,
+            handshakes: Handshakes::new(workers),
             next_address: 0,
         });
         let bitmap = || std::iter::repeat_with(|| AtomicU64::new(0)).take(1 << 10).collect();
@@ -271,6 +279,12 @@ impl Shared {
         Some(Admission { shared: Arc::clone(self), prefix })
     }
 
+    /// Whether a client may shake hands now: neither its prefix nor all together have done so too often. `streams` is how
+    /// many streams without an allocation its prefix may have.
+    pub(super) fn admit_handshake(&self, now: Timestamp, address: IpAddr, streams: u32) -> bool {
+        self.books().handshakes.take(now, address, streams)
+    }
+
     /// Where a datagram for `peer` has to go: a public address of our own is behind the NAT, the local one is here.
     pub(super) fn to_local(&self, peer: SocketAddr) -> SocketAddr {
         self.map(peer, |address| (address.public, address.local))
@@ -317,7 +331,7 @@ impl Drop for Charge {
 }
 
 /// What one subscriber holds: an IPv4 address, or a /56 of IPv6.
-fn subscriber(address: IpAddr) -> IpAddr {
+pub(super) fn subscriber(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & (u128::MAX << 72)).into(),
@@ -404,7 +418,7 @@ mod tests {
     fn shared() -> Arc<Shared> {
         let local: IpAddr = "10.0.0.5".parse().unwrap();
         let public: IpAddr = "8.34.2.1".parse().unwrap();
-        Arc::new(Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 3))
+        Arc::new(Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 3, 1))
     }
 
     #[test]

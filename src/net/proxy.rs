@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub(super) const MAX_HEADER: usize = 2048;
 /// The longest header of version 1, its line end included.
 const MAX_LINE: usize = 107;
+/// What version 1 begins with.
+const WORD: &[u8] = b"PROXY ";
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and protocol, length.
@@ -35,6 +37,20 @@ pub(super) enum Header {
     },
 }
 
+impl Header {
+    /// A load balancer that listens for both families on one socket may call a client of IPv4 `::ffff:a.b.c.d`. It is the
+    /// client that it is without.
+    fn from(len: usize, client: SocketAddr, server: SocketAddr) -> Self {
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self::From { len, client: canonical(client), server: canonical(server) }
+    }
+}
+
+/// Whether these bytes begin as a header does.
+pub(super) fn is_header(bytes: &[u8]) -> bool {
+    bytes.starts_with(WORD) || bytes.starts_with(&SIGNATURE)
+}
+
 /// Looks at the beginning of a connection.
 pub(super) fn parse(bytes: &[u8]) -> Header {
     let seen = bytes.len().min(SIGNATURE.len());
@@ -42,7 +58,6 @@ pub(super) fn parse(bytes: &[u8]) -> Header {
 }
 
 fn line(bytes: &[u8]) -> Header {
-    const WORD: &[u8] = b"PROXY ";
     let seen = bytes.len().min(WORD.len());
     if !WORD.starts_with(&bytes[..seen]) {
         return Header::Invalid;
@@ -67,7 +82,7 @@ fn line(bytes: &[u8]) -> Header {
                 Some(SocketAddr::new(ip, port.parse().ok().filter(|_| is_number)?))
             };
             match (address(client, client_port), address(server, server_port)) {
-                (Some(client), Some(server)) => Header::From { len, client, server },
+                (Some(client), Some(server)) => Header::from(len, client, server),
                 _ => Header::Invalid,
             }
         }
@@ -102,11 +117,9 @@ where
         |at: usize| -> Option<u16> { Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?)) };
     let all = || Some((ip(0)?, ip(OCTETS)?, port(2 * OCTETS)?, port(2 * OCTETS + 2)?));
     match all() {
-        Some((client, server, client_port, server_port)) => Header::From {
-            len,
-            client: SocketAddr::new(client, client_port),
-            server: SocketAddr::new(server, server_port),
-        },
+        Some((client, server, client_port, server_port)) => {
+            Header::from(len, SocketAddr::new(client, client_port), SocketAddr::new(server, server_port))
+        }
         None => Header::Invalid,
     }
 }
@@ -150,6 +163,15 @@ mod tests {
         assert_eq!(parse(&v2(0x20, 0x00, &[])), Header::Unknown { len: 16 });
         assert_eq!(parse(&v2(0x20, 0x11, &V4)), Header::Unknown { len: 28 });
         assert_eq!(parse(&v2(0x21, 0x00, &[1, 2, 3])), Header::Unknown { len: 19 });
+    }
+
+    #[test]
+    fn a_client_of_ipv4_is_one_however_it_is_written() {
+        let text = b"PROXY TCP6 ::ffff:8.34.2.1 ::ffff:10.0.0.5 49153 3478\r\n";
+        assert_eq!(parse(text), from(text.len(), "8.34.2.1:49153", "10.0.0.5:3478"));
+        let mapped = |v4: [u8; 4]| [&[0; 10][..], &[0xFF, 0xFF], &v4].concat();
+        let body = [mapped([8, 34, 2, 1]), mapped([10, 0, 0, 5]), V4[8..].to_vec()].concat();
+        assert_eq!(parse(&v2(0x21, 0x21, &body)), from(52, "8.34.2.1:49153", "10.0.0.5:3478"));
     }
 
     #[test]

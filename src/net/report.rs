@@ -1,12 +1,16 @@
 //! From events to log lines: at most ten a second of each kind, the rest counted, every foreign string escaped.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::time::{Now, Timestamp};
-use crate::turn::Event;
+use crate::turn::{Event, StreamRefusal};
 
 /// Lines a second of each kind.
 const LINES_PER_SECOND: u32 = 10;
+/// How often a line tells of something that lasts.
+const REMINDER: Duration = Duration::from_secs(10);
 /// Characters of a foreign string that are shown.
 const MAX_SHOWN: usize = 64;
 
@@ -34,7 +38,7 @@ impl fmt::Display for Foreign<'_> {
 }
 
 /// Seconds, to three places.
-fn milliseconds(duration: std::time::Duration) -> f64 {
+fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
@@ -62,6 +66,21 @@ impl Rate {
     }
 }
 
+/// Lines about something that lasts: the first at once, another every ten seconds.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reminder(Option<Timestamp>);
+
+impl Reminder {
+    /// Whether it is time for a line.
+    pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
+        let due = self.0.is_none_or(|last| now.since(last) >= REMINDER);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+}
+
 /// Writes events to the log.
 #[derive(Default)]
 pub(super) struct Reporter {
@@ -70,6 +89,7 @@ pub(super) struct Reporter {
     connections: Rate,
     logins: Rate,
     requests: Rate,
+    streams: Rate,
 }
 
 impl Reporter {
@@ -161,7 +181,7 @@ impl Reporter {
                     );
                 }
             }
-            Event::RequestRefused { user, tuple, code, peer } => {
+            Event::RequestRefused { user, tuple, code, peer, cause } => {
                 if tracing::enabled!(target: "relais::request", tracing::Level::DEBUG)
                     && self.requests.admits(now)
                 {
@@ -172,10 +192,19 @@ impl Reporter {
                         transport = tuple.transport.name(),
                         code,
                         peer = peer.map(tracing::field::display),
+                        cause = cause.map(|cause| cause.name()),
                         "request refused"
                     );
                 }
             }
+        }
+    }
+
+    /// A client's connection that was closed.
+    pub(super) fn refused_stream(&mut self, now: &Now, client: SocketAddr, reason: StreamRefusal) {
+        if tracing::enabled!(target: "relais::stream", tracing::Level::DEBUG) && self.streams.admits(now) {
+            let cause = reason.name();
+            tracing::debug!(target: "relais::stream", %client, cause, "connection refused");
         }
     }
 
@@ -187,6 +216,7 @@ impl Reporter {
             ("connection with a peer ended", &mut self.connections),
             ("login refused", &mut self.logins),
             ("request refused", &mut self.requests),
+            ("connection refused", &mut self.streams),
         ];
         for (kind, rate) in kinds {
             let over = last || rate.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);
@@ -213,10 +243,15 @@ mod tests {
     #[test]
     fn ten_lines_a_second_pass() {
         let mut rate = Rate::default();
-        let at =
-            |millis| Now { mono: Timestamp::after_start(std::time::Duration::from_millis(millis)), unix: 0 };
+        let at = |millis| Now { mono: Timestamp::after_start(Duration::from_millis(millis)), unix: 0 };
         assert_eq!((0..100).filter(|i| rate.admits(&at(*i))).count(), 10);
         assert_eq!(rate.left_out, 90);
         assert!(rate.admits(&at(1000)));
+    }
+    #[test]
+    fn what_lasts_is_told_every_ten_seconds() {
+        let mut reminder = Reminder::default();
+        let due = |second: &u64| reminder.is_due(Timestamp::after_start(Duration::from_secs(*second)));
+        assert_eq!((0..25).filter(due).collect::<Vec<_>>(), [0, 10, 20]);
     }
 }

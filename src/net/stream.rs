@@ -16,10 +16,11 @@ use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
 use super::mail;
 use super::ports::Admission;
+use super::proxy;
 use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
-use crate::turn::{ClientRoute, DropReason, FiveTuple, Verdict};
+use crate::turn::{ClientRoute, DropReason, FiveTuple, StreamRefusal, Verdict};
 use crate::wire::{Datagram, Marks};
 
 /// How long a stream may be without an allocation.
@@ -290,7 +291,13 @@ impl Connection {
             let logged_in = worker.has_allocation(&now, &self.route.tuple);
             let max = if logged_in { MAX_FRAME } else { MAX_BEFORE_LOGIN };
             match frame::next(&bytes[start..], max) {
-                Frame::Broken => return (Next::Close, start),
+                Frame::Broken => {
+                    let is_header = proxy::is_header(&bytes[start..]);
+                    let reason =
+                        if is_header { StreamRefusal::ProxyStranger } else { StreamRefusal::NotOurs };
+                    worker.refuse_stream(self.route.tuple.client.0, reason);
+                    return (Next::Close, start);
+                }
                 Frame::Length(len) if len <= bytes.len() - start => {
                     if *budget == 0 {
                         self.more = true;
@@ -358,11 +365,12 @@ impl Connection {
 
     /// A stream counts against its address as long as it has no allocation.
     fn count_against_address(&mut self, worker: &mut Worker, now: &Now) -> Next {
-        let ip = self.route.tuple.client.0.ip();
+        let client = self.route.tuple.client.0;
         if worker.has_allocation(now, &self.route.tuple) {
             self.without_allocation = None;
         } else if self.without_allocation.is_none() {
-            let Some(admission) = worker.shared.admit_stream(ip, worker.streams_per_address) else {
+            let Some(admission) = worker.shared.admit_stream(client.ip(), worker.streams_per_address) else {
+                worker.refuse_stream(client, StreamRefusal::AddressLimit);
                 return Next::Close;
             };
             self.without_allocation = Some((now.mono, admission));
@@ -432,6 +440,14 @@ impl Connection {
         }
         let over = |since: Option<Timestamp>, limit| since.is_some_and(|since| now.mono.since(since) > limit);
         let without = self.without_allocation.as_ref().map(|(since, _)| *since);
-        over(without, LOGIN_DEADLINE) || over(self.frame_began, FRAME_DEADLINE)
+        let reason = if over(without, LOGIN_DEADLINE) {
+            StreamRefusal::LoginDeadline
+        } else if over(self.frame_began, FRAME_DEADLINE) {
+            StreamRefusal::FrameDeadline
+        } else {
+            return false;
+        };
+        worker.refuse_stream(self.route.tuple.client.0, reason);
+        true
     }
 }

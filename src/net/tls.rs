@@ -50,7 +50,8 @@ pub fn tls_config(
     Ok(Arc::new(config))
 }
 
-fn client_verifier(
+/// Decides about the certificates of clients.
+pub(super) fn client_verifier(
     roots: Arc<RootCertStore>,
     provider: &Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::sys::Epoll;
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
 use crate::time::Now;
-use crate::turn::{self, Counters, FiveTuple, Server};
+use crate::turn::{self, Counters, FiveTuple, Server, StreamRefusal};
 use crate::wire::ReplyBuffer;
 
 /// How often expired things are looked for. Expiry itself is exact: it is decided when a thing is used.
@@ -146,6 +146,12 @@ impl Worker {
         while let Some(event) = self.server.poll_event() {
             self.reporter.report(&self.clock.now(), &event);
         }
+    }
+
+    /// Counts and tells why a client's connection is closed.
+    pub(super) fn refuse_stream(&mut self, client: SocketAddr, reason: StreamRefusal) {
+        self.server.count_refused_stream(reason);
+        self.reporter.refused_stream(&self.clock.now(), client, reason);
     }
 
     /// Ends what has expired, a part of it at a time. Returns when to come back.

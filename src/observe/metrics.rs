@@ -2,7 +2,8 @@
 //! additions in each worker; every series exists from the start, and no label comes from the wire.
 
 use crate::turn::{
-    ConnectionEnd, CountedMethod, Counters, DropReason, ERROR_CODES, Transport, TransportCounters,
+    ConnectionEnd, CountedMethod, Counters, DropReason, ERROR_CODES, StreamRefusal, Transport,
+    TransportCounters,
 };
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
@@ -110,6 +111,15 @@ fn families(
         gauge("relais_permissions", "Live permissions.", alone(total.permissions)),
         gauge("relais_channels", "Live channel bindings.", alone(total.channels)),
         gauge("relais_streams", "Open client streams.", per_transport(|c| c.streams)),
+        counter(
+            "relais_streams_refused_total",
+            "Connections of clients that the server closed, by reason.",
+            StreamRefusal::ALL
+                .iter()
+                .zip(total.streams_refused)
+                .map(|(reason, count)| (vec![("reason", reason.name())], count))
+                .collect(),
+        ),
         gauge("relais_connections", "TCP connections with peers.", alone(total.connections)),
         counter(
             "relais_connections_created_total",
@@ -268,7 +278,7 @@ mod tests {
         busy.of(Transport::Tcp).error(486);
         assert_eq!(idle, names(&render(&[busy, busy], None, None)));
         let per_transport = 3 + 2 * 4 + DropReason::ALL.len() + ERROR_CODES.len() + CountedMethod::ALL.len();
-        let alone = 6 + ConnectionEnd::ALL.len();
+        let alone = 6 + ConnectionEnd::ALL.len() + StreamRefusal::ALL.len();
         assert_eq!(idle.len(), Transport::ALL.len() * per_transport + alone);
     }
 
@@ -278,6 +288,7 @@ mod tests {
         worker.of(Transport::Udp).drop(DropReason::NoChannel);
         worker.of(Transport::Tcp).error(486);
         worker.of(Transport::Udp).to_peers.add(100);
+        worker.streams_refused[StreamRefusal::LoginDeadline as usize] = 4;
         worker.of(Transport::Udp).successes[CountedMethod::Refresh as usize] = 7;
         let text = render(&[worker, worker], None, Some(4_000_000_000));
         for line in [
@@ -286,6 +297,7 @@ mod tests {
             "relais_packets_total{transport=\"udp\",direction=\"to_peer\"} 2",
             "relais_bytes_total{transport=\"udp\",direction=\"to_peer\"} 200",
             "relais_requests_total{transport=\"udp\",method=\"refresh\"} 14",
+            "relais_streams_refused_total{reason=\"login_deadline\"} 8",
             "relais_permissions 6",
             "relais_workers 2",
             "relais_tls_certificate_expiry_timestamp_seconds 4000000000",

@@ -170,6 +170,12 @@ pub(super) fn trouble(
 ) -> (String, String) {
     let protocol = if transport == Transport::Udp { "udp" } else { "tcp" };
     match kind {
+        io::ErrorKind::InvalidData if transport.is_tls() && text.contains("CertificateRequired") => (
+            format!("TLS with {server} fails: {text}"),
+            "the server serves only clients with a certificate of their own, which this command does not show, nor do \
+             browsers: probe a listener without (on a Relais server: tls.client_ca asks for them)"
+                .to_owned(),
+        ),
         io::ErrorKind::InvalidData if transport.is_tls() => (
             format!("TLS with {server} fails: {text}"),
             "the certificate must be valid today, be for the name in the URI, and lead to a root that is known here: \
@@ -196,7 +202,8 @@ pub(super) fn trouble(
         ),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => (
             format!("{server} closed the connection"),
-            "the port may belong to another service or want TLS, or the server refuses this address more connections"
+            "the port may belong to another service or want TLS, or the server refuses this address more connections, \
+             or expects a PROXY header from it"
                 .to_owned(),
         ),
         _ => (
@@ -264,6 +271,16 @@ mod tests {
             [1, 119, 120, 7_199, 7_200, 172_800].map(span),
             ["1 second", "119 seconds", "2 minutes", "119 minutes", "2 hours", "2 days"]
         );
+    }
+
+    #[test]
+    fn ends_of_a_connection_name_what_a_server_may_have_wanted() {
+        let server = "8.8.4.4:5349".parse().unwrap();
+        let help = |kind, text: &str| trouble(kind, text, server, Transport::Tls).1;
+        let wants = help(io::ErrorKind::InvalidData, "received fatal alert: CertificateRequired");
+        assert!(wants.contains("clients with a certificate of their own") && !wants.contains("--ca"));
+        assert!(help(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer").contains("--ca"));
+        assert!(help(io::ErrorKind::UnexpectedEof, "").contains("PROXY header"));
     }
 
     #[test]

@@ -8,6 +8,9 @@ const DEFAULT_PORT: u16 = 3478;
 /// The same of `stuns:` and `turns:`.
 const DEFAULT_TLS_PORT: u16 = 5349;
 
+/// What can be written.
+const FORMS: &str = "write turn:HOST:PORT, stun:HOST:PORT, or turns:HOST:PORT, stuns:HOST:PORT for TLS";
+
 /// What a server is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
@@ -77,7 +80,7 @@ impl Uri {
     /// Reads a URI.
     pub(super) fn parse(text: &str) -> Result<Self, Unusable> {
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(wrong("there is no scheme", "write turn:HOST:PORT or stun:HOST:PORT"));
+            return Err(wrong("there is no scheme", FORMS));
         };
         if rest.contains('@') {
             return Err(wrong(
@@ -91,10 +94,7 @@ impl Uri {
             "turn" => (Service::Turn, false),
             "turns" => (Service::Turn, true),
             _ => {
-                return Err(wrong(
-                    "the scheme is none of stun, stuns, turn and turns",
-                    "write turn:HOST:PORT or stun:HOST:PORT",
-                ));
+                return Err(wrong("the scheme is none of stun, stuns, turn and turns", FORMS));
             }
         };
         if let Some(rest) = rest.strip_prefix("//") {
@@ -119,13 +119,15 @@ fn transport(service: Service, query: Option<&str>, is_secure: bool) -> Result<T
         (_, None) if is_secure => Ok(Transport::Tls),
         (_, None) => Ok(Transport::Udp),
         (Service::Stun, Some(_)) => Err(wrong(
-            "a stun: URI has no `?`, and browsers refuse it with one",
+            "stun: and stuns: URIs have no `?`, and browsers refuse them with one",
             "leave out `?` and all behind",
         )),
         (Service::Turn, Some(query)) => match query.to_ascii_lowercase().as_str() {
             "transport=udp" if is_secure => Err(Unusable {
                 message: "turns: with ?transport=udp is DTLS, which this command does not speak".to_owned(),
-                help: "browsers do not speak it either; probe the same server with ?transport=tcp".to_owned(),
+                help: "the probe speaks no DTLS; try turnutils_uclient -S. Browsers speak none either: ?transport=tcp is \
+                       TLS, and that can be probed"
+                    .to_owned(),
                 is_beyond: true,
             }),
             "transport=udp" => Ok(Transport::Udp),
@@ -227,6 +229,13 @@ mod tests {
             assert!(!Uri::parse(text).unwrap_err().is_beyond, "{text}");
         }
         assert!(Uri::parse("turns:h:5349?transport=udp").unwrap_err().is_beyond);
+        assert!(help("turns:h:5349?transport=udp").contains("turnutils_uclient -S"));
+        for text in ["h", "http:h"] {
+            assert!(
+                ["turn:", "stun:", "turns:", "stuns:"].iter().all(|form| help(text).contains(form)),
+                "{text}"
+            );
+        }
     }
 
     #[test]

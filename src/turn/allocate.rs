@@ -8,8 +8,8 @@ use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
 use super::tcp::Connections;
 use super::{
-    AddressError, AllocationId, BindError, Event, FamilyDefault, FiveTuple, Hold, Parity, RelaySockets,
-    RelayToken, RelayedTransportAddress, ReservationToken, Server,
+    AddressError, AllocationId, BindError, Event, FamilyDefault, FiveTuple, Hold, Parity, RefusalCause,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server,
 };
 use crate::time::Now;
 use crate::wire::{AddressFamily, Message, attr};
@@ -233,7 +233,7 @@ impl From<BindError> for Refused {
     fn from(error: BindError) -> Self {
         match error {
             BindError::Quota => Self::because(486),
-            BindError::Exhausted => Self::because(508),
+            BindError::Exhausted => Self::because(508).told(RefusalCause::Sockets),
         }
     }
 }

@@ -36,12 +36,12 @@ impl Transport {
 }
 
 macro_rules! reasons {
-    ($($(#[doc = $doc:literal])* $variant:ident => $name:literal,)*) => {
-        /// Why a datagram or frame went no further. Every drop has one of these, every one a counter.
+    ($(#[doc = $about:literal])* $kind:ident: $($(#[doc = $doc:literal])* $variant:ident => $name:literal,)*) => {
+        $(#[doc = $about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum DropReason { $($(#[doc = $doc])* $variant,)* }
+        pub enum $kind { $($(#[doc = $doc])* $variant,)* }
 
-        impl DropReason {
+        impl $kind {
             /// Every reason, in the order of the counters.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
@@ -54,6 +54,8 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// Why a datagram or frame went no further. Every drop has one of these, every one a counter.
+    DropReason:
     /// The first byte belongs to no protocol that is spoken here (RFC 7983).
     NotOurs => "not_ours",
     /// Not a well-formed STUN message (RFC 8489 §5, §6.3).
@@ -96,6 +98,37 @@ reasons! {
     IcmpRate => "icmp_rate",
     /// A DTLS record of no association, or one that would begin an association too many.
     Association => "association",
+}
+
+reasons! {
+    /// Why the server closed a client's connection that had not come to an allocation, or broke its framing.
+    StreamRefusal:
+    /// A load balancer's connection begins with no PROXY header, or a bad one.
+    ProxyHeader => "proxy_header",
+    /// A PROXY header from an address that is no load balancer's.
+    ProxyStranger => "proxy_stranger",
+    /// As many connections without an allocation as its address, or all together, may have.
+    AddressLimit => "address_limit",
+    /// Bytes of no protocol that is spoken there, or a frame too long for a client without an allocation.
+    NotOurs => "not_ours",
+    /// The client speaks no version of TLS that is spoken here.
+    TlsVersion => "tls_version",
+    /// The client offers by ALPN only protocols that are not spoken here (RFC 7301 §3.2).
+    Alpn => "alpn",
+    /// The client has shown no certificate, or one that is not accepted.
+    ClientCertificate => "client_certificate",
+    /// The client has ended the handshake with an alert: it does not accept the server's certificate, mostly.
+    TlsAlert => "tls_alert",
+    /// A TLS handshake that failed otherwise.
+    TlsHandshake => "tls_handshake",
+    /// The client's prefix, or all together, shake hands too often.
+    HandshakeRate => "handshake_rate",
+    /// PROXY header and TLS handshake took too long.
+    OpeningDeadline => "opening_deadline",
+    /// No allocation in time.
+    LoginDeadline => "login_deadline",
+    /// A frame began and its end did not come in time.
+    FrameDeadline => "frame_deadline",
 }
 
 /// Methods that are answered, as counter indices.
@@ -228,6 +261,8 @@ pub struct Counters {
     pub connections_made: u64,
     /// Ended connections with peers, by [`ConnectionEnd`]; those that were never made are errors 447.
     pub connection_ends: [u64; ConnectionEnd::ALL.len()],
+    /// Connections of clients that the server closed, by [`StreamRefusal`].
+    pub streams_refused: [u64; StreamRefusal::ALL.len()],
 }
 
 impl Counters {
@@ -243,6 +278,7 @@ impl Counters {
         self.connections += other.connections;
         self.connections_made += other.connections_made;
         add_each(&mut self.connection_ends, &other.connection_ends);
+        add_each(&mut self.streams_refused, &other.streams_refused);
         for (mine, theirs) in self.by_transport.iter_mut().zip(&other.by_transport) {
             mine.allocations += theirs.allocations;
             mine.allocations_created += theirs.allocations_created;

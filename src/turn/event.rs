@@ -145,7 +145,43 @@ pub enum Event {
         code: u16,
         /// The peer's address, when the refusal is about one.
         peer: Option<core::net::SocketAddr>,
+        /// What the code alone does not say.
+        cause: Option<RefusalCause>,
     },
+}
+
+/// What the error code of a refused request does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalCause {
+    /// 400: CHANNEL-NUMBER is missing, of another length, or out of range (RFC 8656 §12.2).
+    ChannelNumber,
+    /// 400: XOR-PEER-ADDRESS is missing or cannot be read.
+    NoPeer,
+    /// 400: a channel on an allocation for TCP.
+    RelaysTcp,
+    /// 400: the number belongs to another peer, or the peer has another number.
+    BoundOtherwise,
+    /// 508: no more permissions for this allocation.
+    Permissions,
+    /// 508: no more channels or permissions for this allocation.
+    Channels,
+    /// 508: no port, descriptor or memory, or a reservation that does not exist.
+    Sockets,
+}
+
+impl RefusalCause {
+    /// The words in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ChannelNumber => "no channel number in 0x4000-0x4FFF",
+            Self::NoPeer => "no readable XOR-PEER-ADDRESS",
+            Self::RelaysTcp => "the allocation relays TCP",
+            Self::BoundOtherwise => "the channel or the peer is bound otherwise",
+            Self::Permissions => "as many permissions as allowed",
+            Self::Channels => "as many channels or permissions as allowed",
+            Self::Sockets => "no port, descriptor or memory, or no such reservation",
+        }
+    }
 }
 
 /// Events in the order they happened, as many as fit.

@@ -33,9 +33,11 @@ mod tcp;
 mod transaction;
 mod types;
 
-pub use counters::{CountedMethod, Counters, DropReason, ERROR_CODES, Traffic, Transport, TransportCounters};
+pub use counters::{
+    CountedMethod, Counters, DropReason, ERROR_CODES, StreamRefusal, Traffic, Transport, TransportCounters,
+};
 pub use discovery::{Discovery, DiscoveryAddress};
-pub use event::{ConnectionEnd, EndReason, Event};
+pub use event::{ConnectionEnd, EndReason, Event, RefusalCause};
 pub use icmp::IcmpError;
 pub use policy::{PeerPolicy, PolicyRule};
 pub use redirect::Alternates;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::allocation::Allocation;
 use super::policy::Gate;
 use super::request::{Answer, Refused, Request, Success};
-use super::{PeerPolicy, Server};
+use super::{PeerPolicy, RefusalCause, Server};
 use crate::time::Timestamp;
 use crate::wire::{AddressFamily, attr};
 
@@ -20,11 +20,13 @@ impl Server {
         // Form first, over all of them.
         let mut addresses = BTreeSet::new();
         for attribute in peers() {
-            let peer = message.xor_address(attribute.value).ok_or(const { Refused::because(400) })?;
+            let peer = message
+                .xor_address(attribute.value)
+                .ok_or(const { Refused::because(400).told(RefusalCause::NoPeer) })?;
             addresses.insert(peer.ip());
         }
         if addresses.is_empty() {
-            return Err(Refused::because(400));
+            return Err(Refused::because(400).told(RefusalCause::NoPeer));
         }
         // Then what is asked for; nothing is installed before all of it is allowed and fits.
         let max = self.settings.limits.permissions;
@@ -44,7 +46,7 @@ impl Server {
         }
         let new = addresses.iter().filter(|ip| !allocation.keeps_permission(**ip)).count();
         if allocation.permission_count() + new > max {
-            return Err(Refused::because(508));
+            return Err(Refused::because(508).told(RefusalCause::Permissions));
         }
         for (ip, gate) in addresses.into_iter().zip(gates) {
             self.allocations.permit(now.mono, id, ip, gate);

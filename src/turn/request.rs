@@ -7,8 +7,8 @@ use super::mobility::Ticket;
 use super::redirect::Redirect;
 use super::tcp::waiting_login;
 use super::{
-    AddressError, ClientRoute, CountedMethod, DropReason, Event, RelaySockets, ReservationToken, Server,
-    Transport, Verdict,
+    AddressError, ClientRoute, CountedMethod, DropReason, Event, RefusalCause, RelaySockets,
+    ReservationToken, Server, Transport, Verdict,
 };
 use crate::auth::{Login, Stage};
 use crate::time::Now;
@@ -82,17 +82,24 @@ pub(super) struct Refused {
     pub(super) code: u16,
     /// The peer it is about, for the log.
     pub(super) peer: Option<SocketAddr>,
+    /// What the code alone does not say, for the log.
+    pub(super) cause: Option<RefusalCause>,
     /// The server to go to, with 300.
     pub(super) redirect: Option<Redirect>,
 }
 
 impl Refused {
     pub(super) const fn because(code: u16) -> Self {
-        Self { code, peer: None, redirect: None }
+        Self { code, peer: None, cause: None, redirect: None }
     }
 
     pub(super) const fn about(code: u16, peer: SocketAddr) -> Self {
-        Self { code, peer: Some(peer), redirect: None }
+        Self { code, peer: Some(peer), cause: None, redirect: None }
+    }
+
+    pub(super) const fn told(mut self, cause: RefusalCause) -> Self {
+        self.cause = Some(cause);
+        self
     }
 }
 
@@ -296,6 +303,7 @@ impl Server {
                     tuple: request.from.tuple,
                     code: refused.code,
                     peer: refused.peer,
+                    cause: refused.cause,
                 });
             }
         }

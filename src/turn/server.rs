@@ -161,6 +161,11 @@ impl Server {
         self.counters.of(transport)
     }
 
+    /// Counts a client's connection that the owner of the sockets has closed.
+    pub fn count_refused_stream(&mut self, reason: super::StreamRefusal) {
+        self.counters.streams_refused[reason as usize] += 1;
+    }
+
     /// The next event, in the order of happening.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()

@@ -216,6 +216,7 @@ impl Server {
             tuple: client.tuple,
             code: 447,
             peer: Some(connection.peer.0),
+            cause: None,
         });
         self.answer_later(client, &unanswered, Class::ErrorResponse, reply, |writer| {
             writer.error_code(447);

@@ -1,7 +1,7 @@
 //! RFC 8656 §12: channels.
 
 use crate::world::*;
-use relais::turn::{DropReason, Transport};
+use relais::turn::{DropReason, Event, Transport};
 
 fn bound() -> (World, Client, std::net::SocketAddr) {
     let mut world = World::new();
@@ -31,6 +31,34 @@ fn rfc8656_12_2_other_numbers_get_400() {
         assert_eq!(alice.bind(&mut world, number, peer(1)), 400, "{number:04x}");
     }
     assert!(!alice.reaches(&mut world, peer(1)), "no permission either");
+}
+
+#[test]
+fn rfc8656_12_2_the_log_learns_what_a_bare_400_does_not_say() {
+    let mut world = World::new();
+    let mut alice = Client::alice();
+    alice.allocate(&mut world);
+    alice.bind(&mut world, 0x4000, peer(1));
+    world.events();
+    let mut cause = |method, attributes: &[A]| {
+        let code = alice.ask(&mut world, method, attributes).code();
+        let mut refused = world.events().into_iter().filter_map(|event| match event {
+            Event::RequestRefused { code, cause, .. } => Some((code, cause.map_or("", |cause| cause.name()))),
+            _ => None,
+        });
+        let told = refused.next().unwrap();
+        assert_eq!((told.0, refused.next()), (code, None));
+        told
+    };
+    assert_eq!(
+        cause(CHANNEL_BIND, &[channel(0x5000), to(peer(1))]),
+        (400, "no channel number in 0x4000-0x4FFF")
+    );
+    assert_eq!(cause(CHANNEL_BIND, &[channel(0x4001)]), (400, "no readable XOR-PEER-ADDRESS"));
+    let bound_otherwise = (400, "the channel or the peer is bound otherwise");
+    assert_eq!(cause(CHANNEL_BIND, &[channel(0x4001), to(peer(1))]), bound_otherwise);
+    assert_eq!(cause(CHANNEL_BIND, &[channel(0x4000), to(peer(2))]), bound_otherwise);
+    assert_eq!(cause(CREATE_PERMISSION, &[]), (400, "no readable XOR-PEER-ADDRESS"));
 }
 
 #[test]

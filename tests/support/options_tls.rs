@@ -28,6 +28,10 @@ pub(crate) fn listen_proxy_from_is_who_may_speak_for_others() {
     client.send(HEADER);
     let seen: SocketAddr = client.binding().address(attr::XOR_MAPPED_ADDRESS);
     assert_eq!(seen.to_string(), "198.51.100.7:40000");
+    let mut mapped = server.tcp();
+    mapped.send(b"PROXY TCP6 ::ffff:198.51.100.8 ::ffff:192.0.2.1 40000 3478\r\n");
+    let seen: SocketAddr = mapped.binding().address(attr::XOR_MAPPED_ADDRESS);
+    assert_eq!(seen.to_string(), "198.51.100.8:40000", "IPv4, however it is written");
     let mut silent = server.tcp();
     let request = silent.write(relais::wire::method::BINDING, |_| {});
     silent.send(&request);

@@ -19,8 +19,10 @@ pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 const HANDSHAKE_DATAGRAMS: u8 = 32;
 /// The same in bytes.
 const HANDSHAKE_BYTES: u16 = 16 * 1024;
-/// A protected Finished, whatever the suite; a client has nothing else to say in protected handshake records. What the
-/// library does with pieces of messages takes time and memory by the square of their number.
+/// The same in messages and pieces of messages. What the library does with pieces takes time and memory by the square of
+/// their number.
+const HANDSHAKE_PIECES: u16 = 64;
+/// A protected Finished, whatever the suite; a client has nothing else to say in protected handshake records.
 const MAX_FINISHED: usize = 64;
 /// How often a client may repeat its last flight because it has missed ours.
 const REPETITIONS: u8 = 16;
@@ -29,7 +31,10 @@ const REPETITIONS: u8 = 16;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// No keys yet.
-    Handshaking { datagrams: u8, bytes: u16 },
+    Handshaking { datagrams: u8, bytes: u16, pieces: u16 },
+    /// There will be none. It keeps its place until its time is over, so that nobody has the next one sooner by making
+    /// this one fail.
+    Failed,
     /// Data flow. `repetitions` of the client's last flight are still answered.
     Established { repetitions: u8 },
 }
@@ -67,8 +72,11 @@ pub(super) struct Association {
 }
 
 impl Stage {
-    pub(super) const BEGUN: Self =
-        Self::Handshaking { datagrams: HANDSHAKE_DATAGRAMS, bytes: HANDSHAKE_BYTES };
+    pub(super) const BEGUN: Self = Self::Handshaking {
+        datagrams: HANDSHAKE_DATAGRAMS,
+        bytes: HANDSHAKE_BYTES,
+        pieces: HANDSHAKE_PIECES,
+    };
     pub(super) const ESTABLISHED: Self = Self::Established { repetitions: REPETITIONS };
 
     /// The records of a datagram that an association in this stage is shown.
@@ -78,24 +86,29 @@ impl Stage {
     fn admit(&mut self, datagram: &[u8]) -> BytesMut {
         let mut admitted = BytesMut::with_capacity(datagram.len());
         match self {
-            Self::Handshaking { datagrams, bytes } => {
+            Self::Handshaking { datagrams, bytes, pieces } => {
+                let mut count = 0u16;
                 for record in records(datagram) {
-                    let fits = match (record.kind, record.epoch) {
-                        (kind::HANDSHAKE, 0) => hello::is_rest_of_handshake(record.fragment),
-                        (kind::HANDSHAKE, 1) => record.fragment.len() <= MAX_FINISHED,
-                        (kind::CHANGE_CIPHER_SPEC, 0) => true,
-                        _ => false,
+                    let of_record = match (record.kind, record.epoch) {
+                        (kind::HANDSHAKE, 0) => hello::rest_of_handshake(record.fragment),
+                        (kind::HANDSHAKE, 1) => (record.fragment.len() <= MAX_FINISHED).then_some(1),
+                        (kind::CHANGE_CIPHER_SPEC, 0) => Some(1),
+                        _ => None,
                     };
-                    if fits {
+                    if let Some(of_record) = of_record {
+                        count = count.saturating_add(of_record);
                         admitted.extend_from_slice(record.whole);
                     }
                 }
                 let len = u16::try_from(admitted.len()).unwrap_or(u16::MAX);
-                match (datagrams.checked_sub(1), bytes.checked_sub(len)) {
-                    (Some(datagrams), Some(bytes)) => *self = Self::Handshaking { datagrams, bytes },
+                match (datagrams.checked_sub(1), bytes.checked_sub(len), pieces.checked_sub(count)) {
+                    (Some(datagrams), Some(bytes), Some(pieces)) => {
+                        *self = Self::Handshaking { datagrams, bytes, pieces };
+                    }
                     _ => admitted.clear(),
                 }
             }
+            Self::Failed => {}
             Self::Established { repetitions } => {
                 for record in records(datagram).filter(|record| record.epoch == 1) {
                     let fits = match record.kind {
@@ -170,6 +183,34 @@ mod tests {
         let mut stage = Stage::BEGUN;
         let bytes: usize = (0..1000).map(|_| stage.admit(&record(20, 0, 255).repeat(8)).len()).sum();
         assert!(bytes <= usize::from(HANDSHAKE_BYTES) && bytes > 8_000, "{bytes}");
+    }
+
+    #[test]
+    fn a_handshake_takes_a_bounded_number_of_pieces_however_they_are_packed() {
+        // A Certificate of 620 bytes, a byte in each piece.
+        let piece = |at: u8| [11, 0, 2, 108, 0, 1, 0, 0, at, 0, 0, 1, 0];
+        for pieces_per_record in [1, 10] {
+            let body: Vec<u8> = (0..pieces_per_record).flat_map(piece).collect();
+            let mut one = record(22, 0, u8::try_from(body.len()).unwrap());
+            one[13..].copy_from_slice(&body);
+            let (mut stage, mut taken) = (Stage::BEGUN, 0);
+            for _ in 0..200 {
+                taken += records(&stage.admit(&one.repeat(4))).count() * usize::from(pieces_per_record);
+            }
+            assert!((24..=usize::from(HANDSHAKE_PIECES)).contains(&taken), "{taken}");
+        }
+        let mut many = record(22, 0, 0);
+        let body: Vec<u8> = (0..100).flat_map(piece).collect();
+        many[11..].copy_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
+        assert_eq!(Stage::BEGUN.clone().admit(&[many, body].concat()).len(), 0);
+    }
+
+    #[test]
+    fn a_handshake_that_has_failed_takes_nothing() {
+        let mut stage = Stage::Failed;
+        for (kind, epoch) in [(20, 0), (21, 1), (22, 0), (22, 1), (23, 1)] {
+            assert_eq!(admitted(&mut stage, &record(kind, epoch, 1)), []);
+        }
     }
 
     #[test]

@@ -8,12 +8,14 @@
 //!   none comes twice).
 //! - It does not look at what the client's Finished says. With the extended master secret (RFC 7627), which is
 //!   required here, other messages make other keys, and a Finished that can be decrypted says the same.
+//! - It copies the roots for certificates of clients, and makes a verifier of them, for each association. Here there is
+//!   one verifier, which the library calls.
 //! - A panic inside it ends one association, not the worker.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -22,12 +24,16 @@ use rtc_crypto::{
     SignatureScheme as LibraryScheme, SigningKey as LibraryKey,
 };
 use rtc_dtls::cipher_suite::CipherSuiteId;
-use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
+use rtc_dtls::config::{
+    ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig, VerifyPeerCertificateFn,
+};
 use rtc_dtls::crypto::Certificate;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_shared::TransportProtocol;
+use rtc_shared::error::Error as LibraryError;
 use rustls::client::verify_server_name;
-use rustls::pki_types::ServerName;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{RootCertStore, SignatureAlgorithm, SignatureScheme};
@@ -36,6 +42,7 @@ use super::association::{Broken, Received};
 use super::cookie::COOKIE_LEN;
 use super::hello::ClientHello;
 use super::record::{self, kind, records};
+use crate::net::tls::client_verifier;
 
 /// Payload of a handshake record; the smallest MTU of IPv6 holds it with all headers.
 const HANDSHAKE_MTU: usize = 1200;
@@ -74,10 +81,12 @@ impl Identity {
     /// `client_roots`, clients must show a certificate that leads there.
     ///
     /// # Errors
-    /// When there are none, or the library cannot sign with one of them.
+    /// When there are none, the library cannot sign with one of them, or no certificate can be demanded from
+    /// `client_roots`.
     pub fn new(keys: &[Arc<CertifiedKey>], client_roots: Option<&RootCertStore>) -> Result<Self, String> {
         let crypto = rtc_crypto::default_provider().map_err(|error| error.to_string())?;
-        let choices = keys.iter().map(|key| Choice::new(key, client_roots)).collect();
+        let verify = client_roots.map(verify_with).transpose()?;
+        let choices = keys.iter().map(|key| Choice::new(key, verify.clone())).collect();
         let identity = Self { choices, crypto };
         for choice in &identity.choices {
             identity
@@ -123,17 +132,18 @@ impl Identity {
 }
 
 impl Choice {
-    fn new(key: &Arc<CertifiedKey>, client_roots: Option<&RootCertStore>) -> Self {
+    fn new(key: &Arc<CertifiedKey>, verify: Option<VerifyPeerCertificateFn>) -> Self {
         let spki = key.key.public_key().map(|spki| spki.as_ref().to_vec()).unwrap_or_default();
         let suites = if key.key.algorithm() == SignatureAlgorithm::RSA { RSA_SUITES } else { ECDSA_SUITES };
         let signer = Arc::new(Key { key: Arc::clone(&key.key), spki });
-        let client_auth = match client_roots {
+        // Any: `verify` says which.
+        let client_auth = match verify {
             None => ClientAuthType::NoClientCert,
-            Some(_) => ClientAuthType::RequireAndVerifyClientCert,
+            Some(_) => ClientAuthType::RequireAnyClientCert,
         };
         let template = ConfigBuilder::default()
             .with_client_auth(client_auth)
-            .with_client_cas(client_roots.cloned().unwrap_or_else(RootCertStore::empty))
+            .with_verify_peer_certificate(verify)
             .with_certificates(vec![Certificate::from_signing_key(key.cert.clone(), signer)])
             .with_cipher_suites(suites.to_vec())
             .with_extended_master_secret(ExtendedMasterSecretType::Require)
@@ -142,6 +152,20 @@ impl Choice {
             .with_mtu(HANDSHAKE_MTU);
         Self { key: Arc::clone(key), suites, template }
     }
+}
+
+/// Decides about the certificates of clients.
+fn verify_with(roots: &RootCertStore) -> Result<VerifyPeerCertificateFn, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = client_verifier(Arc::new(roots.clone()), &provider).map_err(|error| error.to_string())?;
+    Ok(Arc::new(move |shown, _| {
+        let chain: Vec<CertificateDer<'_>> = shown.iter().map(|der| der.as_slice().into()).collect();
+        let (own, issuers) = chain.split_first().ok_or(LibraryError::ErrClientCertificateRequired)?;
+        match verifier.verify_client_cert(own, issuers, UnixTime::now()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(LibraryError::Other(error.to_string())),
+        }
+    }))
 }
 
 /// One DTLS association, seen from the server.
@@ -227,13 +251,24 @@ impl Engine {
     }
 }
 
+/// Panics of the library that nobody has been told about.
+static PANICS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether there is one to be told about.
+pub(super) fn has_panicked() -> bool {
+    PANICS.load(Ordering::Relaxed) > 0
+}
+
+/// How many there have been since the last call.
+pub(super) fn take_panics() -> u32 {
+    PANICS.swap(0, Ordering::Relaxed)
+}
+
 /// Runs the library. Whatever panics in it is over for its association.
 fn guard<T>(run: impl FnOnce() -> Result<T, Broken>) -> Result<T, Broken> {
     std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        tracing::error!(
-            target: "relais::net",
-            "the DTLS library panicked; one association has ended. Please report the message above"
-        );
+        // Who can bring this about can do so often; the log is written elsewhere, at its own pace.
+        PANICS.fetch_add(1, Ordering::Relaxed);
         Err(Broken)
     })
 }
@@ -307,5 +342,47 @@ impl LibraryKey for Key {
         let signer = Self::scheme(scheme).and_then(|scheme| self.key.choose_scheme(&[scheme]));
         let signer = signer.ok_or(CryptoError::InvalidPrivateKey)?;
         signer.sign(message).map_err(|_| CryptoError::InvalidPrivateKey)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_over_for_its_association_and_is_counted_until_it_is_told() {
+        for told in [3, 2] {
+            assert!(!has_panicked());
+            for _ in 0..told {
+                assert_eq!(guard::<()>(|| panic!("as the library might")), Err(Broken));
+            }
+            assert!(has_panicked());
+            assert_eq!(take_panics(), told);
+        }
+        assert_eq!(guard(|| Ok(1)), Ok(1));
+    }
+
+    #[test]
+    fn all_associations_share_one_verifier() {
+        let made = rcgen::generate_simple_self_signed(vec!["relay.example".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let provider = aws_lc_rs::default_provider();
+        let key = Arc::new(CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider).unwrap());
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let verify = verify_with(&roots).unwrap();
+        let crypto = rtc_crypto::default_provider().unwrap();
+        let identity = Identity { choices: vec![Choice::new(&key, Some(Arc::clone(&verify)))], crypto };
+        let configs: Vec<HandshakeConfig> =
+            (0..5).map(|_| identity.config(&identity.choices[0], [0; COOKIE_LEN]).unwrap()).collect();
+        assert_eq!(
+            Arc::strong_count(&verify),
+            1 + 1 + configs.len(),
+            "ours, the template's, and one for each"
+        );
+        let other = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap();
+        assert!(verify(&[made.cert.der().to_vec()], &[]).is_ok());
+        assert!(verify(&[other.cert.der().to_vec()], &[]).is_err(), "nobody's");
+        assert!(verify(&[], &[]).is_err());
     }
 }

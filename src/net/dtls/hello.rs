@@ -27,21 +27,22 @@ pub(super) fn is_client_hello(record: &Record<'_>) -> bool {
     record.kind == kind::HANDSHAKE && record.epoch == 0 && record.fragment.first() == Some(&CLIENT_HELLO)
 }
 
-/// Whether a fragment holds handshake messages that a client may send behind its hello, whole or in pieces, and
-/// nothing else.
-pub(super) fn is_rest_of_handshake(fragment: &[u8]) -> bool {
-    let mut rest = fragment;
+/// How many handshake messages a fragment holds, whole or in pieces. `None`: it holds something else than what a client
+/// may send behind its hello.
+pub(super) fn rest_of_handshake(fragment: &[u8]) -> Option<u16> {
+    let (mut rest, mut pieces) = (fragment, 0u16);
     while let Some((header, after)) = rest.split_first_chunk::<HANDSHAKE_HEADER>() {
         let &[message, l0, l1, l2, _, _, o0, o1, o2, f0, f1, f2] = header;
         let number = |a, b, c| u32::from_be_bytes([0, a, b, c]);
         let (len, offset, piece) = (number(l0, l1, l2), number(o0, o1, o2), number(f0, f1, f2));
-        let Some(after) = after.get(piece as usize..) else { return false };
+        let after = after.get(piece as usize..)?;
         if !REST_OF_HANDSHAKE.contains(&message) || offset + piece > len || piece == 0 {
-            return false;
+            return None;
         }
+        pieces = pieces.saturating_add(1);
         rest = after;
     }
-    rest.is_empty()
+    rest.is_empty().then_some(pieces)
 }
 
 /// A whole ClientHello.

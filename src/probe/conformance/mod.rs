@@ -2,7 +2,8 @@
 //! of its own making.
 //!
 //! Each check is a row of a table: a name, the clause, the requirement in our own words, and a function that trades
-//! messages with the server over sockets of its own. Checks share nothing, so they run side by side. Where a clause asks
+//! messages with the server over sockets of its own. Checks share nothing, so they run side by side, but for a few that
+//! the others would disturb. Where a clause asks
 //! for silence, a Binding is sent behind what must not be answered: once that is answered, silence is proven.
 
 mod client;
@@ -144,17 +145,19 @@ fn resolve(uri: &Uri) -> Result<SocketAddr, Why> {
 }
 
 fn run_all(probe: &Probe, checks: &[&'static Check], report: &mut Report) {
+    let (alone, together): (Vec<_>, Vec<_>) =
+        checks.iter().copied().enumerate().partition(|(_, check)| check.alone);
+    for (at, check) in alone {
+        report.add(at, check, (check.run)(probe));
+    }
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(checks.len()) {
-            let (sender, next) = (sender.clone(), &next);
+        for _ in 0..AT_ONCE.min(together.len()) {
+            let (sender, next, together) = (sender.clone(), &next, &together);
             scope.spawn(move || {
-                while let Some((at, check)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    checks.get(at).map(|check| (at, *check))
-                } {
-                    if sender.send((at, check, (check.run)(probe))).is_err() {
+                while let Some((at, check)) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if sender.send((*at, *check, (check.run)(probe))).is_err() {
                         return;
                     }
                 }

@@ -57,6 +57,8 @@ pub(super) struct Check {
     pub(super) level: Level,
     /// The requirement in our own words.
     pub(super) text: &'static str,
+    /// It runs before the others and with nothing beside it.
+    pub(super) alone: bool,
     pub(super) run: fn(&Probe) -> Outcome,
 }
 
@@ -67,7 +69,15 @@ pub(super) const fn must(
     text: &'static str,
     run: fn(&Probe) -> Outcome,
 ) -> Check {
-    Check { id, clause, level: Level::Must, text, run }
+    Check { id, clause, level: Level::Must, text, alone: false, run }
+}
+
+impl Check {
+    /// The same, but first and alone: for what the traffic of other checks could hide.
+    pub(super) const fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
 }
 
 /// A clause that advises.
@@ -77,5 +87,5 @@ pub(super) const fn should(
     text: &'static str,
     run: fn(&Probe) -> Outcome,
 ) -> Check {
-    Check { id, clause, level: Level::Should, text, run }
+    Check { id, clause, level: Level::Should, text, alone: false, run }
 }

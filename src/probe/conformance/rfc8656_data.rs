@@ -1,17 +1,24 @@
 //! RFC 8656 §11: Send and Data indications.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Probe;
 use super::client::{Client, udp_allocation};
-use super::outcome::{Check, Finding, Outcome, must, need, not_testable};
+use super::link::Arrival;
+use super::outcome::{Check, Finding, Outcome, fail, must, need, not_testable};
 use super::pair::{Pair, receive, socket};
 use super::raw::{Class, DATA, Raw, Received, SEND};
 use super::rfc8656_permissions::other_family;
 use crate::wire::{AttributeType, attr};
 
-/// How long an ICMP error may take to come back.
-const ICMP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an ICMP error may take to come back before the closed port is tried again.
+const ICMP_PATIENCE: Duration = Duration::from_millis(500);
+/// How often a closed port is tried: for longer than three seconds, since Linux sends one ICMP error a second to each
+/// host once the first few are spent.
+const ICMP_ROUNDS: usize = 8;
+const ICMP_LIMITED: &str = "nothing came, but this machine, whose closed port it is, may limit ICMP \
+                            (net.ipv4.icmp_ratelimit)";
 
 pub(super) const CHECKS: &[Check] = &[
     must(
@@ -199,16 +206,16 @@ pub(super) const CHECKS: &[Check] = &[
         "A port that is closed comes back as a Data indication with ICMP, type 3, code 3",
         |p| {
             let (mut client, closed) = to_closed_port(p)?;
-            client.say(closed, b"nobody is there")?;
-            icmp(&mut client, closed)
+            icmp(&mut client, closed, |client| client.say(closed, b"nobody is there"))
         },
-    ),
+    )
+    .alone(),
     must("icmp-despite-channel", "8656 §12.5", "With a channel too it is a Data indication", |p| {
         let (mut client, closed) = to_closed_port(p)?;
         client.bind(0x4000, closed)?;
-        client.say_by_channel(0x4000, b"nobody is there")?;
-        icmp(&mut client, closed)
-    }),
+        icmp(&mut client, closed, |client| client.say_by_channel(0x4000, b"nobody is there"))
+    })
+    .alone(),
 ];
 
 fn to_peer(pair: &Pair<'_>) -> Raw {
@@ -224,7 +231,7 @@ fn discarded(p: &Probe, write: impl Fn(&Pair<'_>) -> Raw) -> Outcome {
 }
 
 /// An allocation with a permission for a port of this machine that nobody listens on.
-fn to_closed_port(p: &Probe) -> Result<(Client<'_>, std::net::SocketAddr), Finding> {
+fn to_closed_port(p: &Probe) -> Result<(Client<'_>, SocketAddr), Finding> {
     let (socket, closed) = socket(p)?;
     drop(socket);
     let (mut client, relayed) = Client::open(p)?.allocate()?;
@@ -235,13 +242,25 @@ fn to_closed_port(p: &Probe) -> Result<(Client<'_>, std::net::SocketAddr), Findi
     Ok((client, closed))
 }
 
-/// A Data indication that tells of a closed port.
-fn icmp(client: &mut Client<'_>, closed: std::net::SocketAddr) -> Outcome {
-    use super::link::Arrival;
-    let Arrival::Frame(frame) = client.link.receive(ICMP_PATIENCE) else {
-        return need(false, "nothing came");
-    };
-    let message = Received::parse(&frame).map_err(Finding::Fail)?;
+/// A Data indication that tells of a closed port, each time `say` sends something there until one comes.
+fn icmp<'a>(
+    client: &mut Client<'a>,
+    closed: SocketAddr,
+    mut say: impl FnMut(&mut Client<'a>) -> Outcome,
+) -> Outcome {
+    for _ in 0..ICMP_ROUNDS {
+        say(client)?;
+        match client.link.receive(ICMP_PATIENCE) {
+            Arrival::Frame(frame) => return tells_of(closed, &frame),
+            Arrival::Nothing => {}
+            Arrival::End => return fail("the server closed the stream"),
+        }
+    }
+    not_testable(ICMP_LIMITED)
+}
+
+fn tells_of(closed: SocketAddr, frame: &[u8]) -> Outcome {
+    let message = Received::parse(frame).map_err(Finding::Fail)?;
     need(message.is(DATA, Class::Indication), "another message came")?;
     need(
         message.get(attr::ICMP) == Some(&[0, 0, 3, 3, 0, 0, 0, 0]),
@@ -252,4 +271,70 @@ fn icmp(client: &mut Client<'_>, closed: std::net::SocketAddr) -> Outcome {
         peer.is_some_and(|peer| peer.ip() == closed.ip() && [0, closed.port()].contains(&peer.port())),
         format!("XOR-PEER-ADDRESS is {peer:?}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::config::Secret;
+    use crate::probe::conformance::{Transport, survey::Survey};
+
+    /// What the check comes to when a server that has heard of a closed port so many times says this.
+    fn verdict(of_the: usize, answer: fn(SocketAddr) -> Option<Raw>) -> Outcome {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let closed = "192.0.2.9:9".parse().unwrap();
+        let probe = Probe {
+            server: server.local_addr().unwrap(),
+            transport: Transport::Udp,
+            username: String::new(),
+            password: Secret::new(String::new()),
+            other_user: None,
+            limit: Duration::from_secs(1),
+            tls: None,
+            survey: Survey::default(),
+        };
+        let mut client = Client::open(&probe).unwrap();
+        let mut heard = 0;
+        icmp(&mut client, closed, |client| {
+            client.say(closed, b"nobody is there")?;
+            let (_, from) = server.recv_from(&mut [0; 1500]).unwrap();
+            heard += 1;
+            if let Some(raw) = answer(closed).filter(|_| heard == of_the) {
+                server.send_to(raw.bytes(), from).unwrap();
+            }
+            Ok(())
+        })
+    }
+
+    fn told(closed: SocketAddr, code: u8) -> Option<Raw> {
+        let raw = Raw::indication(DATA).xor_address(attr::XOR_PEER_ADDRESS, closed);
+        Some(raw.attr(attr::ICMP, &[0, 0, 3, code, 0, 0, 0, 0]))
+    }
+
+    #[test]
+    fn silence_of_icmp_may_be_this_machines_own_and_a_wrong_form_is_not() {
+        assert_eq!(verdict(2, |closed| told(closed, 3)), Ok(()), "the first was lost");
+        let wrong = verdict(2, |closed| told(closed, 1));
+        assert!(matches!(&wrong, Err(Finding::Fail(seen)) if seen.contains("03, 01")), "{wrong:?}");
+        let other = verdict(1, |closed| Some(to_closed(closed)));
+        assert_eq!(other, fail("another message came"));
+        let nothing = verdict(0, |_| None);
+        assert!(
+            matches!(&nothing, Err(Finding::NotTestable(why)) if why.contains("net.ipv4.icmp_ratelimit")),
+            "{nothing:?}"
+        );
+        assert!(ICMP_PATIENCE * u32::try_from(ICMP_ROUNDS).unwrap() > Duration::from_secs(3));
+    }
+
+    fn to_closed(closed: SocketAddr) -> Raw {
+        Raw::indication(SEND).xor_address(attr::XOR_PEER_ADDRESS, closed)
+    }
+
+    #[test]
+    fn what_other_checks_would_hide_runs_alone() {
+        let alone: Vec<&str> = CHECKS.iter().filter(|check| check.alone).map(|check| check.id).collect();
+        assert_eq!(alone, ["icmp-unreachable", "icmp-despite-channel"]);
+    }
 }
