@@ -463,7 +463,7 @@ fn fill(mut write: impl FnMut(&[u8]) -> std::io::Result<usize>, bytes: &[u8]) {
 
 #[test]
 fn two_sides_that_do_not_read_cost_little_over_tls() {
-    const COUNT: usize = 8;
+    const COUNT: usize = 3;
     const LIMIT: i64 = 80 << 10;
     let secure = Secure::start(&[("relay.tcp", "true"), ("listen.workers", "1")]);
     let mut control = secure.client();
