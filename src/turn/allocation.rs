@@ -72,6 +72,9 @@ pub(super) struct Allocation {
     pub(super) created: Timestamp,
     /// When the last of its relays expires.
     pub(super) expires: Timestamp,
+    /// Whether its client can neither move nor relay TCP, both of which is decided when it is made: one look for the hot
+    /// path instead of two.
+    pub(super) ordinary: bool,
     /// When the table looks at it next.
     wake: Timestamp,
     permissions: HashMap<IpAddr, Permission, RandomState>,
@@ -263,6 +266,7 @@ impl Allocations {
         self.by_tuple.insert(new.route.tuple, id.index);
         self.timers.insert((expires, id.index));
         let key = self.slots.insert(Allocation {
+            ordinary: new.mobility.is_none() && new.connections.is_none(),
             id,
             route: new.route,
             transaction: new.transaction,

@@ -34,7 +34,7 @@ impl Server {
         let Some(mut allocation) = self.allocations.live_on(now.mono, &from) else {
             return self.drop(transport, DropReason::NoAllocation);
         };
-        if allocation.moves_to(&from.tuple) {
+        if !allocation.ordinary && allocation.moves_to(&from.tuple) {
             let id = allocation.id;
             self.complete_move(id, sockets);
             let Some(moved) = self.allocations.get(id) else {
@@ -76,10 +76,10 @@ impl Server {
         let Some(mut allocation) = self.allocations.live_on(now.mono, &from) else {
             return self.drop(transport, DropReason::NoAllocation);
         };
-        if allocation.connections.is_some() {
-            return self.drop(from.tuple.transport, DropReason::TcpAllocation);
+        if !allocation.ordinary && allocation.connections.is_some() {
+            return self.drop(transport, DropReason::TcpAllocation);
         }
-        if allocation.moves_to(&from.tuple) {
+        if !allocation.ordinary && allocation.moves_to(&from.tuple) {
             let id = allocation.id;
             self.complete_move(id, sockets);
             let Some(moved) = self.allocations.get(id) else {
