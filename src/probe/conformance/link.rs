@@ -14,6 +14,11 @@ use crate::probe::any_address;
 
 /// The longest datagram.
 const LONGEST: usize = 65_535;
+/// How often a server that closes instead of shaking hands is asked again: some bound the handshakes of an address, and
+/// the checks make hundreds.
+const HANDSHAKES: usize = 20;
+/// How long it is left alone in between.
+const HANDSHAKE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What carries a stream: TCP itself, or TLS in it.
 pub(super) trait Duplex: Read + Write + Send {}
@@ -44,8 +49,27 @@ impl Tls {
         Self { config: Arc::new(config), name: self.name.clone() }
     }
 
-    /// Shakes hands on a new connection.
-    pub(super) fn handshake(
+    /// A new connection with its handshake done.
+    pub(super) fn connect(
+        &self,
+        server: SocketAddr,
+        limit: Duration,
+    ) -> io::Result<(StreamOwned<ClientConnection, TcpStream>, Handshake)> {
+        let shake = || self.handshake(connect(server, limit)?);
+        for _ in 1..HANDSHAKES {
+            match shake() {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) =>
+                {
+                    std::thread::sleep(HANDSHAKE_PAUSE);
+                }
+                other => return other,
+            }
+        }
+        shake()
+    }
+
+    fn handshake(
         &self,
         mut socket: TcpStream,
     ) -> io::Result<(StreamOwned<ClientConnection, TcpStream>, Handshake)> {
@@ -102,8 +126,8 @@ impl Link {
     }
 
     pub(super) fn tls(server: SocketAddr, limit: Duration, tls: &Tls) -> io::Result<Self> {
-        let socket = connect(server, limit)?;
-        let (stream, _) = tls.handshake(socket.try_clone()?)?;
+        let (stream, _) = tls.connect(server, limit)?;
+        let socket = stream.sock.try_clone()?;
         Ok(Self::Stream { duplex: Box::new(stream), socket, rest: Vec::new() })
     }
 

@@ -62,8 +62,8 @@ fn secure(p: &Probe) -> Outcome {
 fn handshake(p: &Probe, names: &[&[u8]]) -> Result<Result<Handshake, String>, Finding> {
     secure(p)?;
     let Some(tls) = &p.tls else { return not_testable("needs a turns: or stuns: URI") };
-    let socket = connect(p.server, p.limit).map_err(|error| Finding::Fail(error.to_string()))?;
-    Ok(tls.with_names(names).handshake(socket).map(|(_, done)| done).map_err(|error| error.to_string()))
+    let done = tls.with_names(names).connect(p.server, p.limit);
+    Ok(done.map(|(_, done)| done).map_err(|error| error.to_string()))
 }
 
 fn selects(p: &Probe, names: &[&[u8]], wanted: Option<&[u8]>) -> Outcome {
