@@ -294,7 +294,8 @@ def a_flood_of_forged_icmp_costs_little(net):
 
     before, began, sent, arrived = cpu(), time.monotonic(), 0, 0
     while time.monotonic() < began + 3:
-        for _ in range(50):
+        # Few enough media between them that it is the errors whose cost is seen.
+        for _ in range(1000):
             forger.sendto(body, (pair.relayed[0], 0))
             sent += 1
         pair.send(b"%d" % sent)
@@ -307,7 +308,7 @@ def a_flood_of_forged_icmp_costs_little(net):
             pair.client.receive_icmp(0.2)
             told += 1
     print(f"{sent} forged in {seconds:.1f} s, {told} told, {arrived} datagrams relayed, {used:.2f} s of CPU")
-    assert sent > 5000 and arrived > 50
+    assert sent > 20_000 and arrived > 20
     assert 0 < told <= 32 * (seconds / 0.25 + 2), f"{told} told in {seconds:.1f} s"
     assert used <= 0.1 * seconds, f"{used:.2f} s of CPU in {seconds:.1f} s"
     pair.close()
