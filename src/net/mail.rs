@@ -296,7 +296,9 @@ impl Worker {
                 } else {
                     // Whoever handed this over does not know that the allocation has ended.
                     self.relays.release(&route);
-                    self.post.send(holder(route.link), Parcel::Return { route, bytes });
+                    if !self.post.send(holder(route.link), Parcel::Return { route, bytes }) {
+                        self.server.count(route.tuple.transport).drop(DropReason::QueueFull);
+                    }
                 }
             }
             Parcel::Return { route, bytes } => {

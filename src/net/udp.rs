@@ -190,8 +190,11 @@ impl UdpLoop {
                     self.outgoing.push((Exit::Relay(relay.0), out));
                 }
                 Verdict::ReplyFrom { server, client } if datagram.replace(self.reply.bytes()) => {
-                    if let Some((exit, from)) = exit_at(&listeners, server) {
-                        self.outgoing.push((exit, leaving(slot, &datagram, client, from)));
+                    match exit_at(&listeners, server) {
+                        Some((exit, from)) => {
+                            self.outgoing.push((exit, leaving(slot, &datagram, client, from)));
+                        }
+                        None => worker.server.count(Transport::Udp).drop(DropReason::SendFailed),
                     }
                 }
                 Verdict::Forward { worker: owner } => worker.forward(owner, route, datagram.bytes()),
