@@ -146,7 +146,8 @@ impl Workers {
                 bound.extend(door.tls.then_some((Transport::Tls, address)));
             }
         }
-        let shared = Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams, workers));
+        let shared =
+            Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams, workers, seed));
         let tuning = Tuning {
             turn: options.turn,
             allocations_per_user: options.allocations_per_user,

@@ -39,7 +39,8 @@ struct Relay {
     socket: UdpSocket,
     port: Port,
     id: AllocationId,
-    owner: Box<str>,
+    /// Whose quota it counts against; the name is shared by all of an owner's.
+    owner: Arc<str>,
     /// The allocation has ended. The socket stays until what is queued for it has been sent, so that its number
     /// and port cannot become another allocation's meanwhile.
     ended: bool,
@@ -48,7 +49,7 @@ struct Relay {
     /// It hears no more of them until the next one.
     deaf: bool,
     /// Where a datagram was to go that this machine found too long: of IPv4 the error queue tells no port.
-    too_long: Option<SocketAddr>,
+    too_long: Option<Box<SocketAddr>>,
 }
 
 /// What there is in the error queue of a relay socket.
@@ -156,8 +157,8 @@ impl Relays {
             && let Some(relay) = self.sockets.get_mut(relay.0 as usize)
         {
             // Two ports of one address before the queue is read: either could be meant, so neither is named.
-            let other = relay.too_long.is_some_and(|known| known.ip() == to.ip() && known != to);
-            relay.too_long = Some(SocketAddr::new(to.ip(), if other { 0 } else { to.port() }));
+            let other = relay.too_long.as_ref().is_some_and(|known| known.ip() == to.ip() && **known != to);
+            relay.too_long = Some(Box::new(SocketAddr::new(to.ip(), if other { 0 } else { to.port() })));
         }
     }
 
@@ -180,10 +181,9 @@ impl Relays {
         self.heard += 1;
         match sys::next_error(relay.socket.as_fd()) {
             Ok(Some(mut error)) => {
-                if let Some(known) =
-                    relay.too_long.filter(|known| error.is_local && known.ip() == error.to.ip())
-                {
-                    error.to = known;
+                let known = relay.too_long.as_deref();
+                if let Some(known) = known.filter(|known| error.is_local && known.ip() == error.to.ip()) {
+                    error.to = *known;
                 }
                 Heard::Error(relay.id, error)
             }
@@ -224,7 +224,7 @@ impl Relays {
         &mut self,
         id: AllocationId,
         port: Port,
-        owner: &str,
+        owner: &Arc<str>,
     ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
         let socket = self.open_socket(port)?;
         self.enter(id, port, socket, owner)
@@ -241,7 +241,7 @@ impl Relays {
         id: AllocationId,
         port: Port,
         socket: UdpSocket,
-        owner: &str,
+        owner: &Arc<str>,
     ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
         let address = self.shared.addresses()[port.address];
         let entry = self.sockets.vacant_entry();
@@ -253,7 +253,7 @@ impl Relays {
             socket,
             port,
             id,
-            owner: owner.into(),
+            owner: Arc::clone(owner),
             ended: false,
             heard: 0,
             deaf: false,
@@ -270,14 +270,12 @@ impl Relays {
     fn charged<T>(
         &mut self,
         owner: &str,
-        open: impl FnOnce(&mut Self) -> Result<T, BindError>,
+        open: impl FnOnce(&mut Self, &Arc<str>) -> Result<T, BindError>,
     ) -> Result<T, BindError> {
-        if !self.shared.charge(owner, self.allocations_per_user) {
-            return Err(BindError::Quota);
-        }
-        let opened = open(self);
+        let owner = self.shared.charge(owner, self.allocations_per_user).ok_or(BindError::Quota)?;
+        let opened = open(self, &owner);
         if opened.is_err() {
-            self.shared.discharge(owner);
+            self.shared.discharge(&owner);
         }
         opened
     }
@@ -337,7 +335,7 @@ impl RelaySockets for Relays {
         parity: Parity,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        self.charged(owner, |relays| {
+        self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_port(family, parity).map(|port| (port, None)),
                 |relays, port, _| relays.open(id, port, owner),
@@ -353,7 +351,7 @@ impl RelaySockets for Relays {
         hold: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
         let max = self.allocations_per_user;
-        let opened = self.charged(owner, |relays| {
+        let opened = self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_pair(family).map(|(even, odd)| (even, Some(odd))),
                 |relays, even, odd| {
@@ -381,7 +379,7 @@ impl RelaySockets for Relays {
         owner: &str,
         now: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        self.charged(owner, |relays| {
+        self.charged(owner, |relays, owner| {
             let (port, socket) = relays.shared.redeem(token, now).ok_or(BindError::Exhausted)?;
             relays.enter(id, port, socket, owner).map_err(|_| {
                 relays.shared.give_back(port);
@@ -423,7 +421,7 @@ impl RelaySockets for Relays {
         family: AddressFamily,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        self.charged(owner, |relays| {
+        self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_port(family, Parity::Any).map(|port| (port, None)),
                 |relays, port, _| relays.tcp.open(id, port, owner),
