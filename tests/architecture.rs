@@ -140,7 +140,7 @@ const OUTSIDE: [&str; 13] = [
 fn outside_in_the_core(files: &[File]) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in files {
-        if !matches!(module(path), Some("wire" | "auth" | "turn" | "time")) {
+        if !matches!(module(path), Some("wire" | "auth" | "turn" | "client" | "time")) {
             continue;
         }
         let code = code(text);
@@ -306,7 +306,9 @@ fn missing_sections(matrix: &str, normative: &[(&str, &str)]) -> Vec<String> {
 /// Fields of structs that would keep a password (RFC 8656 §6).
 fn kept_passwords(files: &[File]) -> Vec<String> {
     let mut found = Vec::new();
-    for (path, text) in files.iter().filter(|file| matches!(module(&file.0), Some("auth" | "turn"))) {
+    for (path, text) in
+        files.iter().filter(|file| matches!(module(&file.0), Some("auth" | "turn" | "client")))
+    {
         let code = code(text);
         for (at, _) in code.match_indices("struct ") {
             let body =
