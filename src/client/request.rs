@@ -10,6 +10,10 @@ use crate::wire::{AddressFamily, Class, MessageWriter, Method, TransactionId, at
 /// The longest request: a realm and a nonce of 763 bytes each fit with room to spare.
 const LONGEST: usize = 2_048;
 
+/// SOFTWARE of a request without a login (RFC 8489 §14.14). It makes the request about as long as the challenge that it
+/// gets, and so sees to it that a server which answers strangers with no more than they send can answer at once.
+const SOFTWARE: &[u8] = b"Relais, a client that pays for the challenge it will be sent";
+
 /// REQUESTED-TRANSPORT UDP (RFC 8656 §18.8).
 const UDP: u8 = 17;
 
@@ -82,8 +86,12 @@ impl Request {
                     .xor_address(attr::XOR_PEER_ADDRESS, peer);
             }
         }
-        if let Some((account, login)) = login {
-            login.sign(account, &mut writer);
+        match login {
+            Some((account, login)) => login.sign(account, &mut writer),
+            None if task == Task::Bind => {}
+            None => {
+                writer.attribute(attr::SOFTWARE, SOFTWARE);
+            }
         }
         writer.fingerprint();
         let len = writer.finish()?;
