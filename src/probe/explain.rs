@@ -32,7 +32,7 @@ pub(crate) fn name(code: u16) -> &'static str {
 }
 
 /// Why a login was refused with 401.
-pub(crate) fn unauthenticated(credentials: &Credentials, now_unix: u64) -> String {
+pub(super) fn unauthenticated(credentials: &Credentials, now_unix: u64) -> String {
     let signed = "the secret that signed it is not, or no longer, the server's (on a Relais server: auth.secrets), or \
                   the server expects another separator between time and user";
     match credentials.expiry() {
@@ -55,7 +55,7 @@ pub(crate) fn unauthenticated(credentials: &Credentials, now_unix: u64) -> Strin
 }
 
 /// What to do about an error other than 401 to a request of this user.
-pub(crate) fn refused(code: u16, alternate: Option<SocketAddr>) -> String {
+pub(super) fn refused(code: u16, alternate: Option<SocketAddr>) -> String {
     match code {
         300 => match alternate {
             Some(alternate) => format!("the server sends its clients on to {alternate}: probe that one"),
@@ -89,7 +89,7 @@ pub(crate) fn refused(code: u16, alternate: Option<SocketAddr>) -> String {
 }
 
 /// What to do when the peer `peer` was refused with 403. `is_own`: it is a socket of this process.
-pub(crate) fn forbidden_peer(peer: SocketAddr, is_own: bool) -> String {
+pub(super) fn forbidden_peer(peer: SocketAddr, is_own: bool) -> String {
     let ip = peer.ip();
     let which = match (is_internal(ip), is_own) {
         (true, _) => "relays rightly refuse private and special addresses: ",
@@ -162,7 +162,7 @@ pub(super) fn silence(
 }
 
 /// The network's own errors.
-pub(crate) fn trouble(
+pub(super) fn trouble(
     kind: io::ErrorKind,
     text: &str,
     server: SocketAddr,
@@ -234,7 +234,7 @@ pub(super) fn is_internal(ip: IpAddr) -> bool {
 }
 
 /// `3 minutes`.
-pub(crate) fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..120 => (seconds, "second"),
         120..7_200 => (seconds / 60, "minute"),

@@ -10,11 +10,11 @@ use futures_util::stream::FuturesUnordered;
 use hdrhistogram::Histogram;
 
 use super::super::clock::{Clock, nanoseconds};
+use super::super::explain;
 use super::super::outcome::{Failure, Latency, VERSION, bars, histogram};
 use super::super::progress::{Phase, Progress};
 use super::super::server::Target;
 use super::args::{ChurnArgs, CycleRate};
-use super::explain;
 use super::meter::{Meter, float};
 use super::outcome::{Churn, Steps};
 use super::session::Session;
@@ -167,7 +167,7 @@ impl Shared<'_> {
     async fn open(&self) -> Result<Session, Failure> {
         Session::open(self.target, self.args.server.bind, Some(&self.account), self.clock)
             .await
-            .map_err(|error| explain::trouble(self.target, &error))
+            .map_err(|error| explain::lost_way(self.target.address, &error))
     }
 
     /// A client that has gone through one cycle.
@@ -175,12 +175,20 @@ impl Shared<'_> {
         let mut tries = 0;
         loop {
             let mut session = self.open().await?;
-            let trouble = |error: std::io::Error| explain::trouble(self.target, &error);
+            let trouble = |error: std::io::Error| explain::lost_way(self.target.address, &error);
             tries += 1;
             match cycle(self, &mut session).await.map_err(trouble)? {
                 Ok(()) => return Ok(session),
                 Err((_, Refusal::Refused { code: 437, .. })) if tries < TRIES => {}
-                Err((task, refusal)) => return Err(explain::refused(self.target, task, refusal, 0)),
+                Err((task, refusal)) => {
+                    return Err(explain::failed(
+                        self.target.address,
+                        task,
+                        refusal,
+                        0,
+                        self.args.parallel as usize,
+                    ));
+                }
             }
         }
     }
@@ -216,9 +224,15 @@ async fn client(shared: &Shared<'_>, session: Option<Session>) -> Result<(), Fai
                 continue;
             }
             Ok(Err((task, refusal))) => {
-                return Err(explain::refused(shared.target, task, refusal, shared.args.parallel));
+                return Err(explain::failed(
+                    shared.target.address,
+                    task,
+                    refusal,
+                    0,
+                    shared.args.parallel as usize,
+                ));
             }
-            Err(error) => return Err(explain::trouble(shared.target, &error)),
+            Err(error) => return Err(explain::lost_way(shared.target.address, &error)),
         }
         shared.sent_again.set(shared.sent_again.get() + session.sent_again - sent_again);
     }
@@ -259,7 +273,8 @@ async fn cycle(shared: &Shared<'_>, session: &mut Session) -> std::io::Result<Re
 fn result(shared: &Shared<'_>, elapsed: Elapsed) -> Result<Churn, Failure> {
     let (args, meter) = (shared.args, shared.meter.borrow());
     if meter.all.done == 0 && meter.all.lost > 0 {
-        return Err(explain::silence(shared.target));
+        let task = Task::Allocate { family: shared.family };
+        return Err(explain::failed(shared.target.address, task, Refusal::Silence, 0, 0));
     }
     let rate = float(meter.all.done) / elapsed.seconds;
     let offered = match args.rate {

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::super::clock::{Clock, nanoseconds, seconds};
 use super::super::cpu;
+use super::super::explain;
 use super::super::outcome::{Failure, Latency, Sample, VERSION, histogram};
 use super::super::progress::{Phase, Progress};
 use super::super::server::Target;
@@ -18,7 +19,7 @@ use super::args::HoldArgs;
 use super::meter::{INTERVAL, float};
 use super::outcome::{Hold, Moment};
 use super::session::Session;
-use super::{account, explain, memory, sleep_until};
+use super::{account, memory, sleep_until};
 use crate::client::uri::Service;
 use crate::client::{Account, Event, Failure as Refusal, Task};
 use crate::wire::AddressFamily;
@@ -205,7 +206,7 @@ async fn watch<F: Future<Output = Result<(), Failure>>>(
 
 /// One client: makes an allocation, keeps it, gives it back.
 async fn client(shared: &Shared<'_>) -> Result<(), Failure> {
-    let trouble = |error: std::io::Error| explain::trouble(shared.target, &error);
+    let trouble = |error: std::io::Error| explain::lost_way(shared.target.address, &error);
     let mut session = {
         let _permit = shared.permits.acquire().await;
         if shared.is_over.get() {
@@ -232,7 +233,7 @@ async fn client(shared: &Shared<'_>) -> Result<(), Failure> {
 async fn allocate(shared: &Shared<'_>) -> Result<(Session, Duration), Failure> {
     let mut tries = 0;
     loop {
-        let trouble = |error: std::io::Error| explain::trouble(shared.target, &error);
+        let trouble = |error: std::io::Error| explain::lost_way(shared.target.address, &error);
         let mut session =
             Session::open(shared.target, shared.args.server.bind, Some(&shared.account), shared.clock)
                 .await
@@ -243,7 +244,13 @@ async fn allocate(shared: &Shared<'_>) -> Result<(Session, Duration), Failure> {
         match event {
             Event::Failed(_, Refusal::Refused { code: 437, .. }) if tries < TRIES => {}
             Event::Failed(task, refusal) => {
-                return Err(explain::refused(shared.target, task, refusal, shared.made.get()));
+                return Err(explain::failed(
+                    shared.target.address,
+                    task,
+                    refusal,
+                    shared.made.get() as usize,
+                    shared.args.allocations as usize,
+                ));
             }
             _ => return Ok((session, took)),
         }

@@ -5,7 +5,6 @@
 mod answers;
 pub(super) mod args;
 pub(super) mod churn;
-mod explain;
 pub(super) mod hold;
 mod memory;
 mod meter;

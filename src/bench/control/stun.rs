@@ -8,6 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::super::clock::{Clock, nanoseconds};
+use super::super::explain;
 use super::super::link;
 use super::super::outcome::{Failure, Latency, Rung, Sample, VERSION, bars, histogram};
 use super::super::pace::{Due, Pace};
@@ -16,10 +17,10 @@ use super::super::search::{Tried, search};
 use super::super::server::Target;
 use super::answers::{Answers, REQUEST, Seen};
 use super::args::StunArgs;
+use super::block_on;
 use super::meter::{Meter, ratio};
 use super::outcome::Stun;
 use super::session::{Session, any};
-use super::{block_on, explain};
 use crate::bench::args::Rate;
 use crate::client::uri::{Service, Transport};
 use crate::client::{Event, Task};
@@ -113,10 +114,10 @@ pub(in crate::bench) fn run(args: &StunArgs, progress: &mut dyn Progress) -> Res
 
 /// One request, sent again as RFC 8489 §6.2.1 says: tells of a server that is down before any load is made.
 async fn ask_once(target: &Target, bind: Option<IpAddr>) -> Result<(), Failure> {
-    let trouble = |error: io::Error| explain::trouble(target, &error);
+    let trouble = |error: io::Error| explain::lost_way(target.address, &error);
     let mut session = Session::open(target, bind, None, Clock::start()).await.map_err(trouble)?;
     match session.carry_out(Task::Bind).await.map_err(trouble)? {
-        (Event::Failed(task, refusal), _) => Err(explain::refused(target, task, refusal, 0)),
+        (Event::Failed(task, refusal), _) => Err(explain::failed(target.address, task, refusal, 0, 1)),
         _ => Ok(()),
     }
 }
@@ -136,7 +137,7 @@ impl<'a> Asker<'a> {
         for token in 0..clients {
             let local = SocketAddr::new(bind.unwrap_or_else(|| any(target.address)), 0);
             let socket = link::datagrams(local).map_err(|error| link::cannot_bind(local.ip(), &error))?;
-            let trouble = |error: io::Error| explain::trouble(target, &error);
+            let trouble = |error: io::Error| explain::lost_way(target.address, &error);
             socket.connect(target.address).map_err(trouble)?;
             poll.add(socket.as_fd(), token.into()).map_err(trouble)?;
             let own = socket.local_addr().map_err(trouble)?;
@@ -253,7 +254,7 @@ impl<'a> Asker<'a> {
             let taken = match sys::send_burst(lane.socket.as_fd(), requests, REQUEST, None, Way::Single) {
                 Ok(taken) => taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => return Err(explain::trouble(self.target, &error)),
+                Err(error) => return Err(explain::lost_way(self.target.address, &error)),
             };
             lane.answers.keep(taken);
             self.counts.unsent += (count - taken) as u64;
@@ -264,7 +265,7 @@ impl<'a> Asker<'a> {
 
     /// Takes all that has arrived, after at most this wait. Returns whether there was anything.
     fn receive(&mut self, wait: Duration, meter: &mut Meter) -> Result<bool, Failure> {
-        let trouble = |error: io::Error| explain::trouble(self.target, &error);
+        let trouble = |error: io::Error| explain::lost_way(self.target.address, &error);
         self.tokens.clear();
         self.poll.wait(wait, &mut self.tokens).map_err(trouble)?;
         for token in &self.tokens {
