@@ -18,7 +18,7 @@ use super::args::{ChurnArgs, CycleRate};
 use super::meter::{Meter, float};
 use super::outcome::{Churn, Steps};
 use super::session::Session;
-use super::{account, sleep_until};
+use super::{account, check_duration, sleep_until};
 use crate::client::uri::Service;
 use crate::client::{Account, Event, Failure as Refusal, Task};
 use crate::wire::{AddressFamily, ChannelNumber};
@@ -64,6 +64,7 @@ struct Shared<'a> {
 /// # Errors
 /// There is no result, and why.
 pub(in crate::bench) async fn run(args: &ChurnArgs, progress: &mut dyn Progress) -> Result<Churn, Failure> {
+    check_duration(args.duration)?;
     let target = Target::from_args(&args.server, Service::Turn)?;
     let clock = Clock::start();
     let pids = &args.server.server_pid;

@@ -19,7 +19,7 @@ use super::args::HoldArgs;
 use super::meter::{INTERVAL, float};
 use super::outcome::{Hold, Moment};
 use super::session::Session;
-use super::{account, memory, sleep_until};
+use super::{account, check_duration, memory, sleep_until};
 use crate::client::uri::Service;
 use crate::client::{Account, Event, Failure as Refusal, Task};
 use crate::wire::AddressFamily;
@@ -67,6 +67,7 @@ struct Shared<'a> {
 /// # Errors
 /// There is no result, and why.
 pub(in crate::bench) async fn run(args: &HoldArgs, progress: &mut dyn Progress) -> Result<Hold, Failure> {
+    check_duration(args.duration)?;
     check_descriptors(args)?;
     let target = Target::from_args(&args.server, Service::Turn)?;
     let shared = Shared {

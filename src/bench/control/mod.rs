@@ -31,6 +31,14 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     runtime.block_on(work)
 }
 
+/// Something has to be measured.
+fn check_duration(duration: Duration) -> Result<(), Failure> {
+    if duration.is_zero() {
+        return Err(Failure::usage("nothing can be measured in no time", "give a --duration such as 5s"));
+    }
+    Ok(())
+}
+
 /// Who logs in.
 fn account(target: &Target) -> Result<Arc<Account>, Failure> {
     let known = target.credentials.as_ref();

@@ -17,10 +17,10 @@ use super::super::search::{Tried, search};
 use super::super::server::Target;
 use super::answers::{Answers, REQUEST, Seen};
 use super::args::StunArgs;
-use super::block_on;
 use super::meter::{Meter, ratio};
 use super::outcome::Stun;
 use super::session::{Session, any};
+use super::{block_on, check_duration};
 use crate::bench::args::Rate;
 use crate::client::uri::{Service, Transport};
 use crate::client::{Event, Task};
@@ -90,6 +90,7 @@ struct Trial {
 /// # Errors
 /// There is no result, and why.
 pub(in crate::bench) fn run(args: &StunArgs, progress: &mut dyn Progress) -> Result<Stun, Failure> {
+    check_duration(args.duration)?;
     let server = args.server.server();
     let target = Target::from_args(&server, Service::Stun)?;
     if target.transport() != Transport::Udp {
