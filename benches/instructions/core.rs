@@ -11,7 +11,7 @@ use relais::turn::{
     RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings, Transport,
     Verdict,
 };
-use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM, fingerprint};
+use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer, fingerprint};
 
 use crate::shape::{Client, KEY, REALM, Shape, USER, is_success, set_up};
 
@@ -66,8 +66,8 @@ pub(crate) struct Core {
     route: ClientRoute,
     shape: Shape,
     peer: SocketAddr,
-    /// The packets or requests of one step, each with room for a header in front.
-    sent: Vec<(Vec<u8>, usize)>,
+    /// The packets or requests of one step.
+    sent: Vec<Vec<u8>>,
 }
 
 impl Core {
@@ -105,7 +105,8 @@ impl Core {
         let sent = match shape {
             Shape::Binding => vec![client.binding()],
             Shape::Cycle => {
-                client.learn(&core.exchange(&client.allocate()));
+                let challenge = core.exchange(&client.allocate());
+                client.learn(&challenge);
                 vec![client.allocate(), client.permission(permitted), client.channel(bound), client.delete()]
             }
             _ => {
@@ -113,14 +114,13 @@ impl Core {
                 vec![shape.bytes(core.peer, payload)]
             }
         };
-        core.sent = sent.iter().map(|bytes| (roomy(bytes), bytes.len())).collect();
+        core.sent = sent;
         core
     }
 
     /// Sends a request and returns the response.
     fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
-        let mut buffer = roomy(request);
-        let mut datagram = Datagram::new(&mut buffer, request.len()).unwrap();
+        let mut datagram = Datagram::new(request, Marks::default());
         let Self { server, sockets, reply, now, route, .. } = self;
         assert_eq!(server.handle_client(now, *route, &mut datagram, reply, sockets), Verdict::Reply);
         reply.bytes().to_vec()
@@ -129,12 +129,12 @@ impl Core {
     /// Handles one packet, or the requests of one client.
     pub(crate) fn step(&mut self) {
         let Self { server, sockets, reply, now, route, shape, peer, sent } = self;
-        for (buffer, len) in sent {
+        for bytes in sent {
             if *shape == Shape::Checksum {
-                std::hint::black_box(fingerprint(std::hint::black_box(&buffer[HEAD_ROOM..][..*len])));
+                std::hint::black_box(fingerprint(std::hint::black_box(bytes)));
                 continue;
             }
-            let mut datagram = Datagram::new(buffer, *len).unwrap();
+            let mut datagram = Datagram::new(std::hint::black_box(bytes), Marks::default());
             let verdict = match (*shape, sockets.0) {
                 (Shape::ChannelToClient | Shape::Data, Some(id)) => {
                     server.handle_peer(now, id, PeerAddress(*peer), &mut datagram, sockets)
@@ -143,7 +143,7 @@ impl Core {
             };
             match verdict {
                 Verdict::ToPeer { .. } | Verdict::ToClient { .. } => {
-                    std::hint::black_box(datagram.range());
+                    std::hint::black_box(datagram.parts());
                 }
                 Verdict::Reply => {
                     assert!(is_success(reply.bytes()));
@@ -154,9 +154,4 @@ impl Core {
             }
         }
     }
-}
-
-/// A buffer with these bytes, and room around them for what the server puts there.
-fn roomy(bytes: &[u8]) -> Vec<u8> {
-    [&[0; HEAD_ROOM][..], bytes, &[0; TAIL_ROOM]].concat()
 }

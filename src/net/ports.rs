@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::RelayAddress;
 use super::connections::Connections;
 use super::handshakes::Handshakes;
+use super::offload::Offers;
 use crate::time::Timestamp;
 use crate::turn::{Hold, Parity, ReservationToken};
 use crate::wire::AddressFamily;
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     listening: Vec<Box<[AtomicU64]>>,
     /// What goes from one worker to another.
     pub(super) connections: Connections,
+    /// What the kernel does beyond single datagrams.
+    pub(super) offers: Arc<Offers>,
     #[expect(clippy::disallowed_types, reason = "see the head of this file")]
     books: Mutex<Books>,
 }
@@ -85,6 +88,7 @@ impl Shared {
         max_streams: u32,
         workers: usize,
         seed: [u64; 4],
+        offers: Offers,
     ) -> Self {
         let free = addresses.iter().map(|_| ports.clone().collect()).collect();
         // The seed also keys hash tables, which are not made to keep it secret.
@@ -117,6 +121,7 @@ impl Shared {
             live: addresses.iter().map(|_| bitmap()).collect(),
             listening: addresses.iter().map(|_| bitmap()).collect(),
             connections: Connections::new(),
+            offers: Arc::new(offers),
             addresses,
             books,
         }
@@ -432,7 +437,8 @@ mod tests {
     fn shared() -> Arc<Shared> {
         let local: IpAddr = "10.0.0.5".parse().unwrap();
         let public: IpAddr = "8.34.2.1".parse().unwrap();
-        Arc::new(Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 3, 1, [1; 4]))
+        let relay = RelayAddress { local, public };
+        Arc::new(Shared::new(vec![relay], &(50_000..=50_003), 3, 1, [1; 4], Offers::ask()))
     }
 
     #[test]
