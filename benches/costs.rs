@@ -19,6 +19,7 @@ use relais::wire::{
 
 #[path = "instructions/core.rs"]
 mod core_alone;
+#[allow(dead_code, reason = "shared with the bench that counts instructions")]
 #[path = "instructions/shape.rs"]
 mod shape;
 
