@@ -30,6 +30,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How often a datagram is sent anew when the call told an earlier one's error instead of sending it.
 pub(super) const TRIES: usize = 3;
 
+/// Slots that one relay socket fills at once: each may hold 64 merged datagrams.
+const MOST_AT_ONCE: u8 = 32;
+
 /// How many ports are tried when other programs hold some of the range.
 const ATTEMPTS: usize = 16;
 
@@ -52,6 +55,10 @@ struct Relay {
     too_long: Option<SocketAddr>,
     /// Whether the kernel cuts its messages.
     cuts: bool,
+    /// Slots to ask it to fill at once.
+    most: u8,
+    /// The round in which it was read last.
+    read_in: u32,
 }
 
 /// What there is in the error queue of a relay socket.
@@ -232,11 +239,24 @@ impl Relays {
         }
     }
 
-    /// The socket behind a token of the epoll set, and whose it is.
-    pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId)> {
+    /// The socket behind a token of the epoll set, whose it is, and how much to ask of it.
+    pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId, usize)> {
         let index = usize::try_from(token - FIRST_RELAY_TOKEN).ok()?;
         let relay = self.sockets.get(index).filter(|relay| !relay.ended)?;
-        Some((relay.socket.as_fd(), relay.id))
+        Some((relay.socket.as_fd(), relay.id, relay.most.into()))
+    }
+
+    /// Asks a socket for more the next time if it had more left after all that was asked for, and for less if it has given
+    /// little: what is asked for in vain costs as much as a system call.
+    pub(super) fn adapt(&mut self, token: u64, given: usize, round: u32) {
+        let index = usize::try_from(token - FIRST_RELAY_TOKEN).unwrap_or(usize::MAX);
+        let Some(relay) = self.sockets.get_mut(index) else { return };
+        if given < usize::from(relay.most) {
+            relay.most = (relay.most / 2).max(1);
+        } else if relay.read_in.wrapping_add(1) == round {
+            relay.most = (relay.most * 2).min(MOST_AT_ONCE);
+        }
+        relay.read_in = round;
     }
 
     fn open(
@@ -283,6 +303,8 @@ impl Relays {
             deaf: false,
             too_long: None,
             cuts: self.shared.offers.cuts,
+            most: 1,
+            read_in: 0,
         });
         self.shared.set_live(port);
         let relayed = SocketAddr::new(address.public, port.port);

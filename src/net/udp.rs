@@ -23,6 +23,8 @@ use crate::wire::{Datagram, Marks, Protocol, ReplyBuffer};
 
 /// Rounds of receiving before other tasks of the worker get their turn.
 const ROUNDS: usize = 16;
+/// So many sockets that were ready at once make it likely that more are by now.
+const BUSY: usize = 16;
 /// ICMP errors of one socket before others get their turn.
 const ERRORS: usize = 16;
 
@@ -110,6 +112,10 @@ pub(super) struct UdpLoop {
     /// Slots of the batch that hold datagrams which are still to be sent.
     used: usize,
     outbox: Outbox,
+    /// Counts the rounds.
+    round: u32,
+    /// Whether this round may have left something in a socket.
+    left: bool,
     ready: Vec<Ready>,
     reply: Box<ReplyBuffer>,
 }
@@ -130,6 +136,8 @@ impl UdpLoop {
             batch: Batch::new(),
             used: 0,
             outbox: Outbox::new(),
+            round: 0,
+            left: false,
             ready: Vec::with_capacity(BATCH),
             reply: Box::default(),
         })
@@ -140,25 +148,35 @@ impl UdpLoop {
         let ready = self.epoll.watch()?;
         loop {
             let mut guard = ready.readable().await?;
+            // Whatever comes from here on wakes the task again.
+            guard.clear_ready();
+            let mut more = true;
             for _ in 0..ROUNDS {
                 self.ready.clear();
                 self.epoll.ready(&mut self.ready)?;
-                if self.ready.is_empty() {
-                    guard.clear_ready();
+                more = !self.ready.is_empty() && self.round();
+                if !more {
                     break;
                 }
-                self.round();
             }
             self.worker.borrow_mut().report_events();
-            tokio::task::yield_now().await;
+            while more {
+                // Others have their turn. What was left in a socket wakes nobody.
+                tokio::task::yield_now().await;
+                self.ready.clear();
+                self.epoll.ready(&mut self.ready)?;
+                more = !self.ready.is_empty() && self.round();
+            }
         }
     }
 
-    /// One pass over the sockets that are ready. The time is read once.
-    fn round(&mut self) {
+    /// One pass over the sockets that are ready. The time is read once. Says whether it is worth looking for more at
+    /// once: something may have been left, or so much has come that more will have come meanwhile.
+    fn round(&mut self) -> bool {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
         let now = worker.now();
+        self.round = self.round.wrapping_add(1);
         for i in 0..self.ready.len() {
             let Ready { token, readable, failed } = self.ready[i];
             if token < FIRST_RELAY_TOKEN {
@@ -173,6 +191,7 @@ impl UdpLoop {
             }
         }
         self.flush(&mut worker, &now);
+        std::mem::take(&mut self.left) || self.ready.len() >= BUSY
     }
 
     /// Sends what is queued when no slot is left to receive into.
@@ -183,10 +202,11 @@ impl UdpLoop {
     }
 
     /// Receives a batch into the free slots, and says which it filled.
-    fn receive(&mut self, socket: BorrowedFd<'_>) -> Range<usize> {
+    fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> Range<usize> {
         let first = self.used;
-        let count = self.batch.receive(socket, first).unwrap_or(0);
+        let count = self.batch.receive(socket, first, most).unwrap_or(0);
         self.used += count;
+        self.left |= count == most || self.used == BATCH;
         first..first + count
     }
 
@@ -207,7 +227,7 @@ impl UdpLoop {
         };
         let Some(client_link) = worker.post.link(link as usize) else { return };
         self.make_room(worker, now);
-        for slot in self.receive(listener.socket.as_fd()) {
+        for slot in self.receive(listener.socket.as_fd(), BATCH) {
             let Some(source) = self.batch.source(slot) else { continue };
             let (run, Told { local, tos, .. }) = self.open(slot);
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
@@ -267,8 +287,10 @@ impl UdpLoop {
     fn receive_from_peers(&mut self, worker: &mut Worker, now: &Now, token: u64) {
         self.make_room(worker, now);
         // An allocation that has ended since its socket was found ready has nobody to relay to.
-        let Some((socket, id)) = worker.relays.by_token(token) else { return };
-        for slot in self.receive(socket) {
+        let Some((socket, id, most)) = worker.relays.by_token(token) else { return };
+        let slots = self.receive(socket, most);
+        worker.relays.adapt(token, slots.len(), self.round);
+        for slot in slots {
             let Some(source) = self.batch.source(slot) else { continue };
             let peer = PeerAddress(worker.shared.to_public(source));
             let (run, Told { tos, .. }) = self.open(slot);

@@ -2,6 +2,7 @@
 //! The only module of the package that may contain it.
 #![allow(unsafe_code, reason = "this module is the one audited place for it")]
 
+pub(crate) mod clock;
 mod control;
 mod epoll;
 mod errors;
