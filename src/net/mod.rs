@@ -8,6 +8,7 @@ mod accept;
 mod addresses;
 mod clock;
 mod connections;
+mod delivery;
 mod departure;
 mod dtls;
 mod frame;

@@ -118,6 +118,19 @@ impl Relays {
         self.sockets.get(relay.0 as usize).map(|relay| relay.socket.as_fd())
     }
 
+    /// The relayed transport address of a socket, as peers see it.
+    pub(super) fn relayed(&self, relay: RelayToken) -> Option<SocketAddr> {
+        let port = self.sockets.get(relay.0 as usize)?.port;
+        let address = self.shared.addresses().get(port.address)?;
+        Some(SocketAddr::new(address.public, port.port))
+    }
+
+    /// Whose a port is, by the number of its socket, which may have another one's by now.
+    pub(super) fn id_of(&self, index: u32, port: Port) -> Option<AllocationId> {
+        let relay = self.sockets.get(index as usize)?;
+        (relay.port == port && !relay.ended).then_some(relay.id)
+    }
+
     /// Closes the sockets of ended allocations. To be called when nothing is queued for any socket.
     pub(super) fn reap(&mut self) {
         for index in self.ended.drain(..) {
@@ -289,7 +302,8 @@ impl Relays {
     ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
         let address = self.shared.addresses()[port.address];
         let entry = self.sockets.vacant_entry();
-        let Ok(index) = u32::try_from(entry.key()) else {
+        let entry_index = entry.key();
+        let Ok(index) = u32::try_from(entry_index) else {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         };
         self.epoll.add(socket.as_fd(), FIRST_RELAY_TOKEN + u64::from(index))?;
@@ -306,7 +320,9 @@ impl Relays {
             most: 1,
             read_in: 0,
         });
-        self.shared.set_live(port);
+        if let Some(link) = self.post.link(entry_index) {
+            self.shared.set_live(port, link);
+        }
         let relayed = SocketAddr::new(address.public, port.port);
         Ok((RelayToken(index), RelayedTransportAddress(relayed)))
     }

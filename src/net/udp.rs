@@ -8,7 +8,6 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
 use super::dtls::Arrival;
-use super::mail;
 use super::offload::Offers;
 use super::outbox::{Exit, Outbox, Way};
 use super::relays::{FIRST_RELAY_TOKEN, Heard};
@@ -65,6 +64,11 @@ impl UdpListener {
         self.plain && datagram.first().is_none_or(|first| Protocol::of(*first) != Protocol::Tls)
     }
 
+    /// The source address to choose for a client, if the socket has several.
+    pub(super) fn source_for(&self, tuple: &FiveTuple) -> Option<IpAddr> {
+        self.is_wildcard().then_some(tuple.server.ip())
+    }
+
     /// The socket, and whether the kernel cuts its messages.
     pub(super) fn door(&self) -> (BorrowedFd<'_>, bool) {
         (self.socket.as_fd(), self.cuts.get())
@@ -72,7 +76,7 @@ impl UdpListener {
 
     /// Sends one datagram to a client, outside of any batch.
     pub(super) fn send(&self, bytes: &[u8], tuple: &FiveTuple, marks: Marks) -> io::Result<()> {
-        let from = self.is_wildcard().then_some(tuple.server.ip());
+        let from = self.source_for(tuple);
         let message = Message { to: tuple.client.0, from, marks, segment: None };
         sys::send_one(self.socket.as_fd(), bytes, &message)
     }
@@ -268,9 +272,8 @@ impl UdpLoop {
         let Worker { server, relays, .. } = &mut *worker;
         match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
             Verdict::ToPeer { relay, peer } => {
-                let to = worker.shared.to_local(peer.0);
-                let way = Way { exit: Exit::Relay(relay), to, from: None };
-                self.outbox.push(way, &datagram, body(&place, &datagram));
+                let place = body(&place, &datagram);
+                worker.to_peer(now, (relay, peer), &datagram, place, &mut self.outbox);
             }
             Verdict::Reply => self.outbox.push_answer(back, self.reply.bytes()),
             Verdict::ReplyFrom { server, client } => match exit_at(&self.listeners, server) {
@@ -299,13 +302,7 @@ impl UdpLoop {
                     self.send(worker, now);
                 }
                 let bytes = self.batch.memory().get(place.clone()).unwrap_or_default();
-                let mut datagram = Datagram::new(bytes, Marks { tos, dont_fragment: false });
-                let Worker { server, relays, .. } = &mut *worker;
-                if let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays)
-                    && let Some(way) = to_client(&self.listeners, worker, now, client, &datagram)
-                {
-                    self.outbox.push(way, &datagram, body(&place, &datagram));
-                }
+                worker.from_peer(now, id, peer, bytes, tos, place, &mut self.outbox);
             }
         }
     }
@@ -339,10 +336,8 @@ impl UdpLoop {
         let peer = PeerAddress(worker.shared.to_public(to));
         let mut datagram = Datagram::new(&[], Marks::default());
         let error = IcmpError { peer, kind, code, info };
-        if let Verdict::ToClient { client } = worker.server.handle_icmp(now, id, &error, &mut datagram)
-            && let Some(way) = to_client(&self.listeners, worker, now, client, &datagram)
-        {
-            self.outbox.push(way, &datagram, 0..0);
+        if let Verdict::ToClient { client } = worker.server.handle_icmp(now, id, &error, &mut datagram) {
+            worker.to_client(now, client, &datagram, 0..0, &mut self.outbox);
         }
     }
 
@@ -355,14 +350,7 @@ impl UdpLoop {
 
     /// Sends what is queued. The slots keep what they hold.
     fn send(&mut self, worker: &mut Worker, now: &Now) {
-        if self.outbox.is_empty() {
-            return;
-        }
-        let Worker { relays, offload, .. } = &mut *worker;
-        let lost = self.outbox.flush(now.mono, self.batch.memory(), &self.listeners, relays, offload);
-        for _ in 0..lost {
-            worker.server.count(Transport::Udp).drop(DropReason::SendFailed);
-        }
+        worker.send(now, self.batch.memory(), &mut self.outbox);
     }
 }
 
@@ -381,34 +369,4 @@ fn exit_at(listeners: &[UdpListener], server: SocketAddr) -> Option<(Exit, Optio
     };
     let (link, listener) = (0..).zip(listeners).find(|(_, listener)| at(listener))?;
     Some((Exit::Listener(link), listener.is_wildcard().then_some(server.ip())))
-}
-
-/// Hands what goes to a client to whatever leads there, or says how it leaves by plain UDP.
-fn to_client(
-    listeners: &[UdpListener],
-    worker: &mut Worker,
-    now: &Now,
-    client: ClientRoute,
-    datagram: &Datagram<'_>,
-) -> Option<Way> {
-    let ClientRoute { tuple, link } = client;
-    if tuple.transport == Transport::Udp {
-        let listener = mail::index(link);
-        let wildcard = listeners.get(listener as usize).is_some_and(UdpListener::is_wildcard);
-        let from = wildcard.then_some(tuple.server.ip());
-        return Some(Way { exit: Exit::Listener(listener), to: tuple.client.0, from });
-    }
-    let Worker { server, streams, dtls, post, .. } = worker;
-    let full = |sent: bool| sent.then_some(()).ok_or(DropReason::QueueFull);
-    let sent = if !post.holds(link) {
-        full(post.to_client(client, &datagram.to_vec(), false))
-    } else if tuple.transport.is_stream() {
-        full(streams.push_to(&client, &datagram.parts(), false))
-    } else {
-        dtls.send(now, listeners, &client, &datagram.to_vec(), datagram.marks())
-    };
-    if let Err(reason) = sent {
-        server.count(tuple.transport).drop(reason);
-    }
-    None
 }

@@ -17,6 +17,7 @@ use tokio::task::LocalSet;
 
 use super::accept::{self, Door};
 use super::clock::Clock;
+use super::delivery::Bundle;
 use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, Mail, Post};
 use super::offload::Offload;
@@ -26,7 +27,7 @@ use super::report::Reporter;
 use super::stream::{READ_BUFFER, Streams};
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
-use crate::sys::Epoll;
+use crate::sys::{Epoll, Timer};
 use crate::time::Now;
 use crate::turn::{self, Counters, FiveTuple, Server, StreamRefusal};
 use crate::wire::ReplyBuffer;
@@ -108,6 +109,9 @@ pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) relays: Relays,
     pub(super) offload: Offload,
+    /// Datagrams for relayed addresses of other workers, and whether there are any.
+    pub(super) bundles: Vec<Bundle>,
+    pub(super) bundled: bool,
     pub(super) streams: Streams,
     pub(super) dtls: Dtls,
     pub(super) listeners: Rc<Vec<UdpListener>>,
@@ -252,6 +256,8 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         server: server.in_a_group(plan.ticket_key, plan.post.me(), plan.seed[0]),
         relays,
         offload: Offload::new(Arc::clone(&plan.shared.offers)),
+        bundles: std::iter::repeat_with(Bundle::default).take(plan.post.workers()).collect(),
+        bundled: false,
         streams: Streams::default(),
         dtls,
         listeners: Rc::clone(&listeners),
@@ -278,9 +284,9 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         }
         let udp = UdpLoop::new(Rc::clone(&worker), listeners, Rc::clone(&epoll))?;
         let mut udp = tokio::task::spawn_local(udp.run());
-        let tick = tokio::time::sleep(TICK);
-        tokio::pin!(tick);
-        let mut mail = Mail::default();
+        let tick = Timer::new()?;
+        tick.arm(TICK)?;
+        let mut mail = Mail::new();
         loop {
             tokio::select! {
                 ended = &mut udp => match ended {
@@ -316,9 +322,10 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                         return Ok(());
                     }
                 },
-                () = &mut tick => {
+                fired = tick.fired() => {
+                    fired?;
                     let pause = worker.borrow_mut().tick();
-                    tick.as_mut().reset(tokio::time::Instant::now() + pause);
+                    tick.arm(pause)?;
                 }
             }
         }

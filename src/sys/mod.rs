@@ -12,6 +12,7 @@ mod names;
 mod options;
 mod receive;
 mod send;
+mod timer;
 
 pub(crate) use epoll::{Epoll, Ready};
 pub(crate) use errors::{NetworkError, next_error};
@@ -22,6 +23,7 @@ pub(crate) use options::{
 };
 pub(crate) use receive::{Batch, Told};
 pub(crate) use send::{MAX_SEGMENTS, Message, PIECES, SendSpace, Sending, send_one};
+pub(crate) use timer::Timer;
 
 /// Datagrams in a batch, and messages in a call.
 pub(crate) const BATCH: usize = 64;
