@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::clock::{nanoseconds, seconds, timestamp};
 use super::cpu::{own_run_time, run_time};
-use super::crew::Crew;
+use super::crew::{Crew, datagrams_in};
 use super::explain;
 use super::lane::{Counts, End, Lanes};
 use super::link::Link;
@@ -18,7 +18,7 @@ use super::pace::{Due, Pace};
 use super::payload::Stamp;
 use super::progress::{Phase, Progress};
 use crate::client::{Incoming, read};
-use crate::sys::{self, Way};
+use crate::sys::{self, Ready, Way};
 use crate::wire::ChannelNumber;
 
 /// What is later than this is not sent any more.
@@ -52,7 +52,7 @@ pub(super) struct Engine {
     pub(super) pids: Vec<u32>,
     turn: usize,
     buffer: Vec<u8>,
-    tokens: Vec<u64>,
+    ready: Vec<Ready>,
 }
 
 /// What one rate has brought.
@@ -110,7 +110,7 @@ impl Engine {
             pids: Vec::new(),
             turn: 0,
             buffer: Vec::new(),
-            tokens: Vec::new(),
+            ready: Vec::new(),
         }
     }
 
@@ -290,12 +290,13 @@ impl Engine {
     /// Takes all that has arrived, after at most this wait. Returns whether there was anything.
     #[inline]
     fn receive(&mut self, wait: Duration) -> Result<bool, Failure> {
-        let mut tokens = std::mem::take(&mut self.tokens);
-        tokens.clear();
-        self.crew.poll.wait(wait, &mut tokens).map_err(|error| super::link::cannot_open(&error))?;
+        self.crew.poll.wait(wait);
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        self.crew.poll.ready(&mut ready).map_err(|error| super::link::cannot_open(&error))?;
         let clients = self.crew.callers.len();
-        for token in &tokens {
-            let number = usize::try_from(*token).unwrap_or(usize::MAX);
+        for socket in &ready {
+            let number = usize::try_from(socket.token).unwrap_or(usize::MAX);
             if number < clients {
                 self.receive_at_client(number)
                     .map_err(|error| explain::lost_way(self.crew.server(), &error))?;
@@ -303,8 +304,8 @@ impl Engine {
                 self.receive_at_peer(number - clients);
             }
         }
-        let any = !tokens.is_empty();
-        self.tokens = tokens;
+        let any = !ready.is_empty();
+        self.ready = ready;
         Ok(any)
     }
 
@@ -331,7 +332,7 @@ impl Engine {
         };
         match link {
             Link::Datagrams(socket) => {
-                let filled = match inbox.receive(socket.as_fd()) {
+                let filled = match inbox.receive(socket.as_fd(), 0) {
                     Ok(filled) => filled,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                     // Without a server this is the other end of the lane, which may not have read all.
@@ -340,8 +341,7 @@ impl Engine {
                 };
                 let now = clock.now();
                 for i in 0..filled {
-                    let (bytes, segment) = inbox.slot(i);
-                    bytes.chunks(segment).for_each(|bytes| take(bytes, now));
+                    datagrams_in(inbox, i).for_each(|bytes| take(bytes, now));
                 }
             }
             Link::Stream(stream) => {
@@ -360,12 +360,11 @@ impl Engine {
         let Self { crew, lanes, peers, .. } = self;
         let Some(socket) = peers.get(number) else { return };
         // Errors are ICMP about what was sent before; the packets count as lost.
-        let filled = crew.inbox.receive(socket.as_fd()).unwrap_or(0);
+        let filled = crew.inbox.receive(socket.as_fd(), 0).unwrap_or(0);
         let now = crew.clock.now();
         for i in 0..filled {
             let source = crew.inbox.source(i);
-            let (bytes, segment) = crew.inbox.slot(i);
-            for bytes in bytes.chunks(segment) {
+            for bytes in datagrams_in(&crew.inbox, i) {
                 lanes.arrived(bytes, End::Peer(number), true, source, now);
             }
         }

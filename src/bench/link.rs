@@ -243,7 +243,7 @@ pub(super) fn datagrams(local: SocketAddr) -> io::Result<UdpSocket> {
         socket.set_send_buffer_size(size)?;
     }
     // Kernels before 5.0 do without.
-    let _ = sys::receive_together(socket.as_fd());
+    let _ = sys::merge(socket.as_fd(), true);
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     Ok(socket.into())
