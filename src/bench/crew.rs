@@ -18,6 +18,9 @@ use crate::wire::TransactionId;
 /// How many clients ask at the same time.
 const AT_ONCE: usize = 32;
 
+/// How many clients are kept at a time.
+const KEPT_AT_ONCE: usize = 256;
+
 /// Over UDP a request is sent six times and given up after some 24 seconds.
 const DATAGRAMS: Timers =
     Timers { first: Duration::from_millis(500), count: 6, last: Duration::from_secs(8) };
@@ -39,6 +42,8 @@ pub(super) struct Crew {
     pub(super) poll: Epoll,
     pub(super) inbox: Batch,
     ready: Vec<Ready>,
+    /// The first of the clients whose turn it is to be kept.
+    turn: usize,
 }
 
 impl Crew {
@@ -77,6 +82,7 @@ impl Crew {
             poll,
             inbox: Batch::new(),
             ready: Vec::new(),
+            turn: 0,
         })
     }
 
@@ -88,7 +94,15 @@ impl Crew {
             poll.add(link.fd(), token).map_err(|error| cannot_open(&error))?;
             callers.push(Caller { link, client: Client::new(None, DATAGRAMS), relayed: None, open: 0 });
         }
-        Ok(Self { server, clock: Clock::start(), callers, poll, inbox: Batch::new(), ready: Vec::new() })
+        Ok(Self {
+            server,
+            clock: Clock::start(),
+            callers,
+            poll,
+            inbox: Batch::new(),
+            ready: Vec::new(),
+            turn: 0,
+        })
     }
 
     /// Where they send to.
@@ -178,10 +192,13 @@ impl Crew {
         Ok(())
     }
 
-    /// Sends what is due of all clients: renewals, and requests once more.
+    /// Sends what is due of the clients whose turn it is: renewals, and requests once more. Called often, it reaches each of
+    /// them within a second, and never keeps the load waiting for long.
     pub(super) fn keep(&mut self) -> Result<(), Failure> {
         let now = self.clock.now();
-        for caller in &mut self.callers {
+        let first = if self.turn < self.callers.len() { self.turn } else { 0 };
+        self.turn = first + KEPT_AT_ONCE;
+        for caller in self.callers.iter_mut().skip(first).take(KEPT_AT_ONCE) {
             if caller.client.next_timeout().is_some_and(|due| due <= timestamp(now)) {
                 transmit(caller, now, self.server)?;
             }

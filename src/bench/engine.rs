@@ -21,11 +21,18 @@ use crate::client::{Incoming, read};
 use crate::sys::{self, Ready, Way};
 use crate::wire::ChannelNumber;
 
-/// What is later than this is not sent any more.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How many packets that are late are made up for at once, at most: more would be a flood that nobody has asked for, and that
+/// overflows the queues of devices. The rest is left out, and counted.
+const CATCH_UP: f64 = 128.0;
+
+/// What is less late than this is sent in any case, and what is later than that in none, in seconds.
+const PATIENCE: (f64, f64) = (0.001, 0.1);
 
 /// What is due sooner than this is waited for without sleeping: to wake up takes about as long.
 const SHORT: u64 = 50_000;
+
+/// How often some of the clients are asked what they have to say.
+const KEEPING: u64 = 20_000_000;
 
 /// How often samples are taken.
 const SAMPLING: u64 = 250_000_000;
@@ -167,9 +174,10 @@ impl Engine {
         let clock = self.crew.clock;
         let begin = clock.now();
         let end = begin + nanoseconds(time);
-        let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(PATIENCE));
+        let patience = Duration::from_secs_f64((CATCH_UP / rate).clamp(PATIENCE.0, PATIENCE.1));
+        let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(patience));
         let mut extra = Extra::default();
-        let mut sampled = begin;
+        let (mut sampled, mut kept) = (begin, begin);
         progress.begin(phase, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         loop {
             let before = clock.now();
@@ -206,9 +214,12 @@ impl Engine {
             {
                 record.idle += after - before;
             }
+            if after - kept >= KEEPING {
+                kept = after;
+                self.crew.keep()?;
+            }
             if after - sampled >= SAMPLING {
                 sampled = after;
-                self.crew.keep()?;
                 progress.advance((after - begin) / 1_000_000);
                 if let Some(record) = &mut record {
                     let server = run_time(&self.pids)?;
