@@ -13,10 +13,11 @@ use super::crew::{Crew, datagrams_in};
 use super::explain;
 use super::lane::{Counts, End, Lanes};
 use super::link::Link;
-use super::outcome::{Failure, Latency, Sample, histogram};
+use super::outcome::{Failure, Latency, Rung, Sample, histogram};
 use super::pace::{Due, Pace};
 use super::payload::Stamp;
 use super::progress::{Phase, Progress};
+use super::search::Tried;
 use crate::client::{Incoming, read};
 use crate::sys::{self, Ready, Way};
 use crate::wire::ChannelNumber;
@@ -84,13 +85,31 @@ impl Trial {
         self.sent + self.blocked
     }
 
-    pub(super) fn loss(&self) -> f64 {
-        ratio(self.total() - self.counts.received.min(self.total()), self.total())
-    }
-
     pub(super) fn server_us_per_packet(&self) -> Option<f64> {
         let received = self.counts.received;
         self.server.filter(|_| received > 0).map(|run| ratio(run, received) / 1_000.0)
+    }
+}
+
+impl Tried for Trial {
+    fn loss(&self) -> f64 {
+        ratio(self.total() - self.counts.received.min(self.total()), self.total())
+    }
+
+    fn limits(&mut self) -> &mut Vec<String> {
+        &mut self.limits
+    }
+
+    fn rung(&self, is_good: bool) -> Rung {
+        Rung {
+            offered_per_second: self.offered,
+            received_per_second: super::throughput::rate_of(self.counts.received, self.seconds),
+            loss: self.loss(),
+            p99_us: Latency::of(&self.latency).p99,
+            server_cpu_us: self.server_us_per_packet(),
+            is_good,
+            generator_limited: !self.limits.is_empty(),
+        }
     }
 }
 

@@ -294,7 +294,7 @@ pub(super) fn unreachable_server(server: SocketAddr, error: &io::Error) -> Failu
     }
 }
 
-fn no_handshake(server: SocketAddr, error: &str) -> Failure {
+pub(super) fn no_handshake(server: SocketAddr, error: &str) -> Failure {
     Failure::new(
         format!("the TLS handshake with {server} fails: {error}"),
         "check the name in the URI and the server's certificate; --ca FILE names whom to trust, --insecure trusts anybody",

@@ -40,7 +40,10 @@ pub(super) fn run(args: &ThroughputArgs, progress: &mut dyn Progress) -> Result<
     let (warmup, duration) = (args.warmup, args.duration);
     let (trial, rungs) = match args.rate {
         Rate::Fixed(rate) => (engine.trial(rate, warmup, duration, progress)?, Vec::new()),
-        Rate::Search => search(&mut engine, args.max_loss, warmup, duration, progress)?,
+        Rate::Search => search(args.max_loss, |rate, tried| {
+            progress.attempt(rate, tried);
+            engine.trial(rate, warmup, duration, progress)
+        })?,
     };
     if !args.direct {
         engine.crew.give_back(progress);
