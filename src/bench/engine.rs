@@ -29,8 +29,9 @@ const CATCH_UP: f64 = 128.0;
 /// What is less late than this is sent in any case, and what is later than that in none, in seconds.
 const PATIENCE: (f64, f64) = (0.001, 0.1);
 
-/// What is due sooner than this is waited for without sleeping: to wake up takes about as long.
-const SHORT: u64 = 50_000;
+/// What is due sooner than this, in nanoseconds, is waited for without sleeping: to wake up takes about as long. Longer waits
+/// are slept through, however many there are, so that the load leaves the processor to whatever shares it.
+const SHORT: u64 = 10_000;
 
 /// How often some of the clients are asked what they have to say.
 const KEEPING: u64 = 20_000_000;
