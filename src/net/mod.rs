@@ -14,6 +14,7 @@ mod handshakes;
 mod io;
 mod mail;
 mod open;
+mod output;
 mod ports;
 mod proxy;
 mod pump;

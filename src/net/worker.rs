@@ -19,10 +19,11 @@ use super::accept::{self, Door};
 use super::clock::Clock;
 use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, Mail, Post};
+use super::output::Streams;
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
-use super::stream::{READ_BUFFER, Streams};
+use super::stream::ReadSpace;
 use super::sys::Epoll;
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
@@ -118,7 +119,7 @@ pub(super) struct Worker {
     pub(super) streams_per_address: u32,
     pub(super) entrance: Entrance,
     /// Lent to whichever stream is read.
-    pub(super) stream_buffer: Vec<u8>,
+    pub(super) read_space: ReadSpace,
     clock: Clock,
     reporter: Reporter,
     /// Takes the panic of a task to the worker's own loop, which ends with it.
@@ -257,7 +258,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         shared: Arc::clone(&plan.shared),
         streams_per_address: plan.tuning.streams_per_address,
         entrance: plan.entrance.clone(),
-        stream_buffer: vec![0; READ_BUFFER],
+        read_space: ReadSpace::new(),
         clock: plan.clock,
         reporter: Reporter::default(),
         panics,
