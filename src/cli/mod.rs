@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::{self, BenchArgs};
 use crate::probe::{self, ProbeArgs};
 
 /// Exit code of a finding or a failure.
@@ -54,6 +55,8 @@ enum Command {
     Healthcheck(healthcheck::HealthArgs),
     /// Use a STUN or TURN server as a client does, and say what works and what fails
     Probe(ProbeArgs),
+    /// Put a STUN or TURN server under load, and measure it
+    Bench(BenchArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
         Some(Command::Credentials(command)) => ice::credentials(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::Probe(args)) => probe::run(args),
+        Some(Command::Bench(args)) => bench::run(&args),
     }
 }
 

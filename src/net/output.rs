@@ -57,13 +57,13 @@ impl Streams {
 
     /// Queues a frame. `false`: it is dropped, because the queue is full or the stream has closed and another one has
     /// its place.
-    pub(super) fn push_to(&mut self, route: &ClientRoute, bytes: &[u8], answer: bool) -> bool {
+    pub(super) fn push_to(&mut self, route: &ClientRoute, parts: &[&[u8]], answer: bool) -> bool {
         let max = if answer { MAX_QUEUE_WITH_ANSWERS } else { MAX_QUEUE };
         let output = self.outputs.get_mut(mail::index(route.link) as usize);
         let Some(output) = output.filter(|output| output.tuple == route.tuple) else { return false };
         // The largest datagram with its header is a little more than the queue is to hold.
         let waiting = output.queue.len() + output.taken;
-        if waiting > 0 && waiting + bytes.len() > max {
+        if waiting > 0 && waiting + parts.iter().map(|part| part.len()).sum::<usize>() > max {
             return false;
         }
         if output.queue.is_empty() {
@@ -73,7 +73,9 @@ impl Streams {
                 output.queue = self.spare.pop().unwrap_or_default();
             }
         }
-        output.queue.extend_from_slice(bytes);
+        for part in parts {
+            output.queue.extend_from_slice(part);
+        }
         true
     }
 
@@ -118,7 +120,7 @@ mod tests {
     fn frames_are_written_together_in_their_order() {
         let (mut streams, route, index) = one();
         for frame in [b"one".as_slice(), b"two", b"three"] {
-            assert!(streams.push_to(&route, frame, false));
+            assert!(streams.push_to(&route, &[frame], false));
         }
         let mut written = Vec::new();
         streams.take(index, &mut written);
@@ -131,7 +133,7 @@ mod tests {
     fn the_newest_data_are_dropped_and_answers_are_not() {
         let (mut streams, route, index) = one();
         let frames =
-            (0..=u8::MAX).take_while(|frame| streams.push_to(&route, &[*frame; 1204], false)).count();
+            (0..=u8::MAX).take_while(|frame| streams.push_to(&route, &[&[*frame; 1204]], false)).count();
         assert_eq!(frames, MAX_QUEUE / 1204);
         let mut taken = Vec::new();
         streams.take(index, &mut taken);
@@ -139,13 +141,13 @@ mod tests {
             taken.chunks(1204).zip(0u8..).all(|(frame, number)| frame == [number; 1204]),
             "the oldest are kept"
         );
-        assert!(!streams.push_to(&route, &[0; 1204], false), "what the stream is writing still waits");
-        assert!(streams.push_to(&route, &[0; 1204], true));
-        while streams.push_to(&route, &[0; 1204], true) {}
+        assert!(!streams.push_to(&route, &[&[0; 1204]], false), "what the stream is writing still waits");
+        assert!(streams.push_to(&route, &[&[0; 1204]], true));
+        while streams.push_to(&route, &[&[0; 1204]], true) {}
         assert!(taken.len() + streams.outputs[index].queue.len() <= MAX_QUEUE_WITH_ANSWERS);
         streams.take(index, &mut taken);
         streams.take(index, &mut taken);
-        assert!(streams.push_to(&route, &[0; 65_540], false), "the largest frame finds an empty queue");
+        assert!(streams.push_to(&route, &[&[0; 65_540]], false), "the largest frame finds an empty queue");
     }
 
     #[test]
@@ -158,7 +160,7 @@ mod tests {
             })
             .collect();
         for route in &routes {
-            assert!(streams.push_to(route, &[0; 40_000], false));
+            assert!(streams.push_to(route, &[&[0; 40_000]], false));
         }
         for route in &routes {
             let mut written = Vec::new();
@@ -169,7 +171,7 @@ mod tests {
         assert!(streams.outputs.iter().all(|(_, output)| output.queue.capacity() == 0));
         assert_eq!(streams.spare.len(), SPARE);
         assert!(streams.spare.iter().all(|buffer| buffer.is_empty() && buffer.capacity() <= KEPT));
-        assert!(streams.push_to(&routes[0], b"x", false));
+        assert!(streams.push_to(&routes[0], &[b"x"], false));
         assert_eq!(streams.spare.len(), SPARE - 1, "a kept one is used");
     }
 
@@ -177,9 +179,9 @@ mod tests {
     fn nothing_is_queued_for_whoever_has_a_place_now() {
         let (mut streams, old, index) = one();
         streams.close(index);
-        assert!(!streams.is_open(&old) && !streams.push_to(&old, b"late", true));
+        assert!(!streams.is_open(&old) && !streams.push_to(&old, &[b"late"], true));
         let next = streams.open(route(2, 0).tuple, Rc::default());
         assert_eq!(next, index);
-        assert!(!streams.is_open(&old) && !streams.push_to(&old, b"late", true));
+        assert!(!streams.is_open(&old) && !streams.push_to(&old, &[b"late"], true));
     }
 }

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,12 +17,14 @@ use super::connections::Claim;
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
 use super::mail;
+use super::outbox::{Exit, Outbox, Way};
 use super::ports::Admission;
 use super::proxy;
+use super::relays;
 use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
-use crate::turn::{ClientRoute, DropReason, FiveTuple, RelayToken, StreamRefusal, Verdict};
+use crate::turn::{ClientRoute, DropReason, FiveTuple, StreamRefusal, Verdict};
 use crate::wire::{Datagram, Marks};
 
 /// How long a stream may be without an allocation.
@@ -47,32 +48,19 @@ const READ: usize = 64 * 1024;
 const READ_SEALED: usize = 32 * 1024;
 
 /// Lent to whichever stream is read.
-#[derive(Default)]
 pub(super) struct ReadSpace {
     /// The beginning of a frame that came with an earlier read, and behind it what is read.
     pub(super) bytes: Vec<u8>,
     /// TLS records before they are opened.
     sealed: Vec<u8>,
     /// What leaves for peers, from where it stands in the bytes that were read.
-    to_peers: Vec<ToPeer>,
+    outbox: Outbox,
 }
 
 impl ReadSpace {
     pub(super) fn new() -> Self {
-        Self {
-            bytes: vec![0; MAX_FRAME + READ],
-            sealed: vec![0; READ_SEALED],
-            to_peers: Vec::with_capacity(FRAMES),
-        }
+        Self { bytes: vec![0; MAX_FRAME + READ], sealed: vec![0; READ_SEALED], outbox: Outbox::new() }
     }
-}
-
-/// A datagram for a peer.
-struct ToPeer {
-    relay: RelayToken,
-    to: SocketAddr,
-    range: Range<usize>,
-    marks: Marks,
 }
 
 /// A client whose transport is known.
@@ -235,29 +223,29 @@ impl Connection {
     fn read(&mut self) -> (Next, bool) {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
-        let mut space = std::mem::take(&mut worker.read_space);
+        let space = Rc::clone(&worker.read_space);
+        let space = &mut *space.borrow_mut();
         // Strangers are read in small pieces, so that what is kept of them is small too.
         let most = if self.without_allocation.is_some() { READ_BEFORE_LOGIN } else { READ };
         let mut budget = FRAMES;
         let (mut next, mut drained, mut taken, mut reads) = (Next::Go, false, 0, 0);
         if self.more {
-            next = self.handle_rest(&mut worker, &mut space.to_peers, &mut budget);
+            next = self.handle_rest(&mut worker, &mut space.outbox, &mut budget);
         }
         while next == Next::Go && !self.more && !drained && taken < READ && reads < READS {
             reads += 1;
-            let ReadSpace { bytes, sealed, .. } = &mut space;
+            let ReadSpace { bytes, sealed, .. } = space;
             match self.io.try_read_many(&mut bytes[self.partial.len()..], sealed, most) {
                 Ok(0) => next = Next::HalfClosed,
                 Ok(len) => {
                     taken += len;
-                    next = self.take_in(&mut worker, &mut space, len, &mut budget);
+                    next = self.take_in(&mut worker, space, len, &mut budget);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => next = Next::Close,
             }
         }
-        worker.read_space = space;
         worker.relays.reap();
         worker.report_events();
         drop(worker);
@@ -273,7 +261,7 @@ impl Connection {
         len: usize,
         budget: &mut usize,
     ) -> Next {
-        let ReadSpace { bytes, to_peers, .. } = space;
+        let ReadSpace { bytes, outbox, .. } = space;
         let begun = self.partial.len();
         let bytes = &mut bytes[..begun + len];
         if bytes.len() < self.needed {
@@ -284,15 +272,15 @@ impl Connection {
         bytes[..begun].copy_from_slice(&self.partial);
         self.partial.clear();
         self.partial.shrink_to(KEPT_PARTIAL);
-        let (next, used) = self.handle(worker, bytes, to_peers, budget);
+        let (next, used) = self.handle(worker, bytes, outbox, budget);
         self.partial.extend_from_slice(&bytes[used..]);
         next
     }
 
     /// Handles frames that came whole and had no turn yet.
-    fn handle_rest(&mut self, worker: &mut Worker, to_peers: &mut Vec<ToPeer>, budget: &mut usize) -> Next {
+    fn handle_rest(&mut self, worker: &mut Worker, outbox: &mut Outbox, budget: &mut usize) -> Next {
         let mut rest = std::mem::take(&mut self.partial);
-        let (next, used) = self.handle(worker, &mut rest, to_peers, budget);
+        let (next, used) = self.handle(worker, &rest, outbox, budget);
         rest.drain(..used);
         self.partial = rest;
         next
@@ -303,13 +291,13 @@ impl Connection {
     fn handle(
         &mut self,
         worker: &mut Worker,
-        bytes: &mut [u8],
-        to_peers: &mut Vec<ToPeer>,
+        bytes: &[u8],
+        outbox: &mut Outbox,
         budget: &mut usize,
     ) -> (Next, usize) {
         let now = worker.now();
-        let (next, used) = self.handle_frames(worker, &now, bytes, to_peers, budget);
-        self.send_to_peers(worker, bytes, to_peers);
+        let (next, used) = self.handle_frames(worker, &now, bytes, outbox, budget);
+        self.to_peers(worker, &now, bytes, outbox);
         match next {
             Next::Go => (self.check(worker, &now), used),
             _ => (next, used),
@@ -320,8 +308,8 @@ impl Connection {
         &mut self,
         worker: &mut Worker,
         now: &Now,
-        bytes: &mut [u8],
-        to_peers: &mut Vec<ToPeer>,
+        bytes: &[u8],
+        outbox: &mut Outbox,
         budget: &mut usize,
     ) -> (Next, usize) {
         let mut start = 0;
@@ -341,7 +329,7 @@ impl Connection {
                         break;
                     }
                     *budget -= 1;
-                    match self.handle_frame(worker, now, bytes, start..start + len, to_peers) {
+                    match self.handle_frame(worker, now, bytes, start..start + len, outbox) {
                         Next::Go => {}
                         Next::Bound => return (Next::Bound, start + len),
                         Next::HalfClosed | Next::Close => return (Next::Close, start),
@@ -370,12 +358,13 @@ impl Connection {
     }
 
     /// Sends what the frames of one read bring to peers. It stands in `bytes` until the next one.
-    fn send_to_peers(&self, worker: &mut Worker, bytes: &[u8], to_peers: &mut Vec<ToPeer>) {
-        for ToPeer { relay, to, range, marks } in to_peers.drain(..) {
-            let datagram = bytes.get(range).unwrap_or_default();
-            if worker.relays.send(relay, datagram, to, marks).is_err() {
-                worker.server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
-            }
+    fn to_peers(&self, worker: &mut Worker, now: &Now, bytes: &[u8], outbox: &mut Outbox) {
+        if outbox.is_empty() {
+            return;
+        }
+        let Worker { server, relays, offload, listeners, .. } = worker;
+        for _ in 0..outbox.flush(now.mono, bytes, listeners, relays, offload) {
+            server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
         }
     }
 
@@ -384,26 +373,25 @@ impl Connection {
         &mut self,
         worker: &mut Worker,
         now: &Now,
-        bytes: &mut [u8],
+        bytes: &[u8],
         range: Range<usize>,
-        to_peers: &mut Vec<ToPeer>,
+        outbox: &mut Outbox,
     ) -> Next {
         let frame = bytes.get(range.clone()).unwrap_or_default();
         if let Some(owner) = worker.addressee(&self.route.tuple, frame) {
             worker.forward(owner, self.route, frame);
             return Next::Go;
         }
-        let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };
-        datagram.mark(self.marks);
+        let mut datagram = Datagram::new(frame, self.marks);
         let Worker { server, relays, streams, shared, reply, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => {
-                let fits = streams.push_to(&self.route, reply.bytes(), true);
+                let fits = streams.push_to(&self.route, &[reply.bytes()], true);
                 return if fits { Next::Go } else { Next::Close };
             }
             Verdict::Bind { .. } => {
                 let claim = relays.tcp.take_claimed();
-                if !streams.push_to(&self.route, reply.bytes(), true) {
+                if !streams.push_to(&self.route, &[reply.bytes()], true) {
                     return Next::Close;
                 }
                 self.claim = claim;
@@ -411,9 +399,15 @@ impl Connection {
             }
             Verdict::ToPeer { relay, peer } => {
                 let to = shared.to_local(peer.0);
-                to_peers.push(ToPeer { relay, to, range: datagram.range(), marks: datagram.marks() });
+                if relays::is_datagram(datagram.len(), to) {
+                    let start = range.start + datagram.offset();
+                    let way = Way { exit: Exit::Relay(relay), to, from: None };
+                    outbox.push(way, &datagram, start..start + datagram.len());
+                } else {
+                    server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
+                }
             }
-            Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.bytes()),
+            Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.body()),
             _ => {}
         }
         Next::Go

@@ -19,14 +19,15 @@ use super::accept::{self, Door};
 use super::clock::Clock;
 use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, Mail, Post};
+use super::offload::Offload;
 use super::output::Streams;
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
 use super::stream::ReadSpace;
-use super::sys::Epoll;
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
+use crate::sys::Epoll;
 use crate::time::Now;
 use crate::turn::{self, Counters, FiveTuple, Server, StreamRefusal};
 use crate::wire::ReplyBuffer;
@@ -92,6 +93,7 @@ impl Sockets {
                 address: listener.address,
                 plain: listener.plain,
                 dtls: listener.dtls,
+                cuts: listener.cuts.clone(),
             })
         });
         let tcp = self
@@ -106,6 +108,7 @@ impl Sockets {
 pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) relays: Relays,
+    pub(super) offload: Offload,
     pub(super) streams: Streams,
     pub(super) dtls: Dtls,
     pub(super) listeners: Rc<Vec<UdpListener>>,
@@ -119,7 +122,7 @@ pub(super) struct Worker {
     pub(super) streams_per_address: u32,
     pub(super) entrance: Entrance,
     /// Lent to whichever stream is read.
-    pub(super) read_space: ReadSpace,
+    pub(super) read_space: Rc<RefCell<ReadSpace>>,
     clock: Clock,
     reporter: Reporter,
     /// Takes the panic of a task to the worker's own loop, which ends with it.
@@ -249,6 +252,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     let worker = Rc::new(RefCell::new(Worker {
         server: server.in_a_group(plan.ticket_key, plan.post.me(), plan.seed[0]),
         relays,
+        offload: Offload::new(Arc::clone(&plan.shared.offers)),
         streams: Streams::default(),
         dtls,
         listeners: Rc::clone(&listeners),
@@ -258,7 +262,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         shared: Arc::clone(&plan.shared),
         streams_per_address: plan.tuning.streams_per_address,
         entrance: plan.entrance.clone(),
-        read_space: ReadSpace::new(),
+        read_space: Rc::new(RefCell::new(ReadSpace::new())),
         clock: plan.clock,
         reporter: Reporter::default(),
         panics,

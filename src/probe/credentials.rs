@@ -15,33 +15,62 @@ const LASTS: Duration = Duration::from_secs(600);
 
 /// A user name and its password.
 #[derive(Clone, Debug)]
-pub(super) struct Credentials {
-    pub(super) username: String,
-    pub(super) password: Secret,
+pub(crate) struct Credentials {
+    pub(crate) username: String,
+    pub(crate) password: Secret,
     /// Signed here with a shared secret.
-    pub(super) is_signed_here: bool,
+    pub(crate) is_signed_here: bool,
 }
 
 /// A message and a cure.
-pub(super) type Why = (String, String);
+pub(crate) type Why = (String, String);
+
+/// Where a user name and its password may come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sources<'a> {
+    pub(crate) user: Option<&'a str>,
+    pub(crate) password: Option<&'a Secret>,
+    pub(crate) password_file: Option<&'a Path>,
+    pub(crate) secret: Option<&'a Secret>,
+    pub(crate) secret_file: Option<&'a Path>,
+}
 
 impl Credentials {
     /// What the flags and the environment give.
     ///
     /// # Errors
     /// Something is missing or a file cannot be read.
-    pub(super) fn from_args(args: &ProbeArgs, now_unix: u64) -> Result<Self, Why> {
-        if let Some(path) = &args.secret_file {
-            let secret = read(path, "the shared secret")?;
-            let username = match &args.user {
-                Some(user) if expiry(user).is_some() => user.clone(),
+    pub(crate) fn from_args(args: &ProbeArgs, now_unix: u64) -> Result<Self, Why> {
+        let sources = Sources {
+            user: args.user.as_deref(),
+            password: None,
+            password_file: args.password_file.as_deref(),
+            secret: None,
+            secret_file: args.secret_file.as_deref(),
+        };
+        Self::from_sources(sources, now_unix)
+    }
+
+    /// What these sources, or the environment, give.
+    ///
+    /// # Errors
+    /// Something is missing or a file cannot be read.
+    pub(crate) fn from_sources(sources: Sources<'_>, now_unix: u64) -> Result<Self, Why> {
+        let secret = match (sources.secret, sources.secret_file) {
+            (Some(secret), _) => Some(secret.clone()),
+            (None, Some(path)) => Some(read(path, "the shared secret")?),
+            (None, None) => None,
+        };
+        if let Some(secret) = secret {
+            let username = match sources.user {
+                Some(user) if expiry(user).is_some() => user.to_owned(),
                 Some(user) => format!("{}:{user}", now_unix + LASTS.as_secs()),
                 None => (now_unix + LASTS.as_secs()).to_string(),
             };
             let password = Secret::new(rest::password(secret.expose().as_bytes(), username.as_bytes()));
             return Ok(Self { username, password, is_signed_here: true });
         }
-        let Some(username) = args.user.clone() else {
+        let Some(username) = sources.user else {
             return Err((
                 "TURN needs credentials".to_owned(),
                 "give --user NAME with --password-file FILE or with the variable RELAIS_PASSWORD; or --secret-file \
@@ -49,9 +78,10 @@ impl Credentials {
                     .to_owned(),
             ));
         };
-        let password = match &args.password_file {
-            Some(path) => read(path, "the password")?,
-            None => match std::env::var(PASSWORD_VARIABLE) {
+        let password = match (sources.password, sources.password_file) {
+            (Some(password), _) => password.clone(),
+            (None, Some(path)) => read(path, "the password")?,
+            (None, None) => match std::env::var(PASSWORD_VARIABLE) {
                 Ok(password) if !password.is_empty() => Secret::new(password),
                 _ => {
                     return Err((
@@ -61,11 +91,11 @@ impl Credentials {
                 }
             },
         };
-        Ok(Self { username, password, is_signed_here: false })
+        Ok(Self { username: username.to_owned(), password, is_signed_here: false })
     }
 
     /// When the credential ends, in Unix seconds, if its name tells.
-    pub(super) fn expiry(&self) -> Option<u64> {
+    pub(crate) fn expiry(&self) -> Option<u64> {
         expiry(&self.username)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::credentials::Credentials;
 use super::session::Session;
-use super::uri::Transport;
+use crate::client::uri::Transport;
 
 /// The name of an error of STUN or TURN.
 pub(super) fn name(code: u16) -> &'static str {

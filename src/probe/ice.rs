@@ -9,19 +9,19 @@ const MOST: usize = 32;
 
 /// One URL with what stands beside it.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) url: String,
-    pub(super) username: Option<String>,
-    pub(super) credential: Option<Secret>,
+pub(crate) struct Entry {
+    pub(crate) url: String,
+    pub(crate) username: Option<String>,
+    pub(crate) credential: Option<Secret>,
     /// `credentialType`, when it is not "password".
-    pub(super) odd_type: Option<String>,
+    pub(crate) odd_type: Option<String>,
 }
 
 /// Reads an object with `iceServers`, a bare array, or a single entry.
 ///
 /// # Errors
 /// What is wrong, without any of the text: it holds secrets.
-pub(super) fn parse(text: &str) -> Result<Vec<Entry>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Entry>, String> {
     if text.trim().is_empty() {
         return Err("there is nothing to read".to_owned());
     }

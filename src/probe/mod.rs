@@ -6,17 +6,16 @@
 
 mod args;
 mod conformance;
-mod credentials;
+pub(crate) mod credentials;
 mod explain;
-mod ice;
+pub(crate) mod ice;
 mod peer;
 mod reach;
 mod relay;
 mod report;
 mod session;
 mod tap;
-mod tls;
-mod uri;
+pub(crate) mod tls;
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -26,11 +25,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::client::uri::{self, Service, Uri};
 pub use args::ProbeArgs;
 use credentials::{Credentials, Why};
 use report::{Report, Step, print};
 use tls::Tls;
-use uri::{Service, Uri};
 
 /// Exit code of a finding.
 const FOUND: u8 = 1;
@@ -97,7 +96,7 @@ fn check_conformance(args: &ProbeArgs) -> Result<ExitCode, Why> {
         )?),
         _ => None,
     };
-    let tls = Tls::new(&uri, args.ca.as_deref())?.map(|tls| tls.parts());
+    let tls = Tls::new(&uri, args.ca.as_deref(), false)?.map(|tls| tls.parts());
     let limit = Duration::from_secs(args.timeout);
     conformance::run(text, &uri, credentials, other_user, tls, limit, args.json).or_else(|(message, help)| {
         eprintln!("error: {message}\n  = help: {help}");
@@ -113,7 +112,7 @@ async fn probe_one(args: &ProbeArgs) -> ExitCode {
             return usage(&(format!("{}: {}", uri::printable(text), unusable.message), unusable.help));
         }
     };
-    let tls = match Tls::new(&uri, args.ca.as_deref()) {
+    let tls = match Tls::new(&uri, args.ca.as_deref(), false) {
         Ok(tls) => tls,
         Err(why) => return usage(&why),
     };
@@ -175,7 +174,7 @@ async fn probe_entry(args: &ProbeArgs, entry: &ice::Entry, report: &mut Report) 
         }
         Err(unusable) => return report.push(Step::bad(NAME, unusable.message, unusable.help)),
     };
-    let tls = match Tls::new(&uri, args.ca.as_deref()) {
+    let tls = match Tls::new(&uri, args.ca.as_deref(), false) {
         Ok(tls) => tls,
         Err((message, help)) => return report.push(Step::bad(NAME, message, help)),
     };
@@ -235,7 +234,11 @@ async fn probe(plan: &Plan<'_>, report: &mut Report) {
     }
 }
 
-fn paste(path: &Path) -> Result<Vec<ice::Entry>, Why> {
+/// The servers of a pasted `iceServers`, from a file or from standard input.
+///
+/// # Errors
+/// It cannot be read, or is no such JSON.
+pub(crate) fn paste(path: &Path) -> Result<Vec<ice::Entry>, Why> {
     let cannot = |error: std::io::Error| {
         (
             format!("{} cannot be read: {error}", path.display()),
@@ -274,7 +277,7 @@ fn any_address(remote: SocketAddr) -> SocketAddr {
 }
 
 /// Seconds since 1970.
-fn now_unix() -> u64 {
+pub(crate) fn now_unix() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a command that runs once asks the clock once")]
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())

@@ -9,7 +9,7 @@ use super::Plan;
 use super::explain;
 use super::report::{Report, Step};
 use super::session::Session;
-use super::uri::Service;
+use crate::client::uri::Service;
 
 /// The most addresses of one name that are tried.
 const MOST: usize = 4;

@@ -16,7 +16,7 @@ use webrtc_util::Conn;
 use super::credentials::Credentials;
 use super::tap::{Answer, Seen, Tap};
 use super::tls::Tls;
-use super::uri::Transport;
+use crate::client::uri::Transport;
 
 /// How long an answer is still awaited after an ICMP error or the end of a connection.
 const AFTER_TROUBLE: Duration = Duration::from_millis(700);

@@ -31,7 +31,7 @@ use turn::proto::peeraddr::PeerAddress;
 use webrtc_util::Conn;
 
 use super::tls::Tls;
-use super::uri::Transport;
+use crate::client::uri::Transport;
 
 /// Events that wait for the listener; what comes beyond is not told.
 const QUEUE: usize = 1024;

@@ -5,34 +5,38 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::credentials::Why;
-use super::uri::{Service, Uri};
+use crate::client::uri::{Service, Uri};
 
 /// The one server that is spoken with over TLS.
 #[derive(Clone)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
 }
 
 impl Tls {
-    /// For the server of `uri`; `None`: it is not reached over TLS. The roots are the system's, or those in `ca`.
+    /// For the server of `uri`; `None`: it is not reached over TLS. The roots are the system's, or those in `ca`; when
+    /// `insecure`, any certificate will do.
     ///
     /// # Errors
     /// There are no roots, or the host cannot be in a certificate.
-    pub(super) fn new(uri: &Uri, ca: Option<&Path>) -> Result<Option<Self>, Why> {
+    pub(crate) fn new(uri: &Uri, ca: Option<&Path>, insecure: bool) -> Result<Option<Self>, Why> {
         if !uri.transport.is_tls() {
             return Ok(None);
         }
         let roots = match ca {
             Some(file) => from_file(file)?,
+            None if insecure => RootCertStore::empty(),
             None => system()?,
         };
         let name = match uri.host.parse::<IpAddr>() {
@@ -42,6 +46,10 @@ impl Tls {
             })?,
         };
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        if insecure {
+            let schemes = config.crypto_provider().signature_verification_algorithms;
+            config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate(schemes)));
+        }
         // RFC 7443 §3.
         config.alpn_protocols = vec![match uri.service {
             Service::Stun => b"stun.nat-discovery".to_vec(),
@@ -51,7 +59,7 @@ impl Tls {
     }
 
     /// What is trusted, and who the server has to be.
-    pub(super) fn parts(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+    pub(crate) fn parts(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
         (Arc::clone(self.connector.config()), self.name.clone())
     }
 
@@ -59,10 +67,49 @@ impl Tls {
     ///
     /// # Errors
     /// Those of the network; `InvalidData` when TLS itself failed.
-    pub(super) async fn connect(&self, server: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(&self, server: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         self.connector.connect(self.name.clone(), stream).await
+    }
+}
+
+/// Believes whoever holds the key of the certificate that it shows.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
     }
 }
 

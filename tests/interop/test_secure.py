@@ -4,7 +4,7 @@ from harness import test
 from libraries import aiortc, go_pion, werift
 from net import SERVER_NAME
 from server import TLS_PORT, start_server, tls_settings
-from test_uclient import PATIENT, PEER_PORT, STATIC, throw_until_it_runs, totals_of
+from test_uclient import PATIENT, PEER_PORT, STATIC, run_uclient, totals_of
 
 SECURE = f"turns:{SERVER_NAME}:{TLS_PORT}?transport=tcp"
 
@@ -19,7 +19,7 @@ def uclient_over_tls(net):
     """uclient loses many of its own messages over TLS, whatever the server: a fifth must come back, as sent."""
     _, ca = secure_server(net)
     net.spawn("peer", "turnutils_peer", "-L", net.v4("peer"), "-p", str(PEER_PORT))
-    said = throw_until_it_runs(
+    said = run_uclient(
         net, "alice", "-c", "-t", "-S", "-s", "-E", ca, "-e", net.v4("peer"), "-r", str(PEER_PORT), "-n", "200", "-z", "10", "-m", "1",
         "-l", "171", "-p", str(TLS_PORT), *STATIC, net.v4("server"))
     sent, received, _ = totals_of(said)

@@ -47,7 +47,7 @@ use rustls::pki_types::ServerName;
 use survey::Survey;
 
 use super::credentials::{Credentials, Why};
-use super::uri::{Service, Transport, Uri};
+use crate::client::uri::{Service, Transport, Uri};
 use crate::config::Secret;
 
 /// Checks that run at the same time. Each has at most three allocations.

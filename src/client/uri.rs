@@ -1,7 +1,7 @@
 //! `stun:`, `stuns:`, `turn:` and `turns:` URIs (RFC 7064, RFC 7065).
 
-use std::fmt;
-use std::net::Ipv6Addr;
+use core::fmt;
+use core::net::Ipv6Addr;
 
 /// The port of `stun:` and `turn:` URIs that name none.
 const DEFAULT_PORT: u16 = 3478;
@@ -13,22 +13,27 @@ const FORMS: &str = "write turn:HOST:PORT, stun:HOST:PORT, or turns:HOST:PORT, s
 
 /// What a server is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Service {
+pub enum Service {
+    /// `stun:` and `stuns:`.
     Stun,
+    /// `turn:` and `turns:`.
     Turn,
 }
 
 /// How it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub enum Transport {
+    /// UDP.
     Udp,
+    /// TCP.
     Tcp,
+    /// TLS over TCP.
     Tls,
 }
 
 impl Transport {
     /// Whether a certificate says who the server is.
-    pub(super) const fn is_tls(self) -> bool {
+    pub const fn is_tls(self) -> bool {
         matches!(self, Self::Tls)
     }
 }
@@ -43,23 +48,28 @@ impl fmt::Display for Transport {
     }
 }
 
-/// A URI that can be probed.
+/// A URI of a server (RFC 7064 §3, RFC 7065 §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Uri {
-    pub(super) service: Service,
+pub struct Uri {
+    /// STUN or TURN.
+    pub service: Service,
     /// A name or an address, IPv6 without brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) transport: Transport,
+    pub host: String,
+    /// The port, that of the scheme when none is written (RFC 7065 §3.2).
+    pub port: u16,
+    /// The way to the server.
+    pub transport: Transport,
 }
 
-/// Why a URI cannot be probed.
+/// Why a URI cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unusable {
-    pub(super) message: String,
-    pub(super) help: String,
-    /// The URI is right, but beyond this command.
-    pub(super) is_beyond: bool,
+pub struct Unusable {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+    /// The URI is right, but beyond these commands: DTLS.
+    pub is_beyond: bool,
 }
 
 fn wrong(message: impl Into<String>, help: impl Into<String>) -> Unusable {
@@ -67,7 +77,7 @@ fn wrong(message: impl Into<String>, help: impl Into<String>) -> Unusable {
 }
 
 /// `text` as it may be printed: what stands before an `@` may be a password.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let text: String = text.chars().flat_map(char::escape_debug).collect();
     match (text.split_once(':'), text.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}:***@{rest}"),
@@ -78,7 +88,10 @@ pub(super) fn printable(text: &str) -> String {
 
 impl Uri {
     /// Reads a URI.
-    pub(super) fn parse(text: &str) -> Result<Self, Unusable> {
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, Unusable> {
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err(wrong("there is no scheme", FORMS));
         };
