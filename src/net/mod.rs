@@ -18,6 +18,7 @@ mod mail;
 mod offload;
 mod open;
 mod outbox;
+mod output;
 mod ports;
 mod proxy;
 mod pump;

@@ -152,9 +152,7 @@ impl Relays {
         let Some(socket) = self.socket(relay) else {
             return Err(std::io::ErrorKind::NotFound.into());
         };
-        // Streams carry frames that no datagram can. That is no matter of any path's MTU, so the network is not asked.
-        let longest = if to.is_ipv4() { 65_507 } else { 65_527 };
-        if bytes.len() > longest {
+        if !is_datagram(bytes.len(), to) {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
         let whole = marks.dont_fragment && to.is_ipv4();
@@ -540,6 +538,12 @@ impl Drop for Relays {
             }
         }
     }
+}
+
+/// Whether so many bytes can be a datagram. Streams carry frames that none can be. That is no matter of any path's MTU, so
+/// the network is not asked.
+pub(super) const fn is_datagram(len: usize, to: SocketAddr) -> bool {
+    len <= if to.is_ipv4() { 65_507 } else { 65_527 }
 }
 
 /// A relay socket: it takes no part in any reuse-port group, so a port belongs to one allocation alone.

@@ -21,10 +21,11 @@ use super::delivery::Bundle;
 use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, Mail, Post};
 use super::offload::Offload;
+use super::output::Streams;
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
-use super::stream::{READ_BUFFER, Streams};
+use super::stream::ReadSpace;
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
 use crate::sys::{Epoll, Timer};
@@ -125,7 +126,7 @@ pub(super) struct Worker {
     pub(super) streams_per_address: u32,
     pub(super) entrance: Entrance,
     /// Lent to whichever stream is read.
-    pub(super) stream_buffer: Vec<u8>,
+    pub(super) read_space: Rc<RefCell<ReadSpace>>,
     clock: Clock,
     reporter: Reporter,
     /// Takes the panic of a task to the worker's own loop, which ends with it.
@@ -267,7 +268,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         shared: Arc::clone(&plan.shared),
         streams_per_address: plan.tuning.streams_per_address,
         entrance: plan.entrance.clone(),
-        stream_buffer: vec![0; READ_BUFFER],
+        read_space: Rc::new(RefCell::new(ReadSpace::new())),
         clock: plan.clock,
         reporter: Reporter::default(),
         panics,
