@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[expect(clippy::disallowed_types, reason = "ports, quotas and stream counts belong to all workers")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -45,11 +45,14 @@ struct Reservation {
 /// State of all workers.
 pub(super) struct Shared {
     addresses: Vec<RelayAddress>,
+    first_port: u16,
     /// Whether any address is hidden by a NAT.
     has_external: bool,
     /// One bit for each port of each address.
     live: Vec<Box<[AtomicU64]>>,
-    /// The same for TCP.
+    /// The links of their sockets.
+    links: Vec<Box<[AtomicU32]>>,
+    /// The ports of the first table that are live for TCP.
     listening: Vec<Box<[AtomicU64]>>,
     /// What goes from one worker to another.
     pub(super) connections: Connections,
@@ -115,10 +118,13 @@ impl Shared {
             next_address: 0,
             dice: ChaCha12Rng::from_seed(key.finalize().into()),
         });
+        let links = || std::iter::repeat_with(|| AtomicU32::new(0)).take(ports.len()).collect();
         let bitmap = || std::iter::repeat_with(|| AtomicU64::new(0)).take(1 << 10).collect();
         Self {
+            first_port: *ports.start(),
             has_external: addresses.iter().any(|address| address.local != address.public),
             live: addresses.iter().map(|_| bitmap()).collect(),
+            links: addresses.iter().map(|_| links()).collect(),
             listening: addresses.iter().map(|_| bitmap()).collect(),
             connections: Connections::new(),
             offers: Arc::new(offers),
@@ -168,7 +174,10 @@ impl Shared {
     }
 
     /// Marks a port as a live relayed address.
-    pub(super) fn set_live(&self, port: Port) {
+    pub(super) fn set_live(&self, port: Port, link: u32) {
+        if let Some(entry) = self.links[port.address].get(self.nth(port.port)) {
+            entry.store(link, Ordering::Relaxed);
+        }
         let (word, bit) = place(port.port);
         self.live[port.address][word].fetch_or(bit, Ordering::Relaxed);
     }
@@ -231,6 +240,22 @@ impl Shared {
     /// Gives back the ports of reservations that nobody has redeemed in time.
     pub(super) fn forget_expired(&self, now: Timestamp) {
         self.books().forget_expired(now);
+    }
+
+    fn nth(&self, port: u16) -> usize {
+        usize::from(port.wrapping_sub(self.first_port))
+    }
+
+    /// The port of a live relayed transport address, as peers see it, and the link to its socket. The link may be an
+    /// earlier owner's: whoever follows it has to look whether it leads to that port.
+    pub(super) fn relay_at(&self, peer: SocketAddr) -> Option<(Port, u32)> {
+        let at = self.addresses.iter().position(|address| address.public == peer.ip())?;
+        let port = Port { address: at, port: peer.port() };
+        let (word, bit) = place(port.port);
+        if self.live[at][word].load(Ordering::Relaxed) & bit == 0 {
+            return None;
+        }
+        Some((port, self.links[at].get(self.nth(port.port))?.load(Ordering::Relaxed)))
     }
 
     /// Whether this is a live relayed transport address, as peers see it.
@@ -449,7 +474,7 @@ mod tests {
         assert_eq!(shared.take_port(AddressFamily::Ipv6, Parity::Any), None);
         ports.sort_by_key(|port| port.port);
         assert_eq!(ports.iter().map(|port| port.port).collect::<Vec<_>>(), [50_000, 50_001, 50_002, 50_003]);
-        shared.set_live(ports[1]);
+        shared.set_live(ports[1], 7);
         let peer: SocketAddr = "8.34.2.1:50001".parse().unwrap();
         assert!(shared.is_live(peer) && !shared.is_live("10.0.0.5:50001".parse().unwrap()));
         shared.give_back(ports[1]);

@@ -30,6 +30,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How often a datagram is sent anew when the call told an earlier one's error instead of sending it.
 pub(super) const TRIES: usize = 3;
 
+/// Slots that one relay socket fills at once: each may hold 64 merged datagrams.
+const MOST_AT_ONCE: u8 = 32;
+
 /// How many ports are tried when other programs hold some of the range.
 const ATTEMPTS: usize = 16;
 
@@ -53,6 +56,10 @@ struct Relay {
     too_long: Option<Box<SocketAddr>>,
     /// Whether the kernel cuts its messages.
     cuts: bool,
+    /// Slots to ask it to fill at once.
+    most: u8,
+    /// The round in which it was read last.
+    read_in: u32,
 }
 
 /// What there is in the error queue of a relay socket.
@@ -112,6 +119,19 @@ impl Relays {
         self.sockets.get(relay.0 as usize).map(|relay| relay.socket.as_fd())
     }
 
+    /// The relayed transport address of a socket, as peers see it.
+    pub(super) fn relayed(&self, relay: RelayToken) -> Option<SocketAddr> {
+        let port = self.sockets.get(relay.0 as usize)?.port;
+        let address = self.shared.addresses().get(port.address)?;
+        Some(SocketAddr::new(address.public, port.port))
+    }
+
+    /// Whose a port is, by the number of its socket, which may have another one's by now.
+    pub(super) fn id_of(&self, index: u32, port: Port) -> Option<AllocationId> {
+        let relay = self.sockets.get(index as usize)?;
+        (relay.port == port && !relay.ended).then_some(relay.id)
+    }
+
     /// Closes the sockets of ended allocations. To be called when nothing is queued for any socket.
     pub(super) fn reap(&mut self) {
         for index in self.ended.drain(..) {
@@ -133,9 +153,7 @@ impl Relays {
         let Some(socket) = self.socket(relay) else {
             return Err(std::io::ErrorKind::NotFound.into());
         };
-        // Streams carry frames that no datagram can. That is no matter of any path's MTU, so the network is not asked.
-        let longest = if to.is_ipv4() { 65_507 } else { 65_527 };
-        if bytes.len() > longest {
+        if !is_datagram(bytes.len(), to) {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
         let whole = marks.dont_fragment && to.is_ipv4();
@@ -232,11 +250,24 @@ impl Relays {
         }
     }
 
-    /// The socket behind a token of the epoll set, and whose it is.
-    pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId)> {
+    /// The socket behind a token of the epoll set, whose it is, and how much to ask of it.
+    pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId, usize)> {
         let index = usize::try_from(token - FIRST_RELAY_TOKEN).ok()?;
         let relay = self.sockets.get(index).filter(|relay| !relay.ended)?;
-        Some((relay.socket.as_fd(), relay.id))
+        Some((relay.socket.as_fd(), relay.id, relay.most.into()))
+    }
+
+    /// Asks a socket for more the next time if it had more left after all that was asked for, and for less if it has given
+    /// little: what is asked for in vain costs as much as a system call.
+    pub(super) fn adapt(&mut self, token: u64, given: usize, round: u32) {
+        let index = usize::try_from(token - FIRST_RELAY_TOKEN).unwrap_or(usize::MAX);
+        let Some(relay) = self.sockets.get_mut(index) else { return };
+        if given < usize::from(relay.most) {
+            relay.most = (relay.most / 2).max(1);
+        } else if relay.read_in.wrapping_add(1) == round {
+            relay.most = (relay.most * 2).min(MOST_AT_ONCE);
+        }
+        relay.read_in = round;
     }
 
     fn open(
@@ -269,7 +300,8 @@ impl Relays {
     ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
         let address = self.shared.addresses()[port.address];
         let entry = self.sockets.vacant_entry();
-        let Ok(index) = u32::try_from(entry.key()) else {
+        let entry_index = entry.key();
+        let Ok(index) = u32::try_from(entry_index) else {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         };
         self.epoll.add(socket.as_fd(), FIRST_RELAY_TOKEN + u64::from(index))?;
@@ -283,8 +315,12 @@ impl Relays {
             deaf: false,
             too_long: None,
             cuts: self.shared.offers.cuts,
+            most: 1,
+            read_in: 0,
         });
-        self.shared.set_live(port);
+        if let Some(link) = self.post.link(entry_index) {
+            self.shared.set_live(port, link);
+        }
         let relayed = SocketAddr::new(address.public, port.port);
         Ok((RelayToken(index), RelayedTransportAddress(relayed)))
     }
@@ -500,6 +536,12 @@ impl Drop for Relays {
             }
         }
     }
+}
+
+/// Whether so many bytes can be a datagram. Streams carry frames that none can be. That is no matter of any path's MTU, so
+/// the network is not asked.
+pub(super) const fn is_datagram(len: usize, to: SocketAddr) -> bool {
+    len <= if to.is_ipv4() { 65_507 } else { 65_527 }
 }
 
 /// A relay socket: it takes no part in any reuse-port group, so a port belongs to one allocation alone.

@@ -2,6 +2,7 @@
 //! The only module of the package that may contain it.
 #![allow(unsafe_code, reason = "this module is the one audited place for it")]
 
+pub(crate) mod clock;
 mod control;
 mod devices;
 mod epoll;
@@ -14,12 +15,13 @@ mod netns;
 mod options;
 mod receive;
 mod send;
+mod timer;
 
 pub(crate) use devices::cuts_bursts;
 pub(crate) use epoll::{Epoll, Ready};
 pub(crate) use errors::{NetworkError, next_error};
 pub(crate) use interfaces::{InterfaceAddress, interface_addresses};
-pub(crate) use load::{Inbox, Poll, Way, drops, force_buffers, receive_together, send_burst};
+pub(crate) use load::{Way, drops, force_buffers, send_burst};
 pub(crate) use netns::within;
 pub(crate) use options::{
     allow_fragmentation, allow_relay_fragmentation, can_segment, force_receive_buffer, hear_errors,
@@ -27,6 +29,7 @@ pub(crate) use options::{
 };
 pub(crate) use receive::{Batch, Told};
 pub(crate) use send::{MAX_SEGMENTS, Message, PIECES, SendSpace, Sending, send_one};
+pub(crate) use timer::Timer;
 
 /// Datagrams in a batch, and messages in a call.
 pub(crate) const BATCH: usize = 64;
