@@ -95,6 +95,7 @@ impl Server {
             dtls: vec![any],
             dtls_identity: Some(Arc::new(DtlsIdentity::new(keys, client_roots).unwrap())),
             lenient: false,
+            pin_workers: false,
             workers: 1,
             relay_addresses: vec![RelayAddress { local: loopback, public: loopback }],
             ports: 49_152..=65_535,

@@ -170,6 +170,7 @@ fn start(authority: &Authority) -> (tokio::runtime::Runtime, Workers) {
         dtls: Vec::new(),
         dtls_identity: None,
         lenient: false,
+        pin_workers: false,
         workers: 1,
         relay_addresses: vec![RelayAddress { local: loopback, public: loopback }],
         ports: 49_152..=65_535,

@@ -844,6 +844,8 @@ async fn metrics_show_what_the_workers_count() {
         "relais_streams gauge",
         "relais_build_info gauge",
         "relais_workers gauge",
+        "relais_udp_offload gauge",
+        "relais_udp_gso_refusals_total counter",
         "process_resident_memory_bytes gauge",
         "process_cpu_seconds_total counter",
         "process_open_fds gauge",

@@ -244,6 +244,37 @@ fn listen_workers_is_the_number_of_relay_threads() {
 }
 
 #[test]
+fn listen_pin_workers_keeps_each_on_one_cpu() {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let mine = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let usable: Vec<u32> = mine
+        .split(',')
+        .flat_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            first.parse().unwrap()..=last.parse().unwrap()
+        })
+        .collect();
+    // One more than there are CPUs: the last one shares the first one's.
+    let workers = usable.len().min(8) + usize::from(usable.len() < 8);
+    for pinned in [false, true] {
+        let keys = [("listen.workers", workers.to_string()), ("listen.pin_workers", pinned.to_string())];
+        let server = Server::start(&keys.each_ref().map(|(key, value)| (*key, value.as_str())));
+        let on = |worker: usize| match pinned {
+            true => usable[worker % usable.len()].to_string(),
+            false => mine.to_owned(),
+        };
+        let mut wanted: Vec<_> =
+            (0..workers).map(|worker| (format!("relais-{worker}"), on(worker))).collect();
+        wanted.sort();
+        let is_worker = |name: &str| name.starts_with("relais-");
+        let found = || server.cpus().into_iter().filter(|(name, _)| is_worker(name)).collect::<Vec<_>>();
+        assert!(eventually(|| found() == wanted), "{:?} instead of {wanted:?}", found());
+        let others = server.cpus().into_iter().filter(|(name, _)| !is_worker(name));
+        assert!(others.into_iter().all(|(_, cpus)| cpus == mine), "only workers are pinned");
+    }
+}
+
+#[test]
 fn relay_addresses_are_what_clients_are_given() {
     let server = Server::start(&[("relay.addresses", r#"["127.0.0.1", "::1"]"#)]);
     for (family, address) in [(1, LOOPBACK), (2, "::1".parse().unwrap())] {

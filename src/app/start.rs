@@ -19,8 +19,8 @@ use super::Error;
 use super::ice::Grants;
 use crate::config::{self, LogFormat, Problem, RedirectWhen, Rooms, Secret, Settings, SharedSecret};
 use crate::http::{self, SharedTls};
-use crate::net::{Handle, RelayAddress, WebDoor, Workers};
-use crate::observe::{StatsSource, log};
+use crate::net::{Handle, KernelOffload, RelayAddress, WebDoor, Workers};
+use crate::observe::{Offload, StatsSource, log};
 use crate::turn::Counters;
 
 /// What the secret of a server without configuration is called.
@@ -202,6 +202,11 @@ impl StatsSource for Stats {
     fn snapshot(&self) -> BoxFuture<'static, Option<Vec<Counters>>> {
         let handle = self.workers.clone();
         async move { handle.counters().await }.boxed()
+    }
+
+    fn offload(&self) -> Offload {
+        let KernelOffload { merges, cuts, refusals } = self.workers.offload();
+        Offload { gro: merges, gso: cuts, gso_refusals: refusals }
     }
 
     fn certificate_expiry(&self) -> Option<u64> {

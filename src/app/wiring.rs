@@ -96,6 +96,7 @@ pub(super) fn options(
         dtls_identity: None,
         lenient: !settings.listen.explicit,
         workers,
+        pin_workers: settings.listen.pin_workers,
         relay_addresses: relay.to_vec(),
         ports: settings.relay.ports.clone(),
         turn: turn_settings(settings, relay, keys)?,

@@ -197,6 +197,9 @@ pub(crate) static KEYS: &[Key] = &[
     key!(listen.workers, Kind::Count { min: 0, max: 255 }, "0",
         "Number of relay threads; 0 takes as many as the cgroup grants cores.",
         |r, n| r.count(n).and_then(|n| usize::try_from(n).ok()), |v| v.to_string()),
+    key!(listen.pin_workers, Kind::Flag, "false",
+        "Keep each relay thread on one CPU of its own; only for machines that do nothing else.",
+        |r, n| r.flag(n), |v| v.to_string()),
 
     key!(tls.certificate, Kind::Text { form: "a file in PEM" }, r#""""#,
         "The certificate, followed by those that lead to its root.",

@@ -103,6 +103,7 @@ impl Settings {
                 proxy_from: Vec::new(),
                 explicit: false,
                 workers: 0,
+                pin_workers: false,
             },
             tls: Tls::default(),
             relay: Relay {

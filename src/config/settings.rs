@@ -61,6 +61,8 @@ pub struct Listen {
     pub explicit: bool,
     /// Number of relay workers; 0 stands for as many as the cgroup grants cores.
     pub workers: usize,
+    /// Whether each of them stays on one CPU.
+    pub pin_workers: bool,
 }
 
 /// Certificates.

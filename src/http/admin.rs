@@ -45,6 +45,6 @@ pub(super) async fn readyz(State(health): State<Health>) -> Result<&'static str,
 pub(super) async fn metrics(State(health): State<Health>) -> Result<Response, Refusal> {
     let counters = health.counters().await?;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    Ok((kind, observe::render(&counters, observe::Process::read(), health.stats.certificate_expiry()))
-        .into_response())
+    let (offload, expiry) = (health.stats.offload(), health.stats.certificate_expiry());
+    Ok((kind, observe::render(&counters, observe::Process::read(), offload, expiry)).into_response())
 }

@@ -45,6 +45,7 @@ pub use addresses::{
 };
 pub use clock::Clock;
 pub use dtls::Identity as DtlsIdentity;
+pub use offload::KernelOffload;
 pub use open::Error as OpenError;
 pub use report::Foreign;
 pub use tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
@@ -84,6 +85,8 @@ pub struct Options {
     pub lenient: bool,
     /// Threads.
     pub workers: usize,
+    /// Whether each of them stays on one of the CPUs that the process may use; the first again when there are no more.
+    pub pin_workers: bool,
     /// Where relay sockets are bound.
     pub relay_addresses: Vec<RelayAddress>,
     /// The ports they get.
@@ -125,6 +128,7 @@ pub struct Workers {
     mailboxes: Vec<mpsc::Sender<Control>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     bound: Vec<(Transport, SocketAddr)>,
+    offers: Arc<Offers>,
 }
 
 impl Workers {
@@ -171,9 +175,13 @@ impl Workers {
         };
         let entrance =
             Entrance { tls: options.tls_config, web: options.web, proxies: options.proxies.into() };
-        let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound };
+        let offers = Arc::clone(&shared.offers);
+        let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound, offers };
+        let cpus = if options.pin_workers { usable_cpus() } else { Vec::new() };
         let mail = mail::connect(groups.len());
+        let mut next_cpu = cpus.iter().cycle();
         for ((index, sockets), (post, inbox)) in (0u64..).zip(groups).zip(mail) {
+            let cpu = next_cpu.next().copied();
             let seed =
                 seed.map(|word| word.rotate_left(7).wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
             let plan = Plan {
@@ -192,7 +200,12 @@ impl Workers {
             let (sender, receiver) = mpsc::channel(MAILBOX);
             let thread = std::thread::Builder::new()
                 .name(format!("relais-{index}"))
-                .spawn(move || worker::run(plan, receiver))
+                .spawn(move || {
+                    if let Some(cpu) = cpu {
+                        pin(cpu);
+                    }
+                    worker::run(plan, receiver);
+                })
                 .map_err(StartError::Thread)?;
             started.mailboxes.push(sender);
             started.threads.push(thread);
@@ -207,7 +220,7 @@ impl Workers {
 
     /// How to ask the workers from other threads.
     pub fn handle(&self) -> Handle {
-        Handle { mailboxes: self.mailboxes.clone() }
+        Handle { mailboxes: self.mailboxes.clone(), offers: Arc::clone(&self.offers) }
     }
 
     /// Ends all allocations and waits for the threads.
@@ -225,10 +238,30 @@ impl Workers {
     }
 }
 
+/// The CPUs that workers can be pinned to: none, and a word about it, if they cannot be told.
+fn usable_cpus() -> Vec<usize> {
+    sys::usable_cpus().unwrap_or_else(|error| {
+        tracing::warn!(target: "relais::net", %error, "listen.pin_workers: the usable CPUs cannot be told; nothing is pinned");
+        Vec::new()
+    })
+}
+
+/// Keeps this thread on one CPU.
+fn pin(cpu: usize) {
+    if let Err(error) = sys::pin_thread(cpu) {
+        tracing::warn!(
+            target: "relais::net",
+            cpu, %error,
+            "listen.pin_workers: a worker could not be pinned and runs anywhere; a seccomp filter may forbid sched_setaffinity"
+        );
+    }
+}
+
 /// Speaks with all workers.
 #[derive(Clone)]
 pub struct Handle {
     mailboxes: Vec<mpsc::Sender<Control>>,
+    offers: Arc<Offers>,
 }
 
 impl Handle {
@@ -248,6 +281,11 @@ impl Handle {
             Some(all)
         };
         tokio::time::timeout(PATIENCE, ask).await.ok().flatten()
+    }
+
+    /// What the kernel does for the workers beyond single datagrams.
+    pub fn offload(&self) -> KernelOffload {
+        self.offers.told()
     }
 
     /// Gives all workers new settings.

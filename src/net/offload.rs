@@ -51,11 +51,22 @@ impl Offers {
         offers
     }
 
-    /// How often the kernel would not cut a message after all.
-    #[cfg_attr(not(test), expect(dead_code))]
-    pub(super) fn refusals(&self) -> u64 {
-        self.refusals.load(Ordering::Relaxed)
+    /// What there is to tell of it.
+    pub(super) fn told(&self) -> KernelOffload {
+        let Self { merges, cuts, refusals } = self;
+        KernelOffload { merges: *merges, cuts: *cuts, refusals: refusals.load(Ordering::Relaxed) }
     }
+}
+
+/// What the kernel does for the relay beyond single datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelOffload {
+    /// It merges received datagrams of one sender (UDP_GRO).
+    pub merges: bool,
+    /// It cuts long messages into datagrams (UDP_SEGMENT).
+    pub cuts: bool,
+    /// How often it then would not cut one, so that the datagrams were sent one by one.
+    pub refusals: u64,
 }
 
 /// What one worker knows of it.
@@ -85,6 +96,12 @@ impl Offload {
         self.refused.push((to, now + REFUSAL));
     }
 
+    /// How often the kernel would not cut a message.
+    #[cfg(test)]
+    pub(super) fn refusals(&self) -> u64 {
+        self.offers.told().refusals
+    }
+
     /// Counts that the kernel would not cut a message. The first time is logged.
     pub(super) fn count_refusal(&self) {
         if self.offers.refusals.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -93,5 +110,27 @@ impl Offload {
                 "the kernel would not cut a message into datagrams; they have been sent one by one, and so are those to this destination for a minute, or all of this socket"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_refused_for_a_minute_and_the_oldest_gives_way() {
+        let mut offload = Offload::new(Arc::new(Offers::ask()));
+        let ip = |i: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0A00_0000 + i));
+        let (start, second) = (Timestamp::START, Duration::from_secs(1));
+        for i in 0..=u32::try_from(REFUSALS).unwrap() {
+            offload.refuse(ip(i), start);
+        }
+        assert_eq!(offload.refused.len(), REFUSALS);
+        assert!(!offload.is_refused(ip(0), start), "the oldest");
+        assert!(offload.is_refused(ip(1), start) && offload.is_refused(ip(1), start + (REFUSAL - second)));
+        assert!(!offload.is_refused(ip(1), start + REFUSAL));
+        offload.refuse(ip(1), start + REFUSAL);
+        assert_eq!(offload.refused.len(), 1, "those that are over are forgotten");
+        assert_eq!(offload.refusals(), u64::try_from(REFUSALS).unwrap() + 2);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::accept::Door;
 use super::udp::UdpListener;
@@ -15,6 +15,8 @@ use crate::turn::Transport;
 
 /// What is asked for as receive buffer of each UDP listener; it covers the moments when a worker is not scheduled.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// With less of it, the bursts of a few milliseconds are lost on a busy machine, and the operator is told.
+const ENOUGH: usize = 1 << 20;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -112,6 +114,7 @@ pub(super) fn listeners(wanted: Listeners<'_>, workers: usize, lenient: bool) ->
             other => other?,
         }
     }
+    report_buffers(&groups);
     Ok(groups)
 }
 
@@ -183,14 +186,24 @@ fn enlarge_buffer(socket: &Socket) {
         // Whatever the system grants is read back below.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     }
-    let granted = socket.recv_buffer_size().unwrap_or(0);
-    if granted < RECEIVE_BUFFER {
-        tracing::debug!(
+}
+
+/// Tells once if the system has cut the receive buffers of the UDP listeners.
+fn report_buffers(groups: &[Sockets]) {
+    let sockets = groups.iter().flat_map(|group| &group.udp);
+    let granted =
+        sockets.filter_map(|listener| SockRef::from(&listener.socket).recv_buffer_size().ok()).min();
+    let Some(granted) = granted.filter(|granted| *granted < RECEIVE_BUFFER) else { return };
+    let wanted = RECEIVE_BUFFER;
+    if granted < ENOUGH {
+        tracing::info!(
             target: "relais::net",
-            granted,
-            wanted = RECEIVE_BUFFER,
-            "net.core.rmem_max keeps the receive buffer small; bursts may be lost while the machine is busy"
+            granted, wanted,
+            "net.core.rmem_max keeps receive buffers small: bursts may be lost while the machine is busy. \
+             `sysctl -w net.core.rmem_max={RECEIVE_BUFFER}` cures it"
         );
+    } else {
+        tracing::debug!(target: "relais::net", granted, wanted, "net.core.rmem_max keeps receive buffers small");
     }
 }
 

@@ -229,3 +229,6 @@ impl Outbox {
 fn short(range: &Range<usize>) -> (u32, u32) {
     (u32::try_from(range.start).unwrap_or(0), u32::try_from(range.len()).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

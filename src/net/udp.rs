@@ -83,12 +83,21 @@ impl UdpListener {
 }
 
 /// Datagrams in one slot: one, or several of one sender that the kernel has merged.
-struct Run {
+pub(super) struct Run {
     /// Where in the memory of the batch those are that are left.
     rest: Range<usize>,
     /// How long each is.
     segment: usize,
     done: bool,
+}
+
+impl Run {
+    /// The datagrams in a slot, and what their packets came with.
+    pub(super) fn open(batch: &Batch, slot: usize) -> (Self, Told) {
+        let (rest, told) = (batch.place(slot), batch.told(slot));
+        let segment = told.segment.filter(|len| *len > 0).unwrap_or(rest.len());
+        (Self { rest, segment, done: false }, told)
+    }
 }
 
 impl Iterator for Run {
@@ -208,17 +217,15 @@ impl UdpLoop {
     /// Receives a batch into the free slots, and says which it filled.
     fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> Range<usize> {
         let first = self.used;
-        let count = self.batch.receive(socket, first, most).unwrap_or(0);
+        let mut received = self.batch.receive(socket, first, most);
+        if received.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+            // An ICMP error that came meanwhile, and is gone now. What is in the socket would wake nobody again.
+            received = self.batch.receive(socket, first, most);
+        }
+        let count = received.unwrap_or(0);
         self.used += count;
         self.left |= count == most || self.used == BATCH;
         first..first + count
-    }
-
-    /// The datagrams in a slot, and what their packets came with.
-    fn open(&self, slot: usize) -> (Run, Told) {
-        let (rest, told) = (self.batch.place(slot), self.batch.told(slot));
-        let segment = told.segment.filter(|len| *len > 0).unwrap_or(rest.len());
-        (Run { rest, segment, done: false }, told)
     }
 
     fn receive_from_clients(&mut self, worker: &mut Worker, now: &Now, token: u64) {
@@ -233,7 +240,7 @@ impl UdpLoop {
         self.make_room(worker, now);
         for slot in self.receive(listener.socket.as_fd(), BATCH) {
             let Some(source) = self.batch.source(slot) else { continue };
-            let (run, Told { local, tos, .. }) = self.open(slot);
+            let (run, Told { local, tos, .. }) = Run::open(&self.batch, slot);
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
             let tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
             let marks = Marks { tos, dont_fragment: false };
@@ -296,7 +303,7 @@ impl UdpLoop {
         for slot in slots {
             let Some(source) = self.batch.source(slot) else { continue };
             let peer = PeerAddress(worker.shared.to_public(source));
-            let (run, Told { tos, .. }) = self.open(slot);
+            let (run, Told { tos, .. }) = Run::open(&self.batch, slot);
             for place in run {
                 if self.outbox.is_full() {
                     self.send(worker, now);
@@ -326,6 +333,8 @@ impl UdpLoop {
                 }
             }
         }
+        // What is left in the queue wakes nobody again.
+        self.left = true;
     }
 
     fn tell_error(&mut self, worker: &mut Worker, now: &Now, id: AllocationId, error: NetworkError) {

@@ -21,6 +21,17 @@ pub struct Process {
     pub max_descriptors: u64,
 }
 
+/// What the kernel does for the relay beyond single datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// It merges received datagrams of one sender (UDP_GRO).
+    pub gro: bool,
+    /// It cuts long messages into datagrams (UDP_SEGMENT).
+    pub gso: bool,
+    /// Messages that it would not cut after all.
+    pub gso_refusals: u64,
+}
+
 /// Linux reports CPU time to user space in hundredths of a second on every architecture (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -53,9 +64,14 @@ impl Process {
     }
 }
 
-/// The text of `/metrics`: the counters of all workers added up, the process if it could be read, and when the first
-/// certificate ends, in seconds of Unix time, if there is one.
-pub fn render(workers: &[Counters], process: Option<Process>, certificate_expiry: Option<u64>) -> String {
+/// The text of `/metrics`: the counters of all workers added up, the process if it could be read, what the kernel offers, and
+/// when the first certificate ends, in seconds of Unix time, if there is one.
+pub fn render(
+    workers: &[Counters],
+    process: Option<Process>,
+    offload: Offload,
+    certificate_expiry: Option<u64>,
+) -> String {
     let mut total = Counters::default();
     for counters in workers {
         total.merge(counters);
@@ -63,7 +79,7 @@ pub fn render(workers: &[Counters], process: Option<Process>, certificate_expiry
     let mut text = Vec::new();
     // Encoding fails only on a family without metrics or name, or when writing does; neither can happen to a
     // `Vec` and the families below, and a scrape with a family less is still a scrape.
-    for family in families(&total, workers.len(), process, certificate_expiry) {
+    for family in families(&total, workers.len(), process, offload, certificate_expiry) {
         let _ = TextEncoder::new().encode(&[family], &mut text);
     }
     String::from_utf8_lossy(&text).into_owned()
@@ -73,6 +89,7 @@ fn families(
     total: &Counters,
     workers: usize,
     process: Option<Process>,
+    offload: Offload,
     certificate_expiry: Option<u64>,
 ) -> Vec<MetricFamily> {
     let per_transport = |value: fn(&TransportCounters) -> u64| {
@@ -136,6 +153,18 @@ fn families(
                 .collect(),
         ),
         gauge("relais_workers", "Workers, that is threads that relay.", alone(workers as u64)),
+        gauge(
+            "relais_udp_offload",
+            "Whether the kernel merges received datagrams (gro) and cuts sent messages (gso).",
+            [("gro", offload.gro), ("gso", offload.gso)]
+                .map(|(feature, there)| (vec![("feature", feature)], u64::from(there)))
+                .to_vec(),
+        ),
+        counter(
+            "relais_udp_gso_refusals_total",
+            "Messages that the kernel would not cut; their datagrams were sent one by one.",
+            alone(offload.gso_refusals),
+        ),
         gauge(
             "relais_build_info",
             "Always 1; the label says which version runs.",
@@ -272,13 +301,14 @@ mod tests {
             let series = text.lines().filter(|line| !line.starts_with('#'));
             series.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
         };
-        let idle = names(&render(&[Counters::default()], None, None));
+        let none = Offload::default();
+        let idle = names(&render(&[Counters::default()], None, none, None));
         let mut busy = Counters::default();
         busy.of(Transport::Udp).drop(DropReason::NoChannel);
         busy.of(Transport::Tcp).error(486);
-        assert_eq!(idle, names(&render(&[busy, busy], None, None)));
+        assert_eq!(idle, names(&render(&[busy, busy], None, none, None)));
         let per_transport = 3 + 2 * 4 + DropReason::ALL.len() + ERROR_CODES.len() + CountedMethod::ALL.len();
-        let alone = 6 + ConnectionEnd::ALL.len() + StreamRefusal::ALL.len();
+        let alone = 9 + ConnectionEnd::ALL.len() + StreamRefusal::ALL.len();
         assert_eq!(idle.len(), Transport::ALL.len() * per_transport + alone);
     }
 
@@ -290,7 +320,8 @@ mod tests {
         worker.of(Transport::Udp).to_peers.add(100);
         worker.streams_refused[StreamRefusal::LoginDeadline as usize] = 4;
         worker.of(Transport::Udp).successes[CountedMethod::Refresh as usize] = 7;
-        let text = render(&[worker, worker], None, Some(4_000_000_000));
+        let offload = Offload { gro: true, gso: false, gso_refusals: 3 };
+        let text = render(&[worker, worker], None, offload, Some(4_000_000_000));
         for line in [
             "relais_drops_total{transport=\"udp\",reason=\"no_channel\"} 2",
             "relais_errors_total{transport=\"tcp\",code=\"486\"} 2",
@@ -300,6 +331,9 @@ mod tests {
             "relais_streams_refused_total{reason=\"login_deadline\"} 8",
             "relais_permissions 6",
             "relais_workers 2",
+            "relais_udp_offload{feature=\"gro\"} 1",
+            "relais_udp_offload{feature=\"gso\"} 0",
+            "relais_udp_gso_refusals_total 3",
             "relais_tls_certificate_expiry_timestamp_seconds 4000000000",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");

@@ -6,13 +6,18 @@ mod metrics;
 use crate::turn::Counters;
 use futures_util::future::BoxFuture;
 
-pub use metrics::{Process, render};
+pub use metrics::{Offload, Process, render};
 
 /// Where the counters come from. The workers own them; this asks every worker for a copy.
 pub trait StatsSource: Send + Sync + 'static {
     /// One set of counters for each worker, in a fixed order. `None` when a worker did not answer within a
     /// second: half of the truth would look like a drop in traffic.
     fn snapshot(&self) -> BoxFuture<'static, Option<Vec<Counters>>>;
+
+    /// What the kernel does for the relay beyond single datagrams. A source that has no sockets has none of it.
+    fn offload(&self) -> Offload {
+        Offload::default()
+    }
 
     /// When the first of the server's certificates ends, in seconds of Unix time. `None`: it has none.
     fn certificate_expiry(&self) -> Option<u64> {

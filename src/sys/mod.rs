@@ -2,6 +2,7 @@
 //! The only module of the package that may contain it.
 #![allow(unsafe_code, reason = "this module is the one audited place for it")]
 
+mod affinity;
 pub(crate) mod clock;
 mod control;
 mod devices;
@@ -17,6 +18,7 @@ mod receive;
 mod send;
 mod timer;
 
+pub(crate) use affinity::{pin_thread, usable_cpus};
 pub(crate) use devices::cuts_bursts;
 pub(crate) use epoll::{Epoll, Ready};
 pub(crate) use errors::{NetworkError, next_error};

@@ -62,8 +62,19 @@ impl Server {
         server
     }
 
+    /// The same with this in its environment.
+    pub(crate) fn start_in(environment: &[(&str, &str)], keys: &[(&str, &str)]) -> Self {
+        let server = Self::launch(environment, keys, None);
+        server.wait_for_log("ready");
+        server
+    }
+
     /// Starts one, perhaps with a limit of descriptors, and does not wait.
     pub(crate) fn spawn(keys: &[(&str, &str)], descriptors: Option<u32>) -> Self {
+        Self::launch(&[], keys, descriptors)
+    }
+
+    fn launch(environment: &[(&str, &str)], keys: &[(&str, &str)], descriptors: Option<u32>) -> Self {
         let ip = own_address();
         let directory = std::env::temp_dir().join(format!("relais-live-{}-{ip}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
@@ -98,7 +109,8 @@ impl Server {
                 shell
             }
         };
-        command.args(["serve", "--config", &file]).env_clear().stdin(Stdio::null());
+        command.args(["serve", "--config", &file]).env_clear().envs(environment.iter().copied());
+        command.stdin(Stdio::null());
         server.child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         server
     }
@@ -158,6 +170,21 @@ impl Server {
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         // Linux counts in hundredths of a second on every architecture that this runs on.
         Duration::from_millis(10 * ticks)
+    }
+
+    /// The CPUs that each thread may use, in the form of /proc, by the names of the threads.
+    pub(crate) fn cpus(&self) -> Vec<(String, String)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let of = |status: &str, key: &str| {
+            status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
+        };
+        let read = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            (of(&status, "Name:"), of(&status, "Cpus_allowed_list:"))
+        };
+        let mut all: Vec<_> = tasks.map(|task| read(task.unwrap())).collect();
+        all.sort();
+        all
     }
 
     /// The names of all threads.

@@ -34,6 +34,7 @@ tcp = []
 tls = ["127.0.0.1:5349"]
 proxy_from = ["10.0.0.0/24", "fd00::1"]
 workers = 3
+pin_workers = true
 [tls]
 certificate = "a.crt"
 key = "/etc/relais/a.key"
@@ -89,6 +90,7 @@ level = "debug"
         ["10.0.0.0/24".parse::<ipnet::IpNet>().unwrap(), "fd00::1/128".parse::<ipnet::IpNet>().unwrap()]
     );
     assert_eq!(settings.listen.workers, 3);
+    assert!(settings.listen.pin_workers);
     let beside = |name: &str| settings.source.file.as_ref().unwrap().with_file_name(name);
     assert_eq!(
         settings.tls.pairs(),

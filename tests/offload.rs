@@ -1,0 +1,174 @@
+//! The relay on kernels that do less for UDP than this one: nothing is lost, nothing changes its place, the operator is told
+//! once, and the metrics say it.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+
+#[path = "support/live.rs"]
+mod live;
+
+use std::io::IoSlice;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use live::{Client, Link, Server, channel_data, data_of, heard, peer};
+use relais::wire::{Class, MessageWriter, TransactionId, attr, method};
+use socket2::{MsgHdr, SockAddr, SockRef};
+
+/// Datagrams in a burst.
+const BURST: usize = 24;
+/// How long their payloads are.
+const LEN: usize = 1000;
+const CHANNEL: u16 = 0x4001;
+
+/// The library that plays other kernels.
+fn library() -> &'static str {
+    static BUILT: OnceLock<String> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let library =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kernel-{}.so", std::process::id()));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/offload/kernel.c");
+        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
+        let built = Command::new("cc").args(flags).arg(&library).arg(source).arg("-ldl").status();
+        assert!(built.unwrap().success());
+        library.display().to_string()
+    })
+}
+
+/// A server on such a kernel.
+fn on(kernel: &str) -> Server {
+    let environment = [("LD_PRELOAD", library()), ("RELAIS_TEST_KERNEL", kernel)];
+    Server::start_in(&environment, &[("log.level", "\"info\"")])
+}
+
+fn payload(number: usize) -> Vec<u8> {
+    (0..LEN).map(|i| u8::try_from((i + number) % 251).unwrap()).collect()
+}
+
+/// Sends equally long datagrams as one message, which the kernel cuts and, for who wants it so, merges again.
+fn burst(socket: &UdpSocket, to: SocketAddr, datagrams: &[Vec<u8>]) {
+    let segment = u16::try_from(datagrams[0].len()).unwrap();
+    // struct cmsghdr: length, level, type; then the value, and nothing up to the next multiple of eight.
+    let head = size_of::<usize>() + 8;
+    let mut control = (head + 2).to_ne_bytes().to_vec();
+    control.extend([17_i32.to_ne_bytes(), 103_i32.to_ne_bytes()].concat());
+    control.extend(segment.to_ne_bytes());
+    control.resize(head + size_of::<usize>(), 0);
+    let bytes = datagrams.concat();
+    let (to, slices) = (SockAddr::from(to), [IoSlice::new(&bytes)]);
+    let message = MsgHdr::new().with_addr(&to).with_buffers(&slices).with_control(&control);
+    assert_eq!(SockRef::from(socket).sendmsg(&message, 0).unwrap(), bytes.len());
+}
+
+fn socket(client: &Client) -> &UdpSocket {
+    match &client.link {
+        Link::Udp(socket) => socket,
+        _ => panic!("not UDP"),
+    }
+}
+
+fn send_indication(to: SocketAddr, data: &[u8]) -> Vec<u8> {
+    let mut buffer = [0; 2048];
+    let mut writer = MessageWriter::to(&mut buffer, method::SEND, Class::Indication, TransactionId([9; 12]));
+    writer.xor_address(attr::XOR_PEER_ADDRESS, to).attribute(attr::DATA, data);
+    let len = writer.finish().unwrap();
+    buffer[..len].to_vec()
+}
+
+/// Bursts up and down, as ChannelData and as indications: all of it arrives, in order, byte for byte.
+fn relay_bursts(server: &Server) {
+    let mut client = server.udp();
+    let relayed = client.relay();
+    let ((with_channel, channel_address), (without, address)) = (peer(), peer());
+    assert_eq!((client.bind(CHANNEL, channel_address), client.permit(address)), (0, 0));
+    for round in 0..3 {
+        let payloads: Vec<_> = (0..BURST).map(|number| payload(round * BURST + number)).collect();
+        let framed: Vec<_> = payloads.iter().map(|payload| channel_data(CHANNEL, payload)).collect();
+        burst(socket(&client), server.address(), &framed);
+        for payload in &payloads {
+            assert_eq!(heard(&with_channel), (payload.clone(), relayed));
+        }
+        let said: Vec<_> = payloads.iter().map(|payload| send_indication(address, payload)).collect();
+        burst(socket(&client), server.address(), &said);
+        for payload in &payloads {
+            assert_eq!(heard(&without), (payload.clone(), relayed));
+        }
+        burst(&with_channel, relayed, &payloads);
+        for framed in &framed {
+            assert_eq!(client.receive(), *framed);
+        }
+        burst(&without, relayed, &payloads);
+        for payload in &payloads {
+            assert_eq!(data_of(&client.receive()), (address, payload.clone()));
+        }
+    }
+    let packets = |direction: &str| {
+        server.metric(&format!("relais_packets_total{{transport=\"udp\",direction=\"{direction}\"}}"))
+    };
+    let all = f64::from(u32::try_from(2 * 3 * BURST).unwrap());
+    assert_eq!((packets("to_peer"), packets("to_client")), (all, all));
+    assert_eq!(server.metric("relais_drops_total{transport=\"udp\",reason=\"send_failed\"}"), 0.0);
+}
+
+/// What the metrics say: whether received datagrams are merged, whether messages are cut, and how many were not.
+fn told(server: &Server) -> (f64, f64, f64) {
+    let offload = |feature: &str| server.metric(&format!("relais_udp_offload{{feature=\"{feature}\"}}"));
+    (offload("gro"), offload("gso"), server.metric("relais_udp_gso_refusals_total"))
+}
+
+/// How many lines of the log contain all of these words.
+fn lines(server: &Server, words: &[&str]) -> usize {
+    server.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+}
+
+const MISSING: &str = "does not offer this socket option";
+const REFUSED: &str = "would not cut a message";
+
+#[test]
+fn a_kernel_that_does_all_of_it_says_nothing() {
+    let server = on("usual");
+    relay_bursts(&server);
+    assert_eq!(told(&server), (1.0, 1.0, 0.0));
+    assert_eq!((lines(&server, &[MISSING]), lines(&server, &[REFUSED])), (0, 0));
+}
+
+#[test]
+fn without_udp_gro_datagrams_come_one_by_one() {
+    let server = on("no-gro");
+    relay_bursts(&server);
+    assert_eq!(told(&server), (0.0, 1.0, 0.0));
+    assert_eq!((lines(&server, &[MISSING, "UDP_GRO", "WARN"]), lines(&server, &[MISSING])), (1, 1));
+}
+
+#[test]
+fn without_udp_segment_datagrams_leave_one_by_one() {
+    let server = on("no-gso");
+    relay_bursts(&server);
+    assert_eq!(told(&server), (1.0, 0.0, 0.0));
+    assert_eq!((lines(&server, &[MISSING, "UDP_SEGMENT", "WARN"]), lines(&server, &[MISSING])), (1, 1));
+}
+
+#[test]
+fn a_device_that_cannot_cut_is_asked_once_by_each_socket() {
+    let server = on("eio");
+    relay_bursts(&server);
+    // The relay socket and the listener.
+    assert_eq!(told(&server), (1.0, 1.0, 2.0));
+    assert_eq!(lines(&server, &[REFUSED]), 1);
+}
+
+#[test]
+fn a_way_that_carries_no_such_datagrams_is_asked_once() {
+    let server = on("einval");
+    relay_bursts(&server);
+    // Client and peers have one address.
+    assert_eq!(told(&server), (1.0, 1.0, 1.0));
+    assert_eq!(lines(&server, &[REFUSED]), 1);
+}
+
+#[test]
+fn what_is_never_merged_is_relayed_all_the_same() {
+    let server = on("never-merges");
+    relay_bursts(&server);
+    assert_eq!(told(&server), (1.0, 1.0, 0.0));
+}
