@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::clock::{nanoseconds, seconds, timestamp};
 use super::cpu::{own_run_time, run_time};
-use super::crew::Crew;
+use super::crew::{Crew, datagrams_in};
 use super::explain;
 use super::lane::{Counts, End, Lanes};
 use super::link::Link;
@@ -19,14 +19,22 @@ use super::payload::Stamp;
 use super::progress::{Phase, Progress};
 use super::search::Tried;
 use crate::client::{Incoming, read};
-use crate::sys::{self, Way};
+use crate::sys::{self, Ready, Way};
 use crate::wire::ChannelNumber;
 
-/// What is later than this is not sent any more.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How many packets that are late are made up for at once, at most: more would be a flood that nobody has asked for, and that
+/// overflows the queues of devices. The rest is left out, and counted.
+const CATCH_UP: f64 = 128.0;
 
-/// What is due sooner than this is waited for without sleeping: to wake up takes about as long.
-const SHORT: u64 = 50_000;
+/// What is less late than this is sent in any case, and what is later than that in none, in seconds.
+const PATIENCE: (f64, f64) = (0.001, 0.1);
+
+/// What is due sooner than this, in nanoseconds, is waited for without sleeping: to wake up takes about as long. Longer waits
+/// are slept through, however many there are, so that the load leaves the processor to whatever shares it.
+const SHORT: u64 = 10_000;
+
+/// How often some of the clients are asked what they have to say.
+const KEEPING: u64 = 20_000_000;
 
 /// How often samples are taken.
 const SAMPLING: u64 = 250_000_000;
@@ -53,7 +61,7 @@ pub(super) struct Engine {
     pub(super) pids: Vec<u32>,
     turn: usize,
     buffer: Vec<u8>,
-    tokens: Vec<u64>,
+    ready: Vec<Ready>,
 }
 
 /// What one rate has brought.
@@ -129,7 +137,7 @@ impl Engine {
             pids: Vec::new(),
             turn: 0,
             buffer: Vec::new(),
-            tokens: Vec::new(),
+            ready: Vec::new(),
         }
     }
 
@@ -186,9 +194,10 @@ impl Engine {
         let clock = self.crew.clock;
         let begin = clock.now();
         let end = begin + nanoseconds(time);
-        let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(PATIENCE));
+        let patience = Duration::from_secs_f64((CATCH_UP / rate).clamp(PATIENCE.0, PATIENCE.1));
+        let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(patience));
         let mut extra = Extra::default();
-        let mut sampled = begin;
+        let (mut sampled, mut kept) = (begin, begin);
         progress.begin(phase, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         loop {
             let before = clock.now();
@@ -225,9 +234,12 @@ impl Engine {
             {
                 record.idle += after - before;
             }
+            if after - kept >= KEEPING {
+                kept = after;
+                self.crew.keep()?;
+            }
             if after - sampled >= SAMPLING {
                 sampled = after;
-                self.crew.keep()?;
                 progress.advance((after - begin) / 1_000_000);
                 if let Some(record) = &mut record {
                     let server = run_time(&self.pids)?;
@@ -309,12 +321,13 @@ impl Engine {
     /// Takes all that has arrived, after at most this wait. Returns whether there was anything.
     #[inline]
     fn receive(&mut self, wait: Duration) -> Result<bool, Failure> {
-        let mut tokens = std::mem::take(&mut self.tokens);
-        tokens.clear();
-        self.crew.poll.wait(wait, &mut tokens).map_err(|error| super::link::cannot_open(&error))?;
+        self.crew.poll.wait(wait);
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        self.crew.poll.ready(&mut ready).map_err(|error| super::link::cannot_open(&error))?;
         let clients = self.crew.callers.len();
-        for token in &tokens {
-            let number = usize::try_from(*token).unwrap_or(usize::MAX);
+        for socket in &ready {
+            let number = usize::try_from(socket.token).unwrap_or(usize::MAX);
             if number < clients {
                 self.receive_at_client(number)
                     .map_err(|error| explain::lost_way(self.crew.server(), &error))?;
@@ -322,8 +335,8 @@ impl Engine {
                 self.receive_at_peer(number - clients);
             }
         }
-        let any = !tokens.is_empty();
-        self.tokens = tokens;
+        let any = !ready.is_empty();
+        self.ready = ready;
         Ok(any)
     }
 
@@ -350,7 +363,7 @@ impl Engine {
         };
         match link {
             Link::Datagrams(socket) => {
-                let filled = match inbox.receive(socket.as_fd()) {
+                let filled = match inbox.receive(socket.as_fd(), 0) {
                     Ok(filled) => filled,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                     // Without a server this is the other end of the lane, which may not have read all.
@@ -359,8 +372,7 @@ impl Engine {
                 };
                 let now = clock.now();
                 for i in 0..filled {
-                    let (bytes, segment) = inbox.slot(i);
-                    bytes.chunks(segment).for_each(|bytes| take(bytes, now));
+                    datagrams_in(inbox, i).for_each(|bytes| take(bytes, now));
                 }
             }
             Link::Stream(stream) => {
@@ -379,12 +391,11 @@ impl Engine {
         let Self { crew, lanes, peers, .. } = self;
         let Some(socket) = peers.get(number) else { return };
         // Errors are ICMP about what was sent before; the packets count as lost.
-        let filled = crew.inbox.receive(socket.as_fd()).unwrap_or(0);
+        let filled = crew.inbox.receive(socket.as_fd(), 0).unwrap_or(0);
         let now = crew.clock.now();
         for i in 0..filled {
             let source = crew.inbox.source(i);
-            let (bytes, segment) = crew.inbox.slot(i);
-            for bytes in bytes.chunks(segment) {
+            for bytes in datagrams_in(&crew.inbox, i) {
                 lanes.arrived(bytes, End::Peer(number), true, source, now);
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::super::clock::{Clock, nanoseconds};
+use super::super::crew::datagrams_in;
 use super::super::explain;
 use super::super::link;
 use super::super::outcome::{Failure, Latency, Rung, Sample, VERSION, bars, histogram};
@@ -24,7 +25,7 @@ use super::{block_on, check_duration};
 use crate::bench::args::Rate;
 use crate::client::uri::{Service, Transport};
 use crate::client::{Event, Task};
-use crate::sys::{self, Inbox, Poll, Way};
+use crate::sys::{self, Batch, Epoll, Ready, Way};
 
 /// What is later than this is not sent any more: made up for in one go, it would be another load.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -53,9 +54,9 @@ struct Asker<'a> {
     clock: Clock,
     lanes: Vec<Lane>,
     turn: usize,
-    poll: Poll,
-    inbox: Inbox,
-    tokens: Vec<u64>,
+    poll: Epoll,
+    inbox: Batch,
+    ready: Vec<Ready>,
     counts: Counts,
 }
 
@@ -130,7 +131,7 @@ impl<'a> Asker<'a> {
         pids: &'a [u32],
         clients: u32,
     ) -> Result<Self, Failure> {
-        let poll = Poll::new().map_err(|error| link::cannot_open(&error))?;
+        let poll = Epoll::new().map_err(|error| link::cannot_open(&error))?;
         let mut salt = [0; 4];
         // Without randomness, answers to a run before this one could be taken for answers to this one.
         let _ = getrandom::fill(&mut salt);
@@ -151,8 +152,8 @@ impl<'a> Asker<'a> {
             lanes,
             turn: 0,
             poll,
-            inbox: Inbox::new(),
-            tokens: Vec::new(),
+            inbox: Batch::new(),
+            ready: Vec::new(),
             counts: Counts::default(),
         })
     }
@@ -267,20 +268,20 @@ impl<'a> Asker<'a> {
     /// Takes all that has arrived, after at most this wait. Returns whether there was anything.
     fn receive(&mut self, wait: Duration, meter: &mut Meter) -> Result<bool, Failure> {
         let trouble = |error: io::Error| explain::lost_way(self.target.address, &error);
-        self.tokens.clear();
-        self.poll.wait(wait, &mut self.tokens).map_err(trouble)?;
-        for token in &self.tokens {
-            let lane = usize::try_from(*token).ok().and_then(|i| self.lanes.get_mut(i));
+        self.ready.clear();
+        self.poll.wait(wait);
+        self.poll.ready(&mut self.ready).map_err(trouble)?;
+        for socket in &self.ready {
+            let lane = usize::try_from(socket.token).ok().and_then(|i| self.lanes.get_mut(i));
             let Some(lane) = lane else { continue };
-            let filled = match self.inbox.receive(lane.socket.as_fd()) {
+            let filled = match self.inbox.receive(lane.socket.as_fd(), 0) {
                 Ok(filled) => filled,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(trouble(error)),
             };
             let now = self.clock.now();
             for slot in 0..filled {
-                let (bytes, segment) = self.inbox.slot(slot);
-                for answer in bytes.chunks(segment) {
+                for answer in datagrams_in(&self.inbox, slot) {
                     match lane.answers.take(answer, now) {
                         Seen::Answer(took) => {
                             self.counts.received += 1;
@@ -294,7 +295,7 @@ impl<'a> Asker<'a> {
                 }
             }
         }
-        Ok(!self.tokens.is_empty())
+        Ok(!self.ready.is_empty())
     }
 
     /// Receives what is still on its way.
