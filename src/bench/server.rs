@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -12,6 +13,9 @@ use crate::client::uri::{self, Service, Transport, Uri};
 use crate::probe::credentials::{Credentials, Sources};
 use crate::probe::tls::Tls;
 use crate::probe::{now_unix, paste};
+
+/// How long a credential lasts that is signed here: longer than the longest run, which is a day, and its set-up.
+const LASTS: Duration = Duration::from_secs(26 * 3_600);
 
 /// A server and what is needed to use it.
 pub(super) struct Target {
@@ -53,6 +57,7 @@ impl Target {
                             password_file: args.password_file.as_deref(),
                             secret: args.secret.as_ref(),
                             secret_file: args.secret_file.as_deref(),
+                            lasts: LASTS,
                         };
                         Some(Credentials::from_sources(sources, now_unix()).map_err(wrong)?)
                     }

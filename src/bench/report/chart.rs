@@ -208,7 +208,7 @@ impl Chart {
             }),
         );
         let place = |point: &(f64, f64)| (across(x.place(rarity(point.0))), up(y.place(point.1)));
-        let line: Vec<String> = points.iter().map(|point| place(point)).map(|(x, y)| pair(x, y)).collect();
+        let line: Vec<String> = points.iter().map(place).map(|(x, y)| pair(x, y)).collect();
         html.empty("polyline", &[("class", "line s0"), ("points", &line.join(" "))]);
         for (at, point) in points.iter().enumerate() {
             let (x, y) = place(point);
@@ -314,7 +314,7 @@ fn pair(x: f64, y: f64) -> String {
 
 fn number(value: f64) -> String {
     let text = format!("{value:.1}");
-    text.strip_suffix(".0").map_or(text.clone(), ToOwned::to_owned)
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a drawing needs three digits")]
