@@ -45,6 +45,10 @@ const SILENCE: u64 = 200_000_000;
 /// The longest wait for what is still on its way.
 const DRAIN: u64 = 2_000_000_000;
 
+/// Slots for a socket in which one lane ends: the kernel merges what arrives in a burst, and need not look whether there is
+/// more, which epoll tells anyway.
+const ONE_LANE: usize = 1;
+
 /// Packets that are sent without a look at what has arrived.
 const IN_A_ROW: u32 = 64;
 
@@ -362,7 +366,7 @@ impl Engine {
         };
         match link {
             Link::Datagrams(socket) => {
-                let filled = match inbox.receive(socket.as_fd(), 0, crate::sys::BATCH) {
+                let filled = match inbox.receive(socket.as_fd(), 0, ONE_LANE) {
                     Ok(filled) => filled,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                     Err(error) => return Err(error),
@@ -388,7 +392,8 @@ impl Engine {
         let Self { crew, lanes, peers, .. } = self;
         let Some(socket) = peers.get(number) else { return };
         // Errors are ICMP about what was sent before; the packets count as lost.
-        let filled = crew.inbox.receive(socket.as_fd(), 0, crate::sys::BATCH).unwrap_or(0);
+        let slots = if peers.len() == 1 { sys::BATCH } else { ONE_LANE };
+        let filled = crew.inbox.receive(socket.as_fd(), 0, slots).unwrap_or(0);
         let now = crew.clock.now();
         for i in 0..filled {
             let source = crew.inbox.source(i);
