@@ -88,7 +88,8 @@ fn pasted(path: &std::path::Path, service: Service) -> Result<(String, Uri, Opti
     for entry in entries {
         let Ok(uri) = Uri::parse(&entry.url) else { continue };
         match (service, uri.service, entry.username, entry.credential) {
-            (Service::Stun, ..) => return Ok((entry.url, uri, None)),
+            (Service::Stun, ..) if uri.transport == Transport::Udp => return Ok((entry.url, uri, None)),
+            (Service::Stun, ..) => {}
             (Service::Turn, Service::Turn, Some(username), Some(password)) => {
                 let credentials = Credentials { username, password, is_signed_here: false };
                 return Ok((entry.url, uri, Some(credentials)));
@@ -98,7 +99,10 @@ fn pasted(path: &std::path::Path, service: Service) -> Result<(String, Uri, Opti
     }
     Err(Failure::usage(
         "none of the iceServers can be used",
-        "there has to be a turn: or turns: URL with `username` and `credential`",
+        match service {
+            Service::Stun => "there has to be a URL of UDP: stun: or turn: without ?transport=tcp",
+            Service::Turn => "there has to be a turn: or turns: URL with `username` and `credential`",
+        },
     ))
 }
 
