@@ -185,8 +185,11 @@ fn stun_notices_answers_that_are_wrong() {
 #[test]
 fn stun_searches_and_takes_servers_from_a_paste() {
     let server = Server::start(&[]);
-    let paste = server.file("ice.json", &format!(r#"[{{"urls":"stun:{}"}}]"#, server.ip));
+    let paste = server.file("ice.json", &format!(r#"[{{"urls":["turns:h","stun:{}"]}}]"#, server.ip));
     let load = ["--rate", "search", "--max-loss", "5%", "--duration", "20ms", "--warmup", "1ms", "--json"];
+    let streams = server.file("streams.json", r#"[{"urls":["turns:h","turn:h?transport=tcp"]}]"#);
+    let (code, said) = failure(&[&["stun", "--ice-servers", &streams]]);
+    assert!(code == 2 && said.contains("URL of UDP"), "{said}");
     let output = bench(&[&["stun", "--ice-servers", &paste], &load]);
     // On a machine that is busy enough, no rate works.
     if output.stdout.is_empty() {

@@ -103,9 +103,9 @@ impl NonceKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// PASSWORD-ALGORITHMS was sent with it.
-    pub algorithms: bool,
+    pub offers_algorithms: bool,
     /// Clients must send USERHASH instead of USERNAME.
-    pub anonymity: bool,
+    pub username_anonymity: bool,
 }
 
 impl Features {
@@ -120,15 +120,15 @@ impl Features {
             return Self::default();
         }
         Self {
-            algorithms: bits[0] & FEATURE_PASSWORD_ALGORITHMS != 0,
-            anonymity: bits[0] & FEATURE_USERNAME_ANONYMITY != 0,
+            offers_algorithms: bits[0] & FEATURE_PASSWORD_ALGORITHMS != 0,
+            username_anonymity: bits[0] & FEATURE_USERNAME_ANONYMITY != 0,
         }
     }
 }
 
 /// Whether a nonce says that PASSWORD-ALGORITHMS was sent with it (RFC 8489 §9.2.4, third check).
 pub(super) fn announces_algorithms(nonce: &[u8]) -> bool {
-    Features::of(nonce).algorithms
+    Features::of(nonce).offers_algorithms
 }
 
 fn seconds(now: &Now) -> u64 {

@@ -44,7 +44,7 @@ impl Login {
         let prepared = opaque_string(core::str::from_utf8(realm).ok()?)?;
         let features = Features::of(nonce);
         let algorithm = match challenge.get(attr::PASSWORD_ALGORITHMS) {
-            Some(offered) if features.algorithms => Some((offered.to_vec(), strongest(offered)?)),
+            Some(offered) if features.offers_algorithms => Some((offered.to_vec(), strongest(offered)?)),
             _ => None,
         };
         let key = long_term_key(
@@ -53,7 +53,8 @@ impl Login {
             prepared.as_bytes(),
             account.password.as_bytes(),
         );
-        let hash = features.anonymity.then(|| userhash(account.name.as_bytes(), prepared.as_bytes()));
+        let hash =
+            features.username_anonymity.then(|| userhash(account.name.as_bytes(), prepared.as_bytes()));
         Some(Self { realm: realm.to_vec(), nonce: nonce.to_vec(), key, algorithm, hash })
     }
 
