@@ -11,6 +11,7 @@ use super::clock::{nanoseconds, seconds, timestamp};
 use super::cpu::{own_run_time, run_time};
 use super::crew::{Crew, datagrams_in};
 use super::explain;
+use super::interrupt;
 use super::lane::{Counts, End, Lanes};
 use super::link::Link;
 use super::outcome::{Failure, Latency, Rung, Sample, histogram};
@@ -244,6 +245,9 @@ impl Engine {
             }
             if after - sampled >= SAMPLING {
                 sampled = after;
+                if interrupt::is_asked() {
+                    return Err(explain::interrupted());
+                }
                 progress.advance((after - begin) / 1_000_000);
                 if let Some(record) = &mut record {
                     let server = run_time(&self.pids)?;

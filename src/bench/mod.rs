@@ -9,6 +9,7 @@ mod cpu;
 mod crew;
 mod engine;
 mod explain;
+mod interrupt;
 mod lane;
 mod link;
 mod outcome;

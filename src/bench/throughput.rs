@@ -8,6 +8,7 @@ use super::args::{Direction, Form, Peers, Rate, ThroughputArgs};
 use super::crew::Crew;
 use super::engine::Engine;
 use super::explain;
+use super::interrupt;
 use super::lane::{End, Lane, Lanes};
 use super::link::{Link, cannot_bind, cannot_open, datagrams};
 use super::outcome::{Failure, Latency, Throughput, VERSION, bars};
@@ -142,6 +143,7 @@ fn through(
     progress: &mut dyn Progress,
 ) -> Result<(Engine, f64), Failure> {
     raise_limits(plan.sockets)?;
+    interrupt::listen();
     let mut crew = Crew::open(target, args.server.bind, plan.count)?;
     let begin = crew.clock.now();
     let peer_ip = match args.peer_address {
