@@ -1,6 +1,7 @@
 //! The relay on kernels that do less for UDP than this one: nothing is lost, nothing changes its place, the operator is told
 //! once, and the metrics say it.
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![cfg(all(feature = "server", target_os = "linux", target_env = "gnu"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/live.rs"]
 mod live;
