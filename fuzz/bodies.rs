@@ -14,8 +14,8 @@ use relais::turn::{
     Settings, Transport, Verdict,
 };
 use relais::wire::{
-    AddressFamily, Attributes, ChannelData, Class, Datagram, HEAD_ROOM, IntegrityKey, MAX_REPLY, Message,
-    MessageWriter, Method, ReplyBuffer, TAIL_ROOM, TransactionId, attr,
+    AddressFamily, Attributes, ChannelData, Class, Datagram, IntegrityKey, MAX_REPLY, Marks, Message,
+    MessageWriter, Method, ReplyBuffer, TransactionId, attr,
 };
 
 /// Parses, walks, verifies; what parses must survive being written again.
@@ -187,7 +187,6 @@ pub fn server(data: &[u8]) -> Seen {
     let mut reply = Box::<ReplyBuffer>::default();
     let mut now = Now { mono: Timestamp::START, unix: 1_800_000_000 };
     let mut nonces: [Vec<u8>; 4] = Default::default();
-    let mut buffer = vec![0; HEAD_ROOM + 2048 + TAIL_ROOM];
     let mut seen = Seen::default();
     let mut rest = data;
     let mut serial = 0u32;
@@ -212,8 +211,7 @@ pub fn server(data: &[u8]) -> Seen {
                     bytes = signed(payload, &nonces[who], what & 0x20 != 0, serial);
                 }
                 let len = bytes.len();
-                buffer[HEAD_ROOM..HEAD_ROOM + len].copy_from_slice(&bytes);
-                let mut datagram = Datagram::new(&mut buffer, len).expect("it fits");
+                let mut datagram = Datagram::new(&bytes, Marks::default());
                 let verdict = server.handle_client(&now, route, &mut datagram, &mut reply, &mut sockets);
                 match verdict {
                     Verdict::Reply => {
@@ -247,8 +245,7 @@ pub fn server(data: &[u8]) -> Seen {
                         SocketAddr::from(([0x2a01, 0, 0, 0, 0, 0, 0, u16::from(*len)], 5000))
                     }
                 };
-                buffer[HEAD_ROOM..HEAD_ROOM + bytes.len()].copy_from_slice(&bytes);
-                let mut datagram = Datagram::new(&mut buffer, bytes.len()).expect("it fits");
+                let mut datagram = Datagram::new(&bytes, Marks::default());
                 match server.handle_peer(&now, id, PeerAddress(peer), &mut datagram, &sockets) {
                     Verdict::ToClient { .. } => seen.to_clients += 1,
                     Verdict::Drop(_) => {}

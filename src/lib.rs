@@ -21,6 +21,8 @@ pub mod net;
 pub mod observe;
 #[cfg(feature = "server")]
 pub mod probe;
+#[cfg(feature = "server")]
+mod sys;
 pub mod time;
 pub mod turn;
 pub mod wire;

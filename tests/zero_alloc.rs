@@ -15,7 +15,7 @@ mod counting;
 mod world;
 
 use relais::turn::{ClientRoute, PeerAddress, Transport, Verdict};
-use relais::wire::{Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
+use relais::wire::{Datagram, Marks, ReplyBuffer};
 use world::*;
 
 #[global_allocator]
@@ -23,13 +23,11 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 
 /// Counts the allocations of `rounds` times feeding `bytes`, from the client or from a peer.
 fn count(world: &mut World, route: ClientRoute, peer: Option<std::net::SocketAddr>, bytes: &[u8]) -> usize {
-    let mut buffer = vec![0; HEAD_ROOM + bytes.len() + TAIL_ROOM];
     let mut reply = Box::<ReplyBuffer>::default();
     let id = world.sockets.open.values().next().unwrap().0;
     let before = counting::allocations();
     for _ in 0..1000 {
-        buffer[HEAD_ROOM..][..bytes.len()].copy_from_slice(bytes);
-        let mut datagram = Datagram::new(&mut buffer, bytes.len()).unwrap();
+        let mut datagram = Datagram::new(bytes, Marks::default());
         let verdict = match peer {
             None => {
                 world.server.handle_client(&world.now, route, &mut datagram, &mut reply, &mut world.sockets)

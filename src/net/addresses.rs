@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::sys::{self, InterfaceAddress};
+use crate::sys::{self, InterfaceAddress};
 
 /// An address that relay sockets are bound to, and what peers see in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -316,8 +316,8 @@ impl Worker {
         if received.established && !association.is_established() {
             self.establish(now, key);
         }
-        for mut message in received.data {
-            self.receive_message(now, key, marks, &mut message, reply);
+        for message in received.data {
+            self.receive_message(now, key, marks, &message, reply);
         }
         let Self { dtls, server, listeners, .. } = self;
         let Some(association) = dtls.associations.get_mut(key as usize) else { return };
@@ -350,25 +350,23 @@ impl Worker {
         now: &Now,
         key: u32,
         marks: Marks,
-        message: &mut [u8],
+        message: &[u8],
         reply: &mut ReplyBuffer,
     ) {
-        let len = message.len();
-        let Some(mut datagram) = Datagram::within(message, 0..len) else { return };
-        datagram.mark(marks);
+        let mut datagram = Datagram::new(message, marks);
         let instant = self.dtls.clock.instant(now.mono);
         let Some(route) = self.dtls.get(key).map(|association| association.route) else { return };
-        if let Some(owner) = self.addressee(&route.tuple, datagram.bytes()) {
-            return self.forward(owner, route, datagram.bytes());
+        if let Some(owner) = self.addressee(&route.tuple, datagram.body()) {
+            return self.forward(owner, route, datagram.body());
         }
         let Self { server, relays, shared, dtls, .. } = self;
         let Some(association) = dtls.associations.get_mut(key as usize) else { return };
         let failed = match server.handle_client(now, route, &mut datagram, reply, relays) {
             Verdict::Reply => association.engine.send(instant, reply.bytes()).is_err(),
             Verdict::ToPeer { relay, peer } => {
-                relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks()).is_err()
+                relays.send(relay, datagram.body(), shared.to_local(peer.0), datagram.marks()).is_err()
             }
-            Verdict::Forward { worker } => return self.forward(worker, route, datagram.bytes()),
+            Verdict::Forward { worker } => return self.forward(worker, route, datagram.body()),
             _ => false,
         };
         if failed {

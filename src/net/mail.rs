@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::worker::Worker;
 use crate::time::Now;
 use crate::turn::{ClientRoute, DropReason, FiveTuple, RelaySockets as _, Transport, Verdict};
-use crate::wire::{Datagram, HEAD_ROOM, Marks, TAIL_ROOM};
+use crate::wire::{Datagram, Marks};
 
 /// Parcels that wait for a worker.
 const BOX: usize = 1024;
@@ -316,9 +316,7 @@ impl Worker {
 
     fn handle_forwarded(&mut self, route: ClientRoute, bytes: &[u8]) {
         let now = self.now();
-        let mut buffer = vec![0; HEAD_ROOM + bytes.len() + TAIL_ROOM];
-        buffer[HEAD_ROOM..][..bytes.len()].copy_from_slice(bytes);
-        let Some(mut datagram) = Datagram::new(&mut buffer, bytes.len()) else { return };
+        let mut datagram = Datagram::new(bytes, Marks::default());
         let Self { server, relays, reply, shared, .. } = self;
         match server.handle_client(&now, route, &mut datagram, reply, relays) {
             Verdict::Reply => {
@@ -326,7 +324,7 @@ impl Worker {
                 self.answer(route, &answer);
             }
             Verdict::ToPeer { relay, peer } => {
-                let sent = relays.send(relay, datagram.bytes(), shared.to_local(peer.0), datagram.marks());
+                let sent = relays.send(relay, datagram.body(), shared.to_local(peer.0), datagram.marks());
                 if sent.is_err() {
                     server.count(route.tuple.transport).drop(DropReason::SendFailed);
                 }
@@ -354,7 +352,7 @@ impl Worker {
     /// Sends to a client by a socket of this worker.
     fn deliver(&mut self, route: ClientRoute, bytes: &[u8], answer: bool) -> bool {
         match route.tuple.transport {
-            Transport::Tcp | Transport::Tls => self.streams.push_to(&route, bytes, answer),
+            Transport::Tcp | Transport::Tls => self.streams.push_to(&route, &[bytes], answer),
             Transport::Dtls => {
                 let now = self.now();
                 self.dtls.send(&now, &self.listeners, &route, bytes, Marks::default()).is_ok()

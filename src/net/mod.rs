@@ -8,19 +8,21 @@ mod accept;
 mod addresses;
 mod clock;
 mod connections;
+mod departure;
 mod dtls;
 mod frame;
 mod handshakes;
 mod io;
 mod mail;
+mod offload;
 mod open;
+mod outbox;
 mod ports;
 mod proxy;
 mod pump;
 mod relays;
 mod report;
 mod stream;
-mod sys;
 mod tcp_relay;
 mod tls;
 mod udp;
@@ -45,7 +47,9 @@ pub use open::Error as OpenError;
 pub use report::Foreign;
 pub use tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
 
+use crate::sys;
 use crate::turn::{self, Counters, Transport};
+use offload::Offers;
 use open::Listeners;
 use ports::Shared;
 use udp::UdpListener;
@@ -146,7 +150,12 @@ impl Workers {
                 bound.extend(door.tls.then_some((Transport::Tls, address)));
             }
         }
-        let shared = Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams, workers));
+        let offers = Offers::ask();
+        for listener in groups.iter().flat_map(|group| &group.udp) {
+            listener.take_up(&offers);
+        }
+        let shared =
+            Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams, workers, offers));
         let tuning = Tuning {
             turn: options.turn,
             allocations_per_user: options.allocations_per_user,

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::accept::Door;
-use super::sys;
 use super::udp::UdpListener;
 use super::worker::Sockets;
+use crate::sys;
 use crate::turn::Transport;
 
 /// What is asked for as receive buffer of each UDP listener; it covers the moments when a worker is not scheduled.
@@ -131,7 +131,7 @@ fn open_group(
         match transport {
             Transport::Udp | Transport::Dtls => {
                 let plain = transport == Transport::Udp;
-                group.udp.push(UdpListener { socket: UdpSocket::from(socket), address, plain, dtls: secure });
+                group.udp.push(UdpListener::new(socket.into(), address, plain, secure));
             }
             Transport::Tcp | Transport::Tls => {
                 let plain = transport == Transport::Tcp;

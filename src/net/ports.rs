@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::RelayAddress;
 use super::connections::Connections;
 use super::handshakes::Handshakes;
+use super::offload::Offers;
 use crate::time::Timestamp;
 use crate::turn::{Hold, Parity, ReservationToken};
 use crate::wire::AddressFamily;
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     listening: Vec<Box<[AtomicU64]>>,
     /// What goes from one worker to another.
     pub(super) connections: Connections,
+    /// What the kernel does beyond single datagrams.
+    pub(super) offers: Arc<Offers>,
     #[expect(clippy::disallowed_types, reason = "see the head of this file")]
     books: Mutex<Books>,
 }
@@ -78,6 +81,7 @@ impl Shared {
         ports: &RangeInclusive<u16>,
         max_streams: u32,
         workers: usize,
+        offers: Offers,
     ) -> Self {
         let free = addresses.iter().map(|_| ports.clone().collect()).collect();
         let mut bits = vec![0; 1 << 10].into_boxed_slice();
@@ -104,6 +108,7 @@ impl Shared {
             live: addresses.iter().map(|_| bitmap()).collect(),
             listening: addresses.iter().map(|_| bitmap()).collect(),
             connections: Connections::new(),
+            offers: Arc::new(offers),
             addresses,
             books,
         }
@@ -418,7 +423,7 @@ mod tests {
     fn shared() -> Arc<Shared> {
         let local: IpAddr = "10.0.0.5".parse().unwrap();
         let public: IpAddr = "8.34.2.1".parse().unwrap();
-        Arc::new(Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 3, 1))
+        Arc::new(Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 3, 1, Offers::ask()))
     }
 
     #[test]

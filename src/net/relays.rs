@@ -9,10 +9,11 @@ use std::time::Duration;
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::departure::Failure;
 use super::mail::Post;
 use super::ports::{Port, Shared};
-use super::sys::{self, Epoll, NetworkError};
 use super::tcp_relay::{self, TcpRelays};
+use crate::sys::{self, Epoll, Message, NetworkError};
 use crate::time::Timestamp;
 use crate::turn::{
     AllocationId, BindError, ClientRoute, ConnectionId, Hold, Parity, PeerAddress, RelaySockets, RelayToken,
@@ -49,6 +50,8 @@ struct Relay {
     deaf: bool,
     /// Where a datagram was to go that this machine found too long: of IPv4 the error queue tells no port.
     too_long: Option<SocketAddr>,
+    /// Whether the kernel cuts its messages.
+    cuts: bool,
 }
 
 /// What there is in the error queue of a relay socket.
@@ -98,7 +101,12 @@ impl Relays {
         }
     }
 
-    /// The socket behind a token of the core.
+    /// The socket behind a token of the core, and whether the kernel cuts its messages.
+    pub(super) fn door(&self, relay: RelayToken) -> Option<(BorrowedFd<'_>, bool)> {
+        self.sockets.get(relay.0 as usize).map(|relay| (relay.socket.as_fd(), relay.cuts))
+    }
+
+    /// The same without that.
     pub(super) fn socket(&self, relay: RelayToken) -> Option<BorrowedFd<'_>> {
         self.sockets.get(relay.0 as usize).map(|relay| relay.socket.as_fd())
     }
@@ -133,13 +141,14 @@ impl Relays {
         if whole {
             sys::keep_whole(socket, true)?;
         }
-        let mut sent = sys::send_one(socket, bytes, None, to, marks);
+        let message = Message { to, from: None, marks, segment: None };
+        let mut sent = sys::send_one(socket, bytes, &message);
         for _ in 1..TRIES {
             // A full socket stays full; any other error may be an earlier datagram's.
             if sent.as_ref().err().is_none_or(|error| error.kind() == std::io::ErrorKind::WouldBlock) {
                 break;
             }
-            sent = sys::send_one(socket, bytes, None, to, marks);
+            sent = sys::send_one(socket, bytes, &message);
         }
         if whole {
             sys::keep_whole(socket, false)?;
@@ -148,6 +157,16 @@ impl Relays {
             self.note_failure(relay, error, to);
         }
         sent
+    }
+
+    /// Remembers what became of a departure: the last failure, and whether the device behind the socket cannot cut.
+    pub(super) fn note(&mut self, relay: RelayToken, failed: Option<&Failure>, refused: bool) {
+        if let Some((error, to)) = failed {
+            self.note_failure(relay, error, *to);
+        }
+        if refused && let Some(relay) = self.sockets.get_mut(relay.0 as usize) {
+            relay.cuts = false;
+        }
     }
 
     /// Remembers where a datagram was to go that could not be sent, if the error queue will not say it.
@@ -232,7 +251,12 @@ impl Relays {
 
     fn open_socket(&self, port: Port) -> std::io::Result<UdpSocket> {
         let address = self.shared.addresses()[port.address];
-        open_socket(SocketAddr::new(address.local, port.port))
+        let socket = open_socket(SocketAddr::new(address.local, port.port))?;
+        if self.shared.offers.merges {
+            // Without it datagrams come one by one.
+            let _ = sys::merge(socket.as_fd(), true);
+        }
+        Ok(socket)
     }
 
     /// Makes an open socket the relay of an allocation.
@@ -258,6 +282,7 @@ impl Relays {
             heard: 0,
             deaf: false,
             too_long: None,
+            cuts: self.shared.offers.cuts,
         });
         self.shared.set_live(port);
         let relayed = SocketAddr::new(address.public, port.port);

@@ -68,15 +68,17 @@ impl Streams {
 
     /// Queues a frame. `false`: it is dropped, because the queue is full or the stream has closed and another one has
     /// its place.
-    pub(super) fn push_to(&mut self, route: &ClientRoute, bytes: &[u8], answer: bool) -> bool {
+    pub(super) fn push_to(&mut self, route: &ClientRoute, parts: &[&[u8]], answer: bool) -> bool {
         let max = if answer { MAX_QUEUE_WITH_ANSWERS } else { MAX_QUEUE };
         let output = self.outputs.get_mut(mail::index(route.link) as usize);
         let Some(output) = output.filter(|output| output.tuple == route.tuple) else { return false };
         // The largest datagram with its header is a little more than the queue is to hold.
         let waiting = output.queue.len() + output.taken;
-        let fits = waiting == 0 || waiting + bytes.len() <= max;
+        let fits = waiting == 0 || waiting + parts.iter().map(|part| part.len()).sum::<usize>() <= max;
         if fits {
-            output.queue.extend_from_slice(bytes);
+            for part in parts {
+                output.queue.extend_from_slice(part);
+            }
             output.wake.notify_one();
         }
         fits
@@ -249,7 +251,7 @@ impl Connection {
                 Ok(len) if self.partial.is_empty() => {
                     taken += len;
                     let used;
-                    (next, used) = self.handle(&mut worker, &mut buffer[..len], &mut budget);
+                    (next, used) = self.handle(&mut worker, &buffer[..len], &mut budget);
                     self.partial.extend_from_slice(&buffer[used..len]);
                 }
                 Ok(len) => {
@@ -273,7 +275,7 @@ impl Connection {
     /// Handles what was left over, together with what has been appended to it.
     fn handle_partial(&mut self, worker: &mut Worker, budget: &mut usize) -> Next {
         let mut whole = std::mem::take(&mut self.partial);
-        let (next, used) = self.handle(worker, &mut whole, budget);
+        let (next, used) = self.handle(worker, &whole, budget);
         whole.drain(..used);
         if whole.is_empty() {
             whole.shrink_to(KEPT_QUEUE);
@@ -283,7 +285,7 @@ impl Connection {
     }
 
     /// Handles the frames at the beginning of `bytes`, as many as `budget` allows. Says how many bytes they were.
-    fn handle(&mut self, worker: &mut Worker, bytes: &mut [u8], budget: &mut usize) -> (Next, usize) {
+    fn handle(&mut self, worker: &mut Worker, bytes: &[u8], budget: &mut usize) -> (Next, usize) {
         let now = worker.now();
         let mut start = 0;
         self.more = false;
@@ -326,25 +328,24 @@ impl Connection {
         &mut self,
         worker: &mut Worker,
         now: &Now,
-        bytes: &mut [u8],
+        bytes: &[u8],
         range: std::ops::Range<usize>,
     ) -> Next {
-        let frame = bytes.get(range.clone()).unwrap_or_default();
+        let frame = bytes.get(range).unwrap_or_default();
         if let Some(owner) = worker.addressee(&self.route.tuple, frame) {
             worker.forward(owner, self.route, frame);
             return Next::Go;
         }
-        let Some(mut datagram) = Datagram::within(bytes, range) else { return Next::Go };
-        datagram.mark(self.marks);
+        let mut datagram = Datagram::new(frame, self.marks);
         let Worker { server, relays, streams, shared, reply, .. } = worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => {
-                let fits = streams.push_to(&self.route, reply.bytes(), true);
+                let fits = streams.push_to(&self.route, &[reply.bytes()], true);
                 return if fits { Next::Go } else { Next::Close };
             }
             Verdict::Bind { .. } => {
                 let claim = relays.tcp.take_claimed();
-                if !streams.push_to(&self.route, reply.bytes(), true) {
+                if !streams.push_to(&self.route, &[reply.bytes()], true) {
                     return Next::Close;
                 }
                 self.claim = claim;
@@ -352,12 +353,12 @@ impl Connection {
             }
             Verdict::ToPeer { relay, peer } => {
                 let to = shared.to_local(peer.0);
-                let sent = relays.send(relay, datagram.bytes(), to, datagram.marks());
+                let sent = relays.send(relay, datagram.body(), to, datagram.marks());
                 if sent.is_err() {
                     server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
                 }
             }
-            Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.bytes()),
+            Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.body()),
             _ => {}
         }
         Next::Go

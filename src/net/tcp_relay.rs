@@ -383,7 +383,7 @@ async fn connect(
 /// Sends an answer or indication to a client, whose control connection is this worker's. A client that has left no room
 /// for it does not read.
 fn tell(server: &mut Server, streams: &mut Streams, client: &ClientRoute, bytes: &[u8]) {
-    if !streams.push_to(client, bytes, true) {
+    if !streams.push_to(client, &[bytes], true) {
         server.count(client.tuple.transport).drop(DropReason::QueueFull);
     }
 }

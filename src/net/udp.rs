@@ -1,20 +1,23 @@
 //! The datagram loop of one worker: wait, receive a batch, decide in place, send the batch.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
 use super::dtls::Arrival;
 use super::mail;
-use super::relays::{FIRST_RELAY_TOKEN, Heard, TRIES};
-use super::sys::{self, BATCH, Batch, Epoll, NetworkError, Outgoing, Ready, SendSpace, Told};
+use super::offload::Offers;
+use super::outbox::{Exit, Outbox, Way};
+use super::relays::{FIRST_RELAY_TOKEN, Heard};
 use super::worker::Worker;
+use crate::sys::{self, BATCH, Batch, Epoll, Message, NetworkError, Ready, Told};
 use crate::time::Now;
 use crate::turn::{
-    AllocationId, ClientAddress, ClientRoute, DropReason, FiveTuple, IcmpError, PeerAddress, RelayToken,
-    Transport, Verdict,
+    AllocationId, ClientAddress, ClientRoute, DropReason, FiveTuple, IcmpError, PeerAddress, Transport,
+    Verdict,
 };
 use crate::wire::{Datagram, Marks, Protocol, ReplyBuffer};
 
@@ -32,9 +35,25 @@ pub(super) struct UdpListener {
     pub(super) plain: bool,
     /// Whether they are served over DTLS.
     pub(super) dtls: bool,
+    /// Whether the kernel cuts long messages into datagrams.
+    pub(super) cuts: Cell<bool>,
 }
 
 impl UdpListener {
+    /// A listener that uses nothing which the kernel may or may not offer.
+    pub(super) const fn new(socket: UdpSocket, address: SocketAddr, plain: bool, dtls: bool) -> Self {
+        Self { socket, address, plain, dtls, cuts: Cell::new(false) }
+    }
+
+    /// Uses what the kernel offers.
+    pub(super) fn take_up(&self, offers: &Offers) {
+        if offers.merges {
+            // It has just been done with another socket; without it datagrams come one by one.
+            let _ = sys::merge(self.socket.as_fd(), true);
+        }
+        self.cuts.set(offers.cuts);
+    }
+
     fn is_wildcard(&self) -> bool {
         self.address.ip().is_unspecified()
     }
@@ -44,18 +63,42 @@ impl UdpListener {
         self.plain && datagram.first().is_none_or(|first| Protocol::of(*first) != Protocol::Tls)
     }
 
+    /// The socket, and whether the kernel cuts its messages.
+    pub(super) fn door(&self) -> (BorrowedFd<'_>, bool) {
+        (self.socket.as_fd(), self.cuts.get())
+    }
+
     /// Sends one datagram to a client, outside of any batch.
     pub(super) fn send(&self, bytes: &[u8], tuple: &FiveTuple, marks: Marks) -> io::Result<()> {
         let from = self.is_wildcard().then_some(tuple.server.ip());
-        sys::send_one(self.socket.as_fd(), bytes, from, tuple.client.0, marks)
+        let message = Message { to: tuple.client.0, from, marks, segment: None };
+        sys::send_one(self.socket.as_fd(), bytes, &message)
     }
 }
 
-/// The socket that a datagram leaves from.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Exit {
-    Listener(u32),
-    Relay(u32),
+/// Datagrams in one slot: one, or several of one sender that the kernel has merged.
+struct Run {
+    /// Where in the memory of the batch those are that are left.
+    rest: Range<usize>,
+    /// How long each is.
+    segment: usize,
+    done: bool,
+}
+
+impl Iterator for Run {
+    type Item = Range<usize>;
+
+    /// The next datagram; an empty one is one too.
+    fn next(&mut self) -> Option<Range<usize>> {
+        if self.done {
+            return None;
+        }
+        let start = self.rest.start;
+        let end = self.rest.end.min(start.saturating_add(self.segment));
+        self.rest.start = end;
+        self.done = self.rest.is_empty();
+        Some(start..end)
+    }
 }
 
 /// Receives, decides and sends, batch by batch.
@@ -66,8 +109,7 @@ pub(super) struct UdpLoop {
     batch: Batch,
     /// Slots of the batch that hold datagrams which are still to be sent.
     used: usize,
-    outgoing: Vec<(Exit, Outgoing)>,
-    space: SendSpace,
+    outbox: Outbox,
     ready: Vec<Ready>,
     reply: Box<ReplyBuffer>,
 }
@@ -87,8 +129,7 @@ impl UdpLoop {
             epoll,
             batch: Batch::new(),
             used: 0,
-            outgoing: Vec::with_capacity(BATCH),
-            space: SendSpace::new(),
+            outbox: Outbox::new(),
             ready: Vec::with_capacity(BATCH),
             reply: Box::default(),
         })
@@ -131,22 +172,29 @@ impl UdpLoop {
                 self.receive_from_peers(&mut worker, &now, token);
             }
         }
-        self.flush(&mut worker);
+        self.flush(&mut worker, &now);
     }
 
     /// Sends what is queued when no slot is left to receive into.
-    fn make_room(&mut self, worker: &mut Worker) {
+    fn make_room(&mut self, worker: &mut Worker, now: &Now) {
         if self.used == BATCH {
-            self.flush(worker);
+            self.flush(worker, now);
         }
     }
 
     /// Receives a batch into the free slots, and says which it filled.
-    fn receive(&mut self, socket: BorrowedFd<'_>) -> std::ops::Range<usize> {
+    fn receive(&mut self, socket: BorrowedFd<'_>) -> Range<usize> {
         let first = self.used;
         let count = self.batch.receive(socket, first).unwrap_or(0);
         self.used += count;
         first..first + count
+    }
+
+    /// The datagrams in a slot, and what their packets came with.
+    fn open(&self, slot: usize) -> (Run, Told) {
+        let (rest, told) = (self.batch.place(slot), self.batch.told(slot));
+        let segment = told.segment.filter(|len| *len > 0).unwrap_or(rest.len());
+        (Run { rest, segment, done: false }, told)
     }
 
     fn receive_from_clients(&mut self, worker: &mut Worker, now: &Now, token: u64) {
@@ -158,70 +206,85 @@ impl UdpLoop {
             return;
         };
         let Some(client_link) = worker.post.link(link as usize) else { return };
-        self.make_room(worker);
+        self.make_room(worker, now);
         for slot in self.receive(listener.socket.as_fd()) {
             let Some(source) = self.batch.source(slot) else { continue };
-            let Told { local, tos } = self.batch.told(slot);
+            let (run, Told { local, tos, .. }) = self.open(slot);
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
-            let mut tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
-            let len = self.batch.len(slot);
-            let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { continue };
+            let tuple = FiveTuple { client: ClientAddress(source), server, transport: Transport::Udp };
             let marks = Marks { tos, dont_fragment: false };
-            datagram.mark(marks);
-            if listener.dtls && !listener.is_plain(datagram.bytes()) {
-                tuple.transport = Transport::Dtls;
-                let arrival = Arrival { tuple, listener: link, marks };
-                worker.receive_dtls(now, &arrival, datagram.bytes(), &mut self.reply);
-                continue;
-            }
-            let route = ClientRoute { tuple, link: client_link };
-            if let Some(owner) = worker.addressee(&tuple, datagram.bytes()) {
-                worker.forward(owner, route, datagram.bytes());
-                continue;
-            }
-            let Worker { server, relays, .. } = &mut *worker;
-            match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
-                Verdict::Reply if datagram.replace(self.reply.bytes()) => {
-                    let out = leaving(slot, &datagram, source, local);
-                    self.outgoing.push((Exit::Listener(link), out));
+            let back = Way { exit: Exit::Listener(link), to: source, from: local };
+            for place in run {
+                let bytes = self.batch.memory().get(place.clone()).unwrap_or_default();
+                if listener.dtls && !listener.is_plain(bytes) {
+                    let tuple = FiveTuple { transport: Transport::Dtls, ..tuple };
+                    let arrival = Arrival { tuple, listener: link, marks };
+                    worker.receive_dtls(now, &arrival, bytes, &mut self.reply);
+                    continue;
                 }
-                Verdict::ToPeer { relay, peer } => {
-                    let out = leaving(slot, &datagram, worker.shared.to_local(peer.0), None);
-                    self.outgoing.push((Exit::Relay(relay.0), out));
-                }
-                Verdict::ReplyFrom { server, client } if datagram.replace(self.reply.bytes()) => {
-                    match exit_at(&listeners, server) {
-                        Some((exit, from)) => {
-                            self.outgoing.push((exit, leaving(slot, &datagram, client, from)));
-                        }
-                        None => worker.server.count(Transport::Udp).drop(DropReason::SendFailed),
-                    }
-                }
-                Verdict::Forward { worker: owner } => worker.forward(owner, route, datagram.bytes()),
-                _ => {}
+                let route = ClientRoute { tuple, link: client_link };
+                self.relay_from_client(worker, now, route, place, back, marks);
             }
+        }
+    }
+
+    fn relay_from_client(
+        &mut self,
+        worker: &mut Worker,
+        now: &Now,
+        route: ClientRoute,
+        place: Range<usize>,
+        back: Way,
+        marks: Marks,
+    ) {
+        if self.outbox.is_full() {
+            self.send(worker, now);
+        }
+        let bytes = self.batch.memory().get(place.clone()).unwrap_or_default();
+        if let Some(owner) = worker.addressee(&route.tuple, bytes) {
+            return worker.forward(owner, route, bytes);
+        }
+        let mut datagram = Datagram::new(bytes, marks);
+        let Worker { server, relays, .. } = &mut *worker;
+        match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
+            Verdict::ToPeer { relay, peer } => {
+                let to = worker.shared.to_local(peer.0);
+                let way = Way { exit: Exit::Relay(relay), to, from: None };
+                self.outbox.push(way, &datagram, body(&place, &datagram));
+            }
+            Verdict::Reply => self.outbox.push_answer(back, self.reply.bytes()),
+            Verdict::ReplyFrom { server, client } => match exit_at(&self.listeners, server) {
+                Some((exit, from)) => {
+                    self.outbox.push_answer(Way { exit, to: client, from }, self.reply.bytes());
+                }
+                None => worker.server.count(Transport::Udp).drop(DropReason::SendFailed),
+            },
+            Verdict::Forward { worker: owner } => worker.forward(owner, route, bytes),
+            _ => {}
         }
     }
 
     fn receive_from_peers(&mut self, worker: &mut Worker, now: &Now, token: u64) {
-        self.make_room(worker);
+        self.make_room(worker, now);
         // An allocation that has ended since its socket was found ready has nobody to relay to.
         let Some((socket, id)) = worker.relays.by_token(token) else { return };
         for slot in self.receive(socket) {
-            self.relay_from_peer(worker, now, id, slot);
-        }
-    }
-
-    fn relay_from_peer(&mut self, worker: &mut Worker, now: &Now, id: AllocationId, slot: usize) {
-        let Some(source) = self.batch.source(slot) else { return };
-        let peer = PeerAddress(worker.shared.to_public(source));
-        let (len, tos) = (self.batch.len(slot), self.batch.told(slot).tos);
-        let Some(mut datagram) = Datagram::new(self.batch.slot(slot), len) else { return };
-        datagram.mark(Marks { tos, dont_fragment: false });
-        let Worker { server, relays, .. } = &mut *worker;
-        if let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays) {
-            let out = to_client(&self.listeners, worker, now, client, slot, &datagram);
-            self.outgoing.extend(out);
+            let Some(source) = self.batch.source(slot) else { continue };
+            let peer = PeerAddress(worker.shared.to_public(source));
+            let (run, Told { tos, .. }) = self.open(slot);
+            for place in run {
+                if self.outbox.is_full() {
+                    self.send(worker, now);
+                }
+                let bytes = self.batch.memory().get(place.clone()).unwrap_or_default();
+                let mut datagram = Datagram::new(bytes, Marks { tos, dont_fragment: false });
+                let Worker { server, relays, .. } = &mut *worker;
+                if let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays)
+                    && let Some(way) = to_client(&self.listeners, worker, now, client, &datagram)
+                {
+                    self.outbox.push(way, &datagram, body(&place, &datagram));
+                }
+            }
         }
     }
 
@@ -229,7 +292,6 @@ impl UdpLoop {
     fn tell_errors(&mut self, worker: &mut Worker, now: &Now, token: u64) {
         let mut last = None;
         for _ in 0..ERRORS {
-            self.make_room(worker);
             match worker.relays.next_error(token) {
                 // This machine says it once for each time that it is asked to send the datagram.
                 Heard::Error(_, error) if error.is_local && last == Some(error) => {}
@@ -248,48 +310,44 @@ impl UdpLoop {
     }
 
     fn tell_error(&mut self, worker: &mut Worker, now: &Now, id: AllocationId, error: NetworkError) {
+        if self.outbox.is_full() {
+            self.send(worker, now);
+        }
         let NetworkError { to, kind, code, info, .. } = error;
         let peer = PeerAddress(worker.shared.to_public(to));
-        let slot = self.used;
-        let Some(mut datagram) = Datagram::new(self.batch.slot(slot), 0) else { return };
+        let mut datagram = Datagram::new(&[], Marks::default());
         let error = IcmpError { peer, kind, code, info };
-        if let Verdict::ToClient { client } = worker.server.handle_icmp(now, id, &error, &mut datagram) {
-            let out = to_client(&self.listeners, worker, now, client, slot, &datagram);
-            self.outgoing.extend(out);
-            self.used += 1;
+        if let Verdict::ToClient { client } = worker.server.handle_icmp(now, id, &error, &mut datagram)
+            && let Some(way) = to_client(&self.listeners, worker, now, client, &datagram)
+        {
+            self.outbox.push(way, &datagram, 0..0);
         }
     }
 
-    /// Sends all that is queued, one call for each socket. What a socket does not take is dropped and counted, as a
-    /// router does; the order of one socket's datagrams is kept.
-    fn flush(&mut self, worker: &mut Worker) {
-        self.outgoing.sort_unstable_by_key(|(exit, outgoing)| (*exit, outgoing.slot));
-        let mut rest = &self.outgoing[..];
-        while let Some((exit, _)) = rest.first() {
-            let same = rest.iter().take_while(|(other, _)| other == exit).count();
-            let (run, others) = rest.split_at(same);
-            rest = others;
-            let socket = match *exit {
-                Exit::Listener(link) => {
-                    self.listeners.get(link as usize).map(|listener| listener.socket.as_fd())
-                }
-                Exit::Relay(relay) => worker.relays.socket(RelayToken(relay)),
-            };
-            let (lost, failed) = match socket {
-                Some(socket) => send_run(&mut self.space, &self.batch, socket, run),
-                None => (run.len(), None),
-            };
-            for _ in 0..lost {
-                worker.server.count(Transport::Udp).drop(DropReason::SendFailed);
-            }
-            if let (Exit::Relay(relay), Some((error, to))) = (*exit, failed) {
-                worker.relays.note_failure(RelayToken(relay), &error, to);
-            }
-        }
-        self.outgoing.clear();
+    /// Sends what is queued, and has all slots free again.
+    fn flush(&mut self, worker: &mut Worker, now: &Now) {
+        self.send(worker, now);
         self.used = 0;
         worker.relays.reap();
     }
+
+    /// Sends what is queued. The slots keep what they hold.
+    fn send(&mut self, worker: &mut Worker, now: &Now) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let Worker { relays, offload, .. } = &mut *worker;
+        let lost = self.outbox.flush(now.mono, self.batch.memory(), &self.listeners, relays, offload);
+        for _ in 0..lost {
+            worker.server.count(Transport::Udp).drop(DropReason::SendFailed);
+        }
+    }
+}
+
+/// Where the body of a datagram stands that was received at `place`.
+fn body(place: &Range<usize>, datagram: &Datagram<'_>) -> Range<usize> {
+    let start = place.start + datagram.offset();
+    start..start + datagram.body().len()
 }
 
 /// The listener at a local address and port, and the source address to choose if it has several.
@@ -303,102 +361,32 @@ fn exit_at(listeners: &[UdpListener], server: SocketAddr) -> Option<(Exit, Optio
     Some((Exit::Listener(link), listener.is_wildcard().then_some(server.ip())))
 }
 
-/// How the datagram in a slot leaves.
-fn leaving(slot: usize, datagram: &Datagram<'_>, to: SocketAddr, from: Option<IpAddr>) -> Outgoing {
-    let range = datagram.range();
-    Outgoing { slot, start: range.start, len: range.len(), to, from, marks: datagram.marks() }
-}
-
 /// Hands what goes to a client to whatever leads there, or says how it leaves by plain UDP.
 fn to_client(
     listeners: &[UdpListener],
     worker: &mut Worker,
     now: &Now,
     client: ClientRoute,
-    slot: usize,
     datagram: &Datagram<'_>,
-) -> Option<(Exit, Outgoing)> {
+) -> Option<Way> {
     let ClientRoute { tuple, link } = client;
     if tuple.transport == Transport::Udp {
         let listener = mail::index(link);
         let wildcard = listeners.get(listener as usize).is_some_and(UdpListener::is_wildcard);
         let from = wildcard.then_some(tuple.server.ip());
-        return Some((Exit::Listener(listener), leaving(slot, datagram, tuple.client.0, from)));
+        return Some(Way { exit: Exit::Listener(listener), to: tuple.client.0, from });
     }
     let Worker { server, streams, dtls, post, .. } = worker;
     let full = |sent: bool| sent.then_some(()).ok_or(DropReason::QueueFull);
     let sent = if !post.holds(link) {
-        full(post.to_client(client, datagram.bytes(), false))
+        full(post.to_client(client, &datagram.to_vec(), false))
     } else if tuple.transport.is_stream() {
-        full(streams.push_to(&client, datagram.bytes(), false))
+        full(streams.push_to(&client, &datagram.parts(), false))
     } else {
-        dtls.send(now, listeners, &client, datagram.bytes(), datagram.marks())
+        dtls.send(now, listeners, &client, &datagram.to_vec(), datagram.marks())
     };
     if let Err(reason) = sent {
         server.count(tuple.transport).drop(reason);
     }
     None
-}
-
-/// An error of sending, and where the datagram was to go.
-type Failure = (io::Error, SocketAddr);
-
-/// Sends the datagrams of one socket. Says how many were lost, and why the last of them.
-fn send_run(
-    space: &mut SendSpace,
-    batch: &Batch,
-    socket: BorrowedFd<'_>,
-    mut run: &[(Exit, Outgoing)],
-) -> (usize, Option<Failure>) {
-    let (mut lost, mut failed) = (0, None);
-    while let Some((_, first)) = run.first() {
-        let whole = first.is_kept_whole();
-        let same = run.iter().take_while(|(_, outgoing)| outgoing.is_kept_whole() == whole).count();
-        let (alike, others) = run.split_at(same);
-        run = others;
-        // Nothing is sent cut that must not be.
-        if whole && sys::keep_whole(socket, true).is_err() {
-            lost += same;
-            continue;
-        }
-        lost += send_alike(space, batch, socket, alike, &mut failed);
-        if whole {
-            // The kernel takes this option of every UDP socket.
-            let _ = sys::keep_whole(socket, false);
-        }
-    }
-    (lost, failed)
-}
-
-/// Sends datagrams that all may be cut, or all may not.
-fn send_alike(
-    space: &mut SendSpace,
-    batch: &Batch,
-    socket: BorrowedFd<'_>,
-    mut run: &[(Exit, Outgoing)],
-    failed: &mut Option<Failure>,
-) -> usize {
-    let (mut lost, mut tries) = (0, 0);
-    while let Some((_, first)) = run.first() {
-        match space.send(socket, batch, run.iter().map(|(_, outgoing)| *outgoing)) {
-            // A kernel that takes none of them without an error would be asked for ever.
-            Ok(0) => return lost + run.len(),
-            Ok(sent) => {
-                run = run.get(sent..).unwrap_or_default();
-                tries = 0;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return lost + run.len(),
-            // An ICMP error about an earlier datagram fails the next call, whatever that is about, and is gone then.
-            Err(_) if tries + 1 < TRIES => tries += 1,
-            // The error is about the first datagram alone: an unreachable peer, say.
-            Err(error) => {
-                *failed = Some((error, first.to));
-                lost += 1;
-                run = &run[1..];
-                tries = 0;
-            }
-        }
-    }
-    lost
 }

@@ -19,13 +19,14 @@ use super::accept::{self, Door};
 use super::clock::Clock;
 use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, Mail, Post};
+use super::offload::Offload;
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
 use super::stream::{READ_BUFFER, Streams};
-use super::sys::Epoll;
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
+use crate::sys::Epoll;
 use crate::time::Now;
 use crate::turn::{self, Counters, FiveTuple, Server, StreamRefusal};
 use crate::wire::ReplyBuffer;
@@ -91,6 +92,7 @@ impl Sockets {
                 address: listener.address,
                 plain: listener.plain,
                 dtls: listener.dtls,
+                cuts: listener.cuts.clone(),
             })
         });
         let tcp = self
@@ -105,6 +107,7 @@ impl Sockets {
 pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) relays: Relays,
+    pub(super) offload: Offload,
     pub(super) streams: Streams,
     pub(super) dtls: Dtls,
     pub(super) listeners: Rc<Vec<UdpListener>>,
@@ -248,6 +251,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
     let worker = Rc::new(RefCell::new(Worker {
         server: server.in_a_group(plan.ticket_key, plan.post.me(), plan.seed[0]),
         relays,
+        offload: Offload::new(Arc::clone(&plan.shared.offers)),
         streams: Streams::default(),
         dtls,
         listeners: Rc::clone(&listeners),

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use ahash::RandomState;
 use slab::Slab;
 
+use super::flow::Flows;
 use super::mobility::Mobile;
 use super::policy::Gate;
 use super::tcp::Connections;
@@ -225,6 +226,8 @@ pub(super) struct Allocations {
     hasher: RandomState,
     permissions: usize,
     channels: usize,
+    /// All that changes what they rest on forgets them.
+    pub(super) flows: Flows,
 }
 
 impl Allocations {
@@ -237,6 +240,7 @@ impl Allocations {
             hasher,
             permissions: 0,
             channels: 0,
+            flows: Flows::default(),
         }
     }
 
@@ -260,6 +264,7 @@ impl Allocations {
 
     /// Adds an allocation under [`Self::next_id`].
     pub(super) fn insert(&mut self, now: Timestamp, new: NewAllocation) -> &Allocation {
+        self.flows.forget();
         let id = self.next_id();
         self.generation = self.generation.wrapping_add(1);
         let expires = new.relays.iter().flatten().map(|relay| relay.expires).max().unwrap_or(now);
@@ -313,6 +318,7 @@ impl Allocations {
 
     /// Takes an allocation out of all tables.
     pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
+        self.flows.forget();
         self.get(id)?;
         let allocation = self.slots.try_remove(id.index as usize)?;
         for tuple in allocation.tuples() {
@@ -326,6 +332,7 @@ impl Allocations {
 
     /// Sets the time-to-expiry of one family, or of all, anew.
     pub(super) fn refresh(&mut self, id: AllocationId, family: Option<AddressFamily>, expires: Timestamp) {
+        self.flows.forget();
         let Some(allocation) = self.get(id) else { return };
         for relay in allocation.relays.iter_mut().flatten() {
             if family.is_none_or(|family| family == relay.family()) {
@@ -339,6 +346,7 @@ impl Allocations {
 
     /// Adds a second 5-tuple, from which the client has announced itself. Returns the one that it had announced before.
     pub(super) fn announce(&mut self, id: AllocationId, route: ClientRoute) -> Option<ClientRoute> {
+        self.flows.forget();
         let mobile = self.get(id)?.mobility.as_mut()?;
         let before = mobile.pending.replace(route);
         if let Some(before) = before {
@@ -350,6 +358,7 @@ impl Allocations {
 
     /// Takes the announced 5-tuple back.
     pub(super) fn withdraw(&mut self, id: AllocationId) {
+        self.flows.forget();
         let pending = self.get(id).and_then(|allocation| allocation.mobility.as_mut()?.pending.take());
         if let Some(pending) = pending {
             self.by_tuple.remove(&pending.tuple);
@@ -358,6 +367,7 @@ impl Allocations {
 
     /// Makes the announced 5-tuple the only one. Returns the old and the new one.
     pub(super) fn complete_move(&mut self, id: AllocationId) -> Option<(ClientRoute, ClientRoute)> {
+        self.flows.forget();
         let allocation = self.get(id)?;
         let mobile = allocation.mobility.as_mut()?;
         let new = mobile.pending.take()?;
@@ -371,6 +381,7 @@ impl Allocations {
 
     /// Forgets the 5-tuple of a client whose stream has closed; the allocation waits for it until `until` at most.
     pub(super) fn orphan(&mut self, id: AllocationId, until: Timestamp) {
+        self.flows.forget();
         let Some(allocation) = self.get(id) else { return };
         let Some(mobile) = allocation.mobility.as_mut() else { return };
         mobile.orphaned = true;
@@ -387,6 +398,7 @@ impl Allocations {
 
     /// Takes one family's relay out of an allocation that keeps the other.
     pub(super) fn remove_relay(&mut self, id: AllocationId, family: AddressFamily) -> Option<Relay> {
+        self.flows.forget();
         let allocation = self.get(id)?;
         let before = (allocation.permission_count(), allocation.channel_count());
         let relay = allocation.remove_relay(family);
@@ -398,6 +410,7 @@ impl Allocations {
 
     /// Installs or refreshes a permission (RFC 8656 §9).
     pub(super) fn permit(&mut self, now: Timestamp, id: AllocationId, ip: IpAddr, gate: Gate) {
+        self.flows.forget();
         let Some(allocation) = self.get(id) else { return };
         let expires = now + PERMISSION_LIFETIME;
         let new = allocation.permissions.insert(ip, Permission { expires, gate }).is_none();
@@ -407,6 +420,7 @@ impl Allocations {
 
     /// Binds or refreshes a channel (RFC 8656 §12). The caller has made sure that neither side is bound otherwise.
     pub(super) fn bind(&mut self, now: Timestamp, id: AllocationId, number: ChannelNumber, peer: SocketAddr) {
+        self.flows.forget();
         let Some(allocation) = self.get(id) else { return };
         let expires = now + CHANNEL_LIFETIME;
         // Expired bindings of either side may still be in the tables.
@@ -428,6 +442,7 @@ impl Allocations {
 
     /// Makes room by forgetting what has expired.
     pub(super) fn purge(&mut self, now: Timestamp, id: AllocationId) {
+        self.flows.forget();
         let Some(allocation) = self.get(id) else { return };
         let before = (allocation.permission_count(), allocation.channel_count());
         let next = allocation.purge(now);

@@ -43,7 +43,7 @@ impl IcmpError {
 
 impl Server {
     /// Makes a Data indication with ICMP out of an error about a datagram that left from a relayed transport address of
-    /// allocation `id`, and puts it into `datagram`. Anybody can forge such an error: it is told only about an address that
+    /// allocation `id`, and puts it into `datagram`, which is empty. Anybody can forge such an error: it is told only about an address that
     /// has a permission, and nothing else comes of it.
     pub fn handle_icmp(
         &mut self,
@@ -73,7 +73,7 @@ impl Server {
         let mut writer = MessageWriter::to(&mut message, method::DATA, Class::Indication, id);
         writer.xor_address(attr::XOR_PEER_ADDRESS, peer).attribute(attr::ICMP, &error.value());
         let written = writer.finish().and_then(|len| message.get(..len));
-        if !written.is_some_and(|message| datagram.replace(message)) {
+        if !written.is_some_and(|message| datagram.push(message)) {
             return self.drop(transport, DropReason::TooLong);
         }
         Verdict::ToClient { client }

@@ -20,6 +20,7 @@ mod channel;
 mod counters;
 mod discovery;
 mod event;
+mod flow;
 mod icmp;
 mod mobility;
 mod permission;

@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::allocation::Allocation;
+use super::flow::{ToClient, ToPeer, Via};
 use super::policy::Gate;
 use super::request::is_unknown;
 use super::{
@@ -27,33 +28,17 @@ impl Server {
         sockets: &mut impl RelaySockets,
     ) -> Verdict {
         let transport = from.tuple.transport;
-        let (number, len) = match ChannelData::parse(datagram.bytes()) {
+        let (number, len) = match ChannelData::parse(datagram.body()) {
             Ok(frame) => (frame.channel, frame.data.len()),
             Err(_) => return self.drop(transport, DropReason::BadChannelData),
         };
-        let Some(mut allocation) = self.allocations.live_on(now.mono, &from) else {
-            return self.drop(transport, DropReason::NoAllocation);
-        };
-        if !allocation.ordinary && allocation.moves_to(&from.tuple) {
-            let id = allocation.id;
-            self.complete_move(id, sockets);
-            let Some(moved) = self.allocations.get(id) else {
-                return self.drop(transport, DropReason::NoAllocation);
-            };
-            allocation = moved;
-        }
-        let Some(channel) = allocation.channel(now.mono, number) else {
-            return self.drop(transport, DropReason::NoChannel);
-        };
-        let relay = match may_pass(&self.settings.policy, allocation, now.mono, channel.peer, sockets) {
-            Ok(relay) => relay,
+        let found = match self.find_peer(now, from, Via::Channel(number), sockets) {
+            Ok(found) => found,
             Err(reason) => return self.drop(transport, reason),
         };
         datagram.narrow(ChannelData::HEADER_LEN, len);
         datagram.mark(marks_to_peer(transport, datagram.marks()));
-        allocation.to_peers.add(len);
-        self.counters.of(transport).to_peers.add(len);
-        Verdict::ToPeer { relay, peer: PeerAddress(channel.peer) }
+        self.pass_to_peer(transport, found, len)
     }
 
     /// Relays the data of a Send indication (RFC 8656 §11.2).
@@ -65,30 +50,16 @@ impl Server {
         sockets: &mut impl RelaySockets,
     ) -> Verdict {
         let transport = from.tuple.transport;
-        let send = match SendIndication::read_plain(datagram.bytes()) {
+        let send = match SendIndication::read_plain(datagram.body()) {
             Some(send) => send,
-            None => match read_send(datagram.bytes()) {
+            None => match read_send(datagram.body()) {
                 Ok(send) => send,
                 Err(reason) => return self.drop(transport, reason),
             },
         };
         let SendIndication { peer, data, dont_fragment } = send;
-        let Some(mut allocation) = self.allocations.live_on(now.mono, &from) else {
-            return self.drop(transport, DropReason::NoAllocation);
-        };
-        if !allocation.ordinary && allocation.connections.is_some() {
-            return self.drop(transport, DropReason::TcpAllocation);
-        }
-        if !allocation.ordinary && allocation.moves_to(&from.tuple) {
-            let id = allocation.id;
-            self.complete_move(id, sockets);
-            let Some(moved) = self.allocations.get(id) else {
-                return self.drop(transport, DropReason::NoAllocation);
-            };
-            allocation = moved;
-        }
-        let relay = match may_pass(&self.settings.policy, allocation, now.mono, peer, sockets) {
-            Ok(relay) => relay,
+        let found = match self.find_peer(now, from, Via::Address(peer), sockets) {
+            Ok(found) => found,
             Err(reason) => return self.drop(transport, reason),
         };
         datagram.narrow(data.start, data.len());
@@ -98,13 +69,64 @@ impl Server {
         marks.dont_fragment =
             dont_fragment && (transport.is_stream() || from.tuple.client.0.is_ipv4() && peer.is_ipv4());
         datagram.mark(marks);
-        allocation.to_peers.add(data.len());
-        self.counters.of(transport).to_peers.add(data.len());
-        Verdict::ToPeer { relay, peer: PeerAddress(peer) }
+        self.pass_to_peer(transport, found, data.len())
+    }
+
+    /// The peer that a client means, and the relay that leads there, if it may be sent to.
+    #[inline]
+    fn find_peer(
+        &mut self,
+        now: &Now,
+        from: ClientRoute,
+        via: Via,
+        sockets: &mut impl RelaySockets,
+    ) -> Result<ToPeer, DropReason> {
+        match self.allocations.same_to_peer(now.mono, &from, via) {
+            Some(found) => Ok(found),
+            None => self.look_up_peer(now, from, via, sockets),
+        }
+    }
+
+    fn look_up_peer(
+        &mut self,
+        now: &Now,
+        from: ClientRoute,
+        via: Via,
+        sockets: &mut impl RelaySockets,
+    ) -> Result<ToPeer, DropReason> {
+        let mut allocation = self.allocations.live_on(now.mono, &from).ok_or(DropReason::NoAllocation)?;
+        if !allocation.ordinary && allocation.connections.is_some() && matches!(via, Via::Address(_)) {
+            return Err(DropReason::TcpAllocation);
+        }
+        if !allocation.ordinary && allocation.moves_to(&from.tuple) {
+            let id = allocation.id;
+            self.complete_move(id, sockets);
+            allocation = self.allocations.get(id).ok_or(DropReason::NoAllocation)?;
+        }
+        let peer = match via {
+            Via::Channel(number) => allocation.channel(now.mono, number).ok_or(DropReason::NoChannel)?.peer,
+            Via::Address(peer) => peer,
+        };
+        let (relay, gate) = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
+        let found = ToPeer { id: allocation.id, relay, peer: PeerAddress(peer) };
+        if allocation.ordinary && gate != Gate::ByPort {
+            self.allocations.remember_to_peer(now.mono, from, via, found);
+        }
+        Ok(found)
+    }
+
+    #[inline]
+    fn pass_to_peer(&mut self, transport: Transport, found: ToPeer, len: usize) -> Verdict {
+        let ToPeer { id, relay, peer } = found;
+        if let Some(allocation) = self.allocations.get(id) {
+            allocation.to_peers.add(len);
+        }
+        self.counters.of(transport).to_peers.add(len);
+        Verdict::ToPeer { relay, peer }
     }
 
     /// Relays a datagram that arrived at a relayed transport address: as ChannelData when the peer has a channel
-    /// (§12.7), else as a Data indication (§11.3). The header is put in front in place.
+    /// (§12.7), else as a Data indication (§11.3).
     pub fn handle_peer(
         &mut self,
         now: &Now,
@@ -113,20 +135,23 @@ impl Server {
         datagram: &mut Datagram<'_>,
         sockets: &impl RelaySockets,
     ) -> Verdict {
-        let Some(allocation) = self.allocations.get(id).filter(|allocation| allocation.expires > now.mono)
-        else {
-            return self.drop(Transport::Udp, DropReason::NoAllocation);
+        let found = match self.allocations.same_to_client(now.mono, id, peer.0) {
+            Some(found) => found,
+            None => match self.look_up_client(now, id, peer, sockets) {
+                Ok(found) => found,
+                Err((transport, reason)) => return self.drop(transport, reason),
+            },
         };
-        let client = allocation.route;
+        let ToClient { client, number } = found;
         let transport = client.tuple.transport;
         let len = datagram.len();
-        if let Err(reason) = may_pass(&self.settings.policy, allocation, now.mono, peer.0, sockets) {
-            return self.drop(transport, reason);
-        }
-        let framed = match allocation.number(now.mono, peer.0) {
+        let framed = match number {
             Some(number) => {
-                ChannelData::header(number, len).is_some_and(|header| datagram.push(&header))
-                    && (!transport.is_stream() || datagram.pad())
+                let framed = ChannelData::header(number, len).is_some_and(|header| datagram.push(&header));
+                if transport.is_stream() {
+                    datagram.pad();
+                }
+                framed
             }
             None => {
                 let id = self.transaction_ids.next();
@@ -140,9 +165,32 @@ impl Server {
             // The connection has marks of its own (RFC 8656 §16).
             datagram.mark(Marks::default());
         }
-        allocation.to_client.add(len);
+        if let Some(allocation) = self.allocations.get(id) {
+            allocation.to_client.add(len);
+        }
         self.counters.of(transport).to_clients.add(len);
         Verdict::ToClient { client }
+    }
+
+    fn look_up_client(
+        &mut self,
+        now: &Now,
+        id: AllocationId,
+        peer: PeerAddress,
+        sockets: &impl RelaySockets,
+    ) -> Result<ToClient, (Transport, DropReason)> {
+        let Some(allocation) = self.allocations.get(id).filter(|allocation| allocation.expires > now.mono)
+        else {
+            return Err((Transport::Udp, DropReason::NoAllocation));
+        };
+        let client = allocation.route;
+        let (_, gate) = may_pass(&self.settings.policy, allocation, now.mono, peer.0, sockets)
+            .map_err(|reason| (client.tuple.transport, reason))?;
+        let found = ToClient { client, number: allocation.number(now.mono, peer.0) };
+        if allocation.ordinary && gate != Gate::ByPort {
+            self.allocations.remember_to_client(now.mono, id, peer.0, found);
+        }
+        Ok(found)
     }
 }
 
@@ -171,13 +219,13 @@ fn may_pass(
     now: Timestamp,
     peer: SocketAddr,
     sockets: &impl RelaySockets,
-) -> Result<RelayToken, DropReason> {
+) -> Result<(RelayToken, Gate), DropReason> {
     let permission = allocation.permission(now, peer.ip()).ok_or(DropReason::NoPermission)?;
     if permission.gate == Gate::ByPort && !policy.allows(peer, || sockets.is_live(peer)) {
         return Err(DropReason::Forbidden);
     }
     let relay = allocation.relay(now, AddressFamily::of(&peer.ip())).ok_or(DropReason::PeerFamily)?;
-    Ok(relay.token)
+    Ok((relay.token, permission.gate))
 }
 
 /// What a packet to a peer leaves with: what it came with, but that a stream tells nothing of ECN (RFC 8656 §14, §15).

@@ -115,16 +115,16 @@ impl Server {
     ) -> Verdict {
         let transport = from.tuple.transport;
         self.counters.of(transport).received.add(datagram.len());
-        let first = datagram.bytes().first().copied();
+        let first = datagram.body().first().copied();
         match first.map(Protocol::of) {
             Some(Protocol::ChannelData) => self.relay_channel_data(now, from, datagram, sockets),
-            Some(Protocol::Stun) if datagram.bytes().starts_with(&SendIndication::TYPE) => {
+            Some(Protocol::Stun) if datagram.body().starts_with(&SendIndication::TYPE) => {
                 self.relay_send(now, from, datagram, sockets)
             }
-            Some(Protocol::Stun) => match Message::parse(datagram.bytes()) {
+            Some(Protocol::Stun) => match Message::parse(datagram.body()) {
                 // RFC 7350 §3, a MUST; over other transports there is silence (RFC 8489 §6.3).
                 Err(Error::NoCookie)
-                    if transport == Transport::Dtls && reply.refuse_classic(datagram.bytes(), 500) =>
+                    if transport == Transport::Dtls && reply.refuse_classic(datagram.body(), 500) =>
                 {
                     let counters = self.counters.of(transport);
                     counters.error(500);

@@ -137,6 +137,7 @@ impl Server {
     /// Replaces the settings. Allocations go on under the new ones.
     pub fn reconfigure(&mut self, settings: Settings) {
         self.settings = settings;
+        self.allocations.flows.forget();
     }
 
     /// From now on no allocation is made: Allocate answers 403.

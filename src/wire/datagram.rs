@@ -1,20 +1,21 @@
 //! A datagram that travels through the server without being copied.
 //!
 //! ```text
-//! |<- 48 bytes of head room ->|<------- received -------->|<- 4 ->|
-//! |                  | header | payload                   | pad   |
-//!                    ^ start                              ^ end
+//! | head, 64 bytes |      | received, one of several perhaps | pad |
+//! |       | header |      | stripped | body       |          | 000 |
+//!         ^ written                   ^ stays where it was received
 //! ```
-//! `pull` strips a header by moving `start` forward, `push` puts one in front by moving it back. 48 bytes hold
-//! the longest header there is: STUN 20 + XOR-PEER-ADDRESS of an IPv6 peer 24 + DATA 4.
+//! What was received stays in its place and is only narrowed. A header that is put in front is written somewhere else, so
+//! that it spoils no other datagram which stands before it in the same buffer; both are gathered when they are sent.
 
 use super::padded;
 
-/// Bytes in front of a received datagram.
-pub const HEAD_ROOM: usize = 48;
+/// The longest header that can be put in front of a datagram: a Data indication that tells an ICMP error, STUN 20 +
+/// XOR-PEER-ADDRESS of an IPv6 peer 24 + ICMP 12, takes 56 bytes.
+pub const HEAD_ROOM: usize = 64;
 
-/// Bytes behind a received datagram, for padding.
-pub const TAIL_ROOM: usize = 4;
+/// Padding is made of these.
+const ZEROES: [u8; 3] = [0; 3];
 
 /// What the header of an IP packet says besides where it goes. All zero is what a packet has of which nobody has asked
 /// anything.
@@ -37,37 +38,24 @@ impl Marks {
     }
 }
 
-/// A lent buffer with a window in it, and the marks that its packet came with or is to leave with.
+/// What was received of a datagram, what is put in front of it, and the marks that its packet came with or is to leave
+/// with.
 #[derive(Debug)]
 pub struct Datagram<'a> {
-    buffer: &'a mut [u8],
-    start: usize,
-    end: usize,
+    /// The header ends where this array does.
+    head: [u8; HEAD_ROOM],
+    head_start: usize,
+    body: &'a [u8],
+    /// How much of what was received has been taken off its beginning.
+    offset: usize,
+    padding: usize,
     marks: Marks,
 }
 
 impl<'a> Datagram<'a> {
-    /// A datagram of `len` bytes that was received behind [`HEAD_ROOM`] into `buffer`. `None` when the buffer has
-    /// no room for it and [`TAIL_ROOM`].
-    pub fn new(buffer: &'a mut [u8], len: usize) -> Option<Self> {
-        let end = HEAD_ROOM.checked_add(len)?;
-        (end.checked_add(TAIL_ROOM)? <= buffer.len()).then_some(Self {
-            buffer,
-            start: HEAD_ROOM,
-            end,
-            marks: Marks { tos: 0, dont_fragment: false },
-        })
-    }
-
-    /// A frame that stands somewhere in a longer buffer, to be narrowed only. `None` when it is not inside.
-    pub fn within(buffer: &'a mut [u8], range: core::ops::Range<usize>) -> Option<Self> {
-        let core::ops::Range { start, end } = range;
-        (start <= end && end <= buffer.len()).then_some(Self {
-            buffer,
-            start,
-            end,
-            marks: Marks { tos: 0, dont_fragment: false },
-        })
+    /// A datagram as it was received.
+    pub const fn new(bytes: &'a [u8], marks: Marks) -> Self {
+        Self { head: [0; HEAD_ROOM], head_start: HEAD_ROOM, body: bytes, offset: 0, padding: 0, marks }
     }
 
     /// What the IP header said, or is to say.
@@ -80,64 +68,66 @@ impl<'a> Datagram<'a> {
         self.marks = marks;
     }
 
-    /// The bytes in the window.
-    pub fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+    /// What is left of the bytes that were received.
+    pub const fn body(&self) -> &'a [u8] {
+        self.body
     }
 
-    /// How many there are.
+    /// How far behind the beginning of what was received that begins.
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// What has been put in front.
+    pub fn head(&self) -> &[u8] {
+        self.head.get(self.head_start..).unwrap_or_default()
+    }
+
+    /// What has been appended: zeroes, three at most.
+    pub fn padding(&self) -> &'static [u8] {
+        ZEROES.get(..self.padding).unwrap_or_default()
+    }
+
+    /// The whole, to be gathered.
+    pub fn parts(&self) -> [&[u8]; 3] {
+        [self.head(), self.body, self.padding()]
+    }
+
+    /// The whole in one piece: a copy, for those off the hot path.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.parts().concat()
+    }
+
+    /// How long the whole is.
     pub const fn len(&self) -> usize {
-        self.end - self.start
+        HEAD_ROOM - self.head_start + self.body.len() + self.padding
     }
 
-    /// Whether there are none.
+    /// Whether there is nothing of it.
     pub const fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.len() == 0
     }
 
-    /// Where the window begins and ends in the buffer.
-    pub const fn range(&self) -> core::ops::Range<usize> {
-        self.start..self.end
-    }
-
-    /// Narrows the window to `len` bytes from `offset` on. Returns whether there were so many.
+    /// Narrows the body to `len` bytes from `offset` on. Returns whether there were so many.
     pub fn narrow(&mut self, offset: usize, len: usize) -> bool {
-        let Some(start) = self.start.checked_add(offset) else { return false };
-        match start.checked_add(len) {
-            Some(end) if end <= self.end => {
-                (self.start, self.end) = (start, end);
-                true
-            }
-            _ => false,
-        }
+        let Some(body) = self.body.get(offset..).and_then(|rest| rest.get(..len)) else { return false };
+        self.body = body;
+        self.offset += offset;
+        true
     }
 
-    /// Puts `header` in front. Returns whether the head room sufficed.
+    /// Puts `header` in front. Returns whether there was room for it.
     pub fn push(&mut self, header: &[u8]) -> bool {
-        let Some(start) = self.start.checked_sub(header.len()) else { return false };
-        let Some(room) = self.buffer.get_mut(start..self.start) else { return false };
+        let Some(start) = self.head_start.checked_sub(header.len()) else { return false };
+        let Some(room) = self.head.get_mut(start..self.head_start) else { return false };
         room.copy_from_slice(header);
-        self.start = start;
+        self.head_start = start;
         true
     }
 
-    /// Appends zeroes up to a multiple of four (RFC 8489 §14, RFC 8656 §12.5). Returns whether there was room.
-    pub fn pad(&mut self) -> bool {
-        let end = self.start + padded(self.len());
-        if end != self.end {
-            let Some(padding) = self.buffer.get_mut(self.end..end) else { return false };
-            padding.fill(0);
-            self.end = end;
-        }
-        true
-    }
-
-    /// Replaces the contents by `bytes`, which leave without any marks. Returns whether the buffer is large enough.
-    pub fn replace(&mut self, bytes: &[u8]) -> bool {
-        let end = HEAD_ROOM + bytes.len();
-        let Some(room) = self.buffer.get_mut(HEAD_ROOM..end) else { return false };
-        room.copy_from_slice(bytes);
-        (self.start, self.end, self.marks) = (HEAD_ROOM, end, Marks::default());
-        true
+    /// Appends zeroes up to a multiple of four (RFC 8489 §14, RFC 8656 §12.5).
+    pub fn pad(&mut self) {
+        let len = self.len();
+        self.padding += padded(len) - len;
     }
 }

@@ -110,5 +110,6 @@ fn push<const ADDRESS: u16, const HEAD: usize>(
         place.copy_from_slice(field);
         rest = behind;
     }
-    datagram.pad() && datagram.push(&head)
+    datagram.pad();
+    datagram.push(&head)
 }

@@ -21,7 +21,7 @@ mod writer;
 pub use address::{AddressFamily, decode_address, decode_xor_address};
 pub use attribute::{Attribute, AttributeType, Attributes, PasswordAlgorithm, attr};
 pub use channel_data::{ChannelData, ChannelNumber};
-pub use datagram::{Datagram, HEAD_ROOM, Marks, TAIL_ROOM};
+pub use datagram::{Datagram, HEAD_ROOM, Marks};
 pub use error::Error;
 pub use header::{Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId, method};
 pub use indication::{SendIndication, push_data_head};

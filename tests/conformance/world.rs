@@ -15,7 +15,7 @@ use relais::turn::{
     PeerConnection, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server,
     Settings, Traffic, Transport, Verdict, Waiting,
 };
-use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, Marks, ReplyBuffer, TAIL_ROOM};
+use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer};
 
 pub const BINDING: u16 = 0x0001;
 pub const ALLOCATE: u16 = 0x0003;
@@ -762,7 +762,6 @@ pub struct World {
     pub sockets: Sockets,
     pub now: Now,
     reply: Box<ReplyBuffer>,
-    buffer: Vec<u8>,
 }
 
 impl World {
@@ -778,7 +777,6 @@ impl World {
             sockets: Sockets::default(),
             now: Now { mono: Timestamp::after_start(Duration::from_secs(1000)), unix: START_UNIX },
             reply: Box::default(),
-            buffer: vec![0; HEAD_ROOM + 65_536 + TAIL_ROOM],
         }
     }
 
@@ -869,13 +867,6 @@ impl World {
         self.server.handle_disconnected(&name, ConnectionEnd::Closed, there, back);
     }
 
-    fn fill(&mut self, bytes: &[u8]) {
-        // What an earlier datagram has left behind must never come out.
-        self.buffer[..HEAD_ROOM].fill(0xEE);
-        self.buffer[HEAD_ROOM..][..bytes.len()].copy_from_slice(bytes);
-        self.buffer[HEAD_ROOM + bytes.len()..][..TAIL_ROOM].fill(0xEE);
-    }
-
     /// Feeds what a client sent.
     pub fn feed(&mut self, route: ClientRoute, bytes: &[u8]) -> Out {
         self.feed_marked(route, bytes, 0).0
@@ -883,15 +874,13 @@ impl World {
 
     /// The same with a type of service, and what the answer or the relayed datagram leaves with.
     pub fn feed_marked(&mut self, route: ClientRoute, bytes: &[u8], tos: u8) -> (Out, Marks) {
-        self.fill(bytes);
-        let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
-        datagram.mark(Marks { tos, dont_fragment: false });
+        let mut datagram = Datagram::new(bytes, Marks { tos, dont_fragment: false });
         let verdict =
             self.server.handle_client(&self.now, route, &mut datagram, &mut self.reply, &mut self.sockets);
-        if verdict == Verdict::Reply {
-            assert!(datagram.replace(self.reply.bytes()));
-        }
-        let (rest, marks) = (datagram.bytes().to_vec(), datagram.marks());
+        let (rest, marks) = match verdict {
+            Verdict::Reply => (self.reply.bytes().to_vec(), Marks::default()),
+            _ => (datagram.to_vec(), datagram.marks()),
+        };
         let out = match verdict {
             Verdict::Drop(reason) => Out::Dropped(reason),
             Verdict::Consumed => Out::Consumed,
@@ -930,9 +919,7 @@ impl World {
         bytes: &[u8],
         tos: u8,
     ) -> (Out, Marks) {
-        self.fill(bytes);
-        let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
-        datagram.mark(Marks { tos, dont_fragment: false });
+        let mut datagram = Datagram::new(bytes, Marks { tos, dont_fragment: false });
         let verdict = self.server.handle_peer(&self.now, id, PeerAddress(peer), &mut datagram, &self.sockets);
         (to_client(verdict, &datagram), datagram.marks())
     }
@@ -944,8 +931,7 @@ impl World {
     }
 
     pub fn icmp_at(&mut self, id: AllocationId, peer: SocketAddr, kind: u8, code: u8, info: u32) -> Out {
-        self.fill(&[]);
-        let mut datagram = Datagram::new(&mut self.buffer, 0).unwrap();
+        let mut datagram = Datagram::new(&[], Marks::default());
         let error = IcmpError { peer: PeerAddress(peer), kind, code, info };
         let verdict = self.server.handle_icmp(&self.now, id, &error, &mut datagram);
         assert_eq!(datagram.marks(), Marks::default());
@@ -961,7 +947,7 @@ impl World {
 fn to_client(verdict: Verdict, datagram: &Datagram<'_>) -> Out {
     match verdict {
         Verdict::Drop(reason) => Out::Dropped(reason),
-        Verdict::ToClient { client } => Out::ToClient { route: client, bytes: datagram.bytes().to_vec() },
+        Verdict::ToClient { client } => Out::ToClient { route: client, bytes: datagram.to_vec() },
         other => panic!("what comes from the network goes to a client or nowhere: {other:?}"),
     }
 }

@@ -12,7 +12,7 @@ use relais::turn::{
     IcmpError, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken,
     Server, Settings, Traffic, Transport, Verdict, Waiting,
 };
-use relais::wire::{AddressFamily, Datagram, HEAD_ROOM, ReplyBuffer, TAIL_ROOM};
+use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer};
 
 use super::Micros;
 use super::config::{Config, LISTEN4, LISTEN6, Redirect};
@@ -406,7 +406,6 @@ pub struct Cluster {
     sabotage: Sabotage,
     dice: Dice,
     reply: Box<ReplyBuffer>,
-    buffer: Vec<u8>,
     /// How often a worker has begun anew.
     lives: u64,
     /// Another client than the one at hand, for sabotage.
@@ -457,7 +456,6 @@ impl Cluster {
             sabotage,
             dice: dice.fork(),
             reply: Box::default(),
-            buffer: vec![0; HEAD_ROOM + 65_536 + TAIL_ROOM],
             lives: 0,
             other: None,
         }
@@ -480,13 +478,6 @@ impl Cluster {
     /// Which worker takes care of it.
     fn owner_of(&self, tuple: &FiveTuple) -> usize {
         self.pool.elsewhere.get(&key(tuple)).copied().unwrap_or_else(|| self.worker_of(tuple))
-    }
-
-    fn fill(&mut self, bytes: &[u8]) {
-        // What an earlier datagram has left behind must never come out.
-        self.buffer[..HEAD_ROOM].fill(0xEE);
-        self.buffer[HEAD_ROOM..][..bytes.len()].copy_from_slice(bytes);
-        self.buffer[HEAD_ROOM + bytes.len()..][..TAIL_ROOM].fill(0xEE);
     }
 
     /// A client's datagram or frame.
@@ -516,9 +507,8 @@ impl Cluster {
             );
             return Output::Nothing;
         }
-        self.fill(bytes);
         let now = self.now(at);
-        let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
+        let mut datagram = Datagram::new(bytes, Marks::default());
         let mut sockets = Relays { pool: &mut self.pool, worker };
         let verdict =
             self.workers[worker].handle_client(&now, route, &mut datagram, &mut self.reply, &mut sockets);
@@ -532,10 +522,10 @@ impl Cluster {
             Verdict::ToPeer { relay, peer } => Said::ToPeer {
                 relayed: self.pool.tokens.get(&relay.0).copied(),
                 peer: peer.0,
-                bytes: datagram.bytes().to_vec(),
+                bytes: datagram.to_vec(),
             },
             Verdict::Forward { worker: owner } => {
-                assert_eq!(datagram.bytes(), bytes, "it is handed on as it came");
+                assert_eq!(datagram.body(), bytes, "it is handed on as it came");
                 assert!(!handed_over, "nothing goes in circles");
                 self.oracle.forwarded(worker, &route, bytes.len());
                 return self.handle(at, usize::from(owner), true, route, bytes);
@@ -577,16 +567,13 @@ impl Cluster {
         let relay = self.pool.open.get(&relayed).filter(|relay| !relay.tcp);
         let Some(relay) = relay else { return Output::Nothing };
         let (worker, id) = (relay.worker, relay.id);
-        self.fill(bytes);
         let now = self.now(at);
-        let mut datagram = Datagram::new(&mut self.buffer, bytes.len()).unwrap();
+        let mut datagram = Datagram::new(bytes, Marks::default());
         let sockets = Relays { pool: &mut self.pool, worker };
         let verdict = self.workers[worker].handle_peer(&now, id, PeerAddress(peer), &mut datagram, &sockets);
         let mut heard = match verdict {
             Verdict::Drop(reason) => Heard::Dropped(reason),
-            Verdict::ToClient { client } => {
-                Heard::ToClient { route: client, bytes: datagram.bytes().to_vec() }
-            }
+            Verdict::ToClient { client } => Heard::ToClient { route: client, bytes: datagram.to_vec() },
             other => panic!("a peer's datagram goes to a client or nowhere: {other:?}"),
         };
         match (&mut heard, self.sabotage) {
@@ -606,15 +593,12 @@ impl Cluster {
         let relay = self.pool.open.get(&relayed).filter(|relay| !relay.tcp);
         let Some(relay) = relay else { return Output::Nothing };
         let (worker, id) = (relay.worker, relay.id);
-        self.fill(&[]);
         let now = self.now(at);
-        let mut datagram = Datagram::new(&mut self.buffer, 0).unwrap();
+        let mut datagram = Datagram::new(&[], Marks::default());
         let verdict = self.workers[worker].handle_icmp(&now, id, &error, &mut datagram);
         let mut heard = match verdict {
             Verdict::Drop(reason) => Heard::Dropped(reason),
-            Verdict::ToClient { client } => {
-                Heard::ToClient { route: client, bytes: datagram.bytes().to_vec() }
-            }
+            Verdict::ToClient { client } => Heard::ToClient { route: client, bytes: datagram.to_vec() },
             other => panic!("an ICMP error goes to a client or nowhere: {other:?}"),
         };
         if let (Heard::Dropped(_), Sabotage::IcmpToAnybody, Some(route)) = (&heard, self.sabotage, self.other)

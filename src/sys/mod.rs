@@ -1,0 +1,36 @@
+//! System calls that need `unsafe`: batches of datagrams, epoll, and socket options that no crate sets safely.
+//! The only module of the package that may contain it.
+#![allow(unsafe_code, reason = "this module is the one audited place for it")]
+
+mod control;
+mod epoll;
+mod errors;
+mod fixed;
+mod interfaces;
+mod names;
+mod options;
+mod receive;
+mod send;
+
+pub(crate) use epoll::{Epoll, Ready};
+pub(crate) use errors::{NetworkError, next_error};
+pub(crate) use interfaces::{InterfaceAddress, interface_addresses};
+pub(crate) use options::{
+    allow_fragmentation, allow_relay_fragmentation, can_segment, force_receive_buffer, hear_errors,
+    keep_whole, merge, raise_descriptor_limit, tell_local_address, tell_tos, tos_of_connection,
+};
+pub(crate) use receive::{Batch, Told};
+pub(crate) use send::{MAX_SEGMENTS, Message, PIECES, SendSpace, Sending, send_one};
+
+/// Datagrams in a batch, and messages in a call.
+pub(crate) const BATCH: usize = 64;
+/// The longest datagram there is.
+pub(crate) const MAX_DATAGRAM: usize = 65_535;
+
+const fn size_of_u32<T>() -> u32 {
+    assert!(size_of::<T>() <= u32::MAX as usize, "kernel structures are small");
+    #[expect(clippy::cast_possible_truncation, reason = "asserted just above")]
+    {
+        size_of::<T>() as u32
+    }
+}
