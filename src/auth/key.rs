@@ -5,7 +5,7 @@ use precis_core::profile::PrecisFastInvocation as _;
 use precis_profiles::OpaqueString;
 use sha2::{Digest as _, Sha256};
 
-use crate::wire::PasswordAlgorithm;
+use crate::wire::{IntegrityKey, PasswordAlgorithm};
 
 /// A long-term key: 16 bytes for MD5, 32 for SHA-256.
 #[derive(Clone)]
@@ -56,6 +56,17 @@ fn hash<D: sha2::Digest>(username: &[u8], realm: &[u8], password: &[u8]) -> sha2
         .chain_update(b":")
         .chain_update(password)
         .finalize()
+}
+
+/// The key that a client signs its requests with, and its server the answers (RFC 8489 §9.2.2). All three strings have
+/// been prepared.
+pub fn long_term_key(
+    algorithm: PasswordAlgorithm,
+    username: &[u8],
+    realm: &[u8],
+    password: &[u8],
+) -> IntegrityKey {
+    IntegrityKey::new(LongTermKey::derive(algorithm, username, realm, password).bytes())
 }
 
 /// What USERHASH holds for a user (RFC 8489 §14.4). Both strings have been prepared.

@@ -99,14 +99,36 @@ impl NonceKey {
     }
 }
 
+/// What the nonce of a challenge says about its server (RFC 8489 §9.2, §18.1). Without the cookie: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// PASSWORD-ALGORITHMS was sent with it.
+    pub password_algorithms: bool,
+    /// Clients must send USERHASH instead of USERNAME.
+    pub username_anonymity: bool,
+}
+
+impl Features {
+    /// Reads them from a nonce.
+    pub fn of(nonce: &[u8]) -> Self {
+        let mut bits = [0; 3];
+        let has_cookie = nonce.starts_with(COOKIE)
+            && nonce
+                .get(COOKIE.len()..COOKIE_LEN)
+                .is_some_and(|features| STANDARD_NO_PAD.decode_slice(features, &mut bits) == Ok(3));
+        if !has_cookie {
+            return Self::default();
+        }
+        Self {
+            password_algorithms: bits[0] & FEATURE_PASSWORD_ALGORITHMS != 0,
+            username_anonymity: bits[0] & FEATURE_USERNAME_ANONYMITY != 0,
+        }
+    }
+}
+
 /// Whether a nonce says that PASSWORD-ALGORITHMS was sent with it (RFC 8489 §9.2.4, third check).
 pub(super) fn announces_algorithms(nonce: &[u8]) -> bool {
-    let mut bits = [0; 3];
-    nonce.starts_with(COOKIE)
-        && nonce
-            .get(COOKIE.len()..COOKIE_LEN)
-            .is_some_and(|features| STANDARD_NO_PAD.decode_slice(features, &mut bits) == Ok(3))
-        && bits[0] & FEATURE_PASSWORD_ALGORITHMS != 0
+    Features::of(nonce).password_algorithms
 }
 
 fn seconds(now: &Now) -> u64 {

@@ -116,12 +116,26 @@ pub(super) struct ThroughputArgs {
     /// No server: clients and peers send straight to each other, to see what the network and this machine carry
     #[arg(long, conflicts_with_all = ["user", "password", "password_file", "secret", "secret_file", "ice_servers", "ca", "insecure"])]
     pub(super) direct: bool,
+    /// How bursts are handed to the kernel: as one super-packet each, which costs the load thread less, or packet by packet
+    #[arg(long, default_value = "auto")]
+    pub(super) gso: Gso,
     /// How long to measure, for each rate
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(super) duration: Duration,
     /// How long to send before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(super) warmup: Duration,
+}
+
+/// How bursts of one flow are handed to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Gso {
+    /// Where something on the way cuts them before the server sees them
+    Auto,
+    /// As one super-packet
+    On,
+    /// Packet by packet
+    Off,
 }
 
 /// A rate in packets per second, or the wish to find one.

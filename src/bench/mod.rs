@@ -2,16 +2,27 @@
 //! what that costs.
 
 mod args;
+mod clock;
+mod cpu;
+mod crew;
+mod engine;
+mod explain;
+mod lane;
+mod link;
 mod outcome;
+mod pace;
+mod payload;
 mod progress;
+mod search;
 mod server;
+mod tally;
 mod throughput;
 
 use std::process::ExitCode;
 
 pub use args::BenchArgs;
 use args::{BenchCommand, ThroughputArgs};
-use outcome::{Failure, Throughput};
+use outcome::Failure;
 use progress::{Progress, Silent};
 
 /// Exit code of a finding.

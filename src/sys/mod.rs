@@ -3,18 +3,24 @@
 #![allow(unsafe_code, reason = "this module is the one audited place for it")]
 
 mod control;
+mod devices;
 mod epoll;
 mod errors;
 mod fixed;
 mod interfaces;
+mod load;
 mod names;
+mod netns;
 mod options;
 mod receive;
 mod send;
 
+pub(crate) use devices::cuts_bursts;
 pub(crate) use epoll::{Epoll, Ready};
 pub(crate) use errors::{NetworkError, next_error};
 pub(crate) use interfaces::{InterfaceAddress, interface_addresses};
+pub(crate) use load::{Inbox, Poll, Way, drops, force_buffers, receive_together, send_burst};
+pub(crate) use netns::within;
 pub(crate) use options::{
     allow_fragmentation, allow_relay_fragmentation, can_segment, force_receive_buffer, hear_errors,
     keep_whole, merge, raise_descriptor_limit, tell_local_address, tell_tos, tos_of_connection,

@@ -1,0 +1,60 @@
+//! Run time of threads, as the kernel counts it.
+
+use std::path::Path;
+
+use super::outcome::Failure;
+
+/// Run time of all threads of these processes together, in nanoseconds. A thread that ends takes its time with it, so the
+/// difference of two readings may come out too small, but not too large.
+///
+/// # Errors
+/// One of them is not there.
+pub(super) fn run_time(pids: &[u32]) -> Result<Option<u64>, Failure> {
+    if pids.is_empty() {
+        return Ok(None);
+    }
+    let mut sum = 0;
+    for pid in pids {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| {
+            Failure::new(
+                format!("the run time of process {pid} cannot be read: {error}"),
+                "give the PID of a process of this machine with --server-pid, or leave it out",
+            )
+        })?;
+        for thread in threads.flatten() {
+            // A thread may end between the listing and this.
+            sum += schedstat(&thread.path()).unwrap_or(0);
+        }
+    }
+    Ok(Some(sum))
+}
+
+/// Run time of the calling thread in nanoseconds, the kernel's work for it included.
+pub(super) fn own_run_time() -> u64 {
+    schedstat(Path::new("/proc/thread-self")).unwrap_or(0)
+}
+
+/// The first number in `schedstat`: nanoseconds on a processor.
+fn schedstat(thread: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(thread.join("schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_time_grows_with_work_and_needs_a_process() {
+        let own = [std::process::id()];
+        let before = (own_run_time(), run_time(&own).unwrap().unwrap());
+        let mut sum = 0_u64;
+        while own_run_time() == before.0 {
+            sum = sum.wrapping_mul(31).wrapping_add(1);
+        }
+        std::hint::black_box(sum);
+        assert!(run_time(&own).unwrap().unwrap() > before.1);
+        assert_eq!(run_time(&[]), Ok(None));
+        assert!(run_time(&[u32::MAX]).unwrap_err().message.contains("4294967295"));
+    }
+}

@@ -1,0 +1,250 @@
+//! Many clients of one server: how they get their allocations, keep them, and give them back.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::{Clock, timestamp, until};
+use super::explain;
+use super::link::{Link, cannot_open};
+use super::outcome::Failure;
+use super::progress::{Phase, Progress};
+use super::server::Target;
+use crate::client::{Account, Client, Event, Incoming, Task, Timers, read};
+use crate::sys::{Inbox, Poll};
+use crate::wire::TransactionId;
+
+/// How many clients ask at the same time.
+const AT_ONCE: usize = 32;
+
+/// Over UDP a request is sent six times and given up after some 24 seconds.
+const DATAGRAMS: Timers =
+    Timers { first: Duration::from_millis(500), count: 6, last: Duration::from_secs(8) };
+
+/// A client, its way to the server, and what it has got.
+pub(super) struct Caller {
+    pub(super) link: Link,
+    pub(super) client: Client,
+    pub(super) relayed: Option<SocketAddr>,
+    /// How many of its tasks have not ended.
+    open: usize,
+}
+
+/// All of them.
+pub(super) struct Crew {
+    server: SocketAddr,
+    pub(super) clock: Clock,
+    pub(super) callers: Vec<Caller>,
+    pub(super) poll: Poll,
+    pub(super) inbox: Inbox,
+    tokens: Vec<u64>,
+}
+
+impl Crew {
+    /// Opens the ways of `count` clients; nothing is sent yet.
+    pub(super) fn open(
+        target: &Target,
+        bind: Option<std::net::IpAddr>,
+        count: usize,
+    ) -> Result<Self, Failure> {
+        let account = target.credentials.as_ref().map(|known| {
+            Account::new(&known.username, known.password.expose()).map(Arc::new).ok_or_else(|| {
+                Failure::usage(
+                    "user name or password hold what cannot be in one: control characters, or nothing",
+                    "check both",
+                )
+            })
+        });
+        let account = account.transpose()?;
+        let poll = Poll::new().map_err(|error| cannot_open(&error))?;
+        let mut callers = Vec::with_capacity(count);
+        for token in (0..).take(count) {
+            let link = Link::open(target, bind)?;
+            poll.add(link.fd(), token).map_err(|error| cannot_open(&error))?;
+            let timers = if link.is_stream() { Timers::STREAM } else { DATAGRAMS };
+            callers.push(Caller {
+                link,
+                client: Client::new(account.clone(), timers),
+                relayed: None,
+                open: 0,
+            });
+        }
+        Ok(Self {
+            server: target.address,
+            clock: Clock::start(),
+            callers,
+            poll,
+            inbox: Inbox::new(),
+            tokens: Vec::new(),
+        })
+    }
+
+    /// Clients that have nothing to ask of anybody: what they send goes straight to a peer.
+    pub(super) fn direct(links: Vec<Link>, server: SocketAddr) -> Result<Self, Failure> {
+        let poll = Poll::new().map_err(|error| cannot_open(&error))?;
+        let mut callers = Vec::with_capacity(links.len());
+        for (token, link) in (0..).zip(links) {
+            poll.add(link.fd(), token).map_err(|error| cannot_open(&error))?;
+            callers.push(Caller { link, client: Client::new(None, DATAGRAMS), relayed: None, open: 0 });
+        }
+        Ok(Self { server, clock: Clock::start(), callers, poll, inbox: Inbox::new(), tokens: Vec::new() })
+    }
+
+    /// Where they send to.
+    pub(super) const fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// Has every client carry out the tasks that `tasks` gives for it, a few clients at a time.
+    pub(super) fn each(
+        &mut self,
+        phase: Phase,
+        progress: &mut dyn Progress,
+        tasks: impl Fn(usize, &[Caller]) -> Vec<Task>,
+    ) -> Result<(), Failure> {
+        let count = self.callers.len();
+        progress.begin(phase, count as u64);
+        let (mut begun, mut done) = (0, 0);
+        let mut busy: Vec<usize> = Vec::with_capacity(AT_ONCE);
+        let mut told = self.clock.now();
+        while done < count {
+            while begun < count && busy.len() < AT_ONCE {
+                let wanted = tasks(begun, &self.callers);
+                let caller = &mut self.callers[begun];
+                caller.open = wanted.len();
+                for task in wanted {
+                    caller.client.ask(task);
+                }
+                busy.push(begun);
+                begun += 1;
+            }
+            let now = self.clock.now();
+            let mut wait = Duration::from_millis(100);
+            for i in &busy {
+                transmit(&mut self.callers[*i], now, self.server)?;
+                if let Some(next) = self.callers[*i].client.next_timeout() {
+                    wait = wait.min(until(now, next));
+                }
+            }
+            self.receive(wait)?;
+            let mut failure = None;
+            for i in &busy {
+                let caller = &mut self.callers[*i];
+                while let Some(event) = caller.client.poll_event() {
+                    caller.open = caller.open.saturating_sub(1);
+                    match event {
+                        Event::Allocated { relayed, .. } => caller.relayed = Some(relayed),
+                        Event::Failed(task, why) => failure = failure.or(Some((task, why))),
+                        _ => {}
+                    }
+                }
+            }
+            if let Some((task, why)) = failure {
+                return Err(explain::failed(self.server, task, why, done, count));
+            }
+            busy.retain(|i| self.callers[*i].open > 0);
+            done = begun - busy.len();
+            let now = self.clock.now();
+            if now - told > 100_000_000 || done == count {
+                progress.advance(done as u64);
+                told = now;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what arrives, at most for so long, and shows it to the clients. Data are thrown away.
+    fn receive(&mut self, wait: Duration) -> Result<(), Failure> {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        tokens.clear();
+        self.poll.wait(wait, &mut tokens).map_err(|error| cannot_open(&error))?;
+        let now = self.clock.now();
+        for token in &tokens {
+            let Some(caller) = usize::try_from(*token).ok().and_then(|i| self.callers.get_mut(i)) else {
+                continue;
+            };
+            let Caller { link, client, .. } = caller;
+            let take = |bytes: &[u8]| {
+                if let Incoming::Message(message) = read(bytes) {
+                    client.handle(&message, timestamp(now));
+                }
+            };
+            take_all(link, &mut self.inbox, take).map_err(|error| explain::lost_way(self.server, &error))?;
+        }
+        self.tokens = tokens;
+        Ok(())
+    }
+
+    /// Sends what is due of all clients: renewals, and requests once more.
+    pub(super) fn keep(&mut self) -> Result<(), Failure> {
+        let now = self.clock.now();
+        for caller in &mut self.callers {
+            if caller.client.next_timeout().is_some_and(|due| due <= timestamp(now)) {
+                transmit(caller, now, self.server)?;
+            }
+            while let Some(event) = caller.client.poll_event() {
+                if let Event::Failed(task, why) = event {
+                    return Err(explain::not_kept(self.server, task, why));
+                }
+            }
+            if let Link::Stream(stream) = &mut caller.link {
+                stream.flush().map_err(|error| explain::lost_way(self.server, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all allocations back. A server that does not answer any more is not waited for.
+    pub(super) fn give_back(&mut self, progress: &mut dyn Progress) {
+        // They end by themselves if this fails, and the measurement is done.
+        let _ = self.each(Phase::TearDown, progress, |_, _| vec![Task::Refresh { lifetime: 0 }]);
+    }
+}
+
+/// Hands all messages that have arrived by one way to `take`.
+fn take_all(link: &mut Link, inbox: &mut Inbox, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    match link {
+        Link::Datagrams(socket) => {
+            use std::os::fd::AsFd as _;
+            let filled = match inbox.receive(socket.as_fd()) {
+                Ok(filled) => filled,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            for i in 0..filled {
+                let (bytes, segment) = inbox.slot(i);
+                bytes.chunks(segment).for_each(&mut take);
+            }
+        }
+        Link::Stream(stream) => {
+            stream.receive()?;
+            while let Some(frame) = stream.next_frame()? {
+                take(frame);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends all that is due of one client.
+fn transmit(caller: &mut Caller, now: u64, server: SocketAddr) -> Result<(), Failure> {
+    let Caller { link, client, .. } = caller;
+    while let Some(message) = client.poll_transmit(timestamp(now), fresh_id) {
+        match link.send(message) {
+            Ok(()) => {}
+            // A full buffer loses it, and it is sent again.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(super::link::unreachable_server(server, &error)),
+        }
+    }
+    Ok(())
+}
+
+/// An id that nobody can guess.
+fn fresh_id() -> TransactionId {
+    let mut id = [0; 12];
+    // Without randomness ids still differ from request to request of other clients by their sockets.
+    let _ = getrandom::fill(&mut id);
+    TransactionId(id)
+}

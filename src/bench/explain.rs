@@ -1,0 +1,106 @@
+//! What went wrong with a server, in words, and what to do about it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::outcome::Failure;
+use crate::client::{Failure as Why, Task};
+
+/// A task of the set-up failed, when `done` of `count` clients were through.
+pub(super) fn failed(server: SocketAddr, task: Task, why: Why, done: usize, count: usize) -> Failure {
+    let what = name(task);
+    let (message, help) = match why {
+        Why::Silence => (
+            format!("{server} does not answer {what}"),
+            "check that the server runs, that the URI names its port and transport, and that no firewall is in between"
+                .to_owned(),
+        ),
+        Why::Unsigned => (
+            format!("{server} answers {what}, but signs with another password"),
+            "check the password; or something in between answers for the server".to_owned(),
+        ),
+        Why::Unusable => (
+            format!("the answer of {server} to {what} lacks what it has to say"),
+            "check that this is a TURN server: relais probe looks closer".to_owned(),
+        ),
+        Why::Refused { code, alternate } => {
+            (format!("{server} refuses {what} with {code}"), refused(task, code, alternate, count))
+        }
+    };
+    Failure::new(format!("{message} ({done} of {count} clients were through)"), help)
+}
+
+/// What to do about an error code.
+fn refused(task: Task, code: u16, alternate: Option<SocketAddr>, count: usize) -> String {
+    match (code, task) {
+        (300, _) => match alternate {
+            Some(other) => format!("the server sends its clients to {other}: measure that one"),
+            None => "the server sends its clients elsewhere: ask its operator where".to_owned(),
+        },
+        (400 | 420, _) => "the server does not understand the request: relais probe looks closer".to_owned(),
+        (401, _) => "user name or password are wrong: check --user and --password-file, or --secret-file; a time-limited \
+                     credential may have expired"
+            .to_owned(),
+        (403, Task::BindChannel { peer, .. } | Task::Permit { peer }) => format!(
+            "the server does not relay to {}: let it (peers.allow for relais, --allowed-peer-ip for coturn), or choose \
+             other peers with --peer-address",
+            peer.ip()
+        ),
+        (403, _) => "the server forbids it: ask its operator".to_owned(),
+        (437, _) => "the server still knows an allocation of this address and port: try again in ten minutes, or from another \
+                     address with --bind"
+            .to_owned(),
+        (438, _) => "the server calls each of its own nonces stale: its clock or its configuration is broken".to_owned(),
+        (440, _) => "the server has no relay address of this family: use the other one".to_owned(),
+        (441, _) => "an allocation of another user has this address and port: try again".to_owned(),
+        (442, _) => "the server relays no UDP".to_owned(),
+        (486, _) => format!(
+            "the quota is used up: allow this user {count} allocations (limits.allocations_per_user for relais, user-quota for coturn), or \
+             ask for fewer with --allocations"
+        ),
+        (508, _) => format!(
+            "the server is out of relay ports or at its limit: give it a range of at least {count} ports (relay.ports for \
+             relais, min-port and max-port for coturn), or ask for fewer with --allocations"
+        ),
+        _ => "look into the server's log".to_owned(),
+    }
+}
+
+/// Something that was there before the measurement could not be kept.
+pub(super) fn not_kept(server: SocketAddr, task: Task, why: Why) -> Failure {
+    let what = name(task);
+    let detail = match why {
+        Why::Refused { code, .. } => format!("refuses it with {code}"),
+        Why::Silence => "does not answer".to_owned(),
+        Why::Unsigned => "signs with another password".to_owned(),
+        Why::Unusable => "answers nonsense".to_owned(),
+    };
+    Failure::new(
+        format!("{what} could not be renewed: {} {detail}", server),
+        "the server was restarted, or is overloaded so much that it loses control traffic: try a lower rate",
+    )
+}
+
+/// The way to the server ended.
+pub(super) fn lost_way(server: SocketAddr, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => super::link::unreachable_server(server, error),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::new(
+            format!("{server} has closed a connection"),
+            "look into the server's log: too many connections from one address, or it was stopped",
+        ),
+        _ => {
+            Failure::new(format!("the way to {server} is lost: {error}"), "check that the server still runs")
+        }
+    }
+}
+
+const fn name(task: Task) -> &'static str {
+    match task {
+        Task::Bind => "Binding",
+        Task::Allocate { .. } => "Allocate",
+        Task::Refresh { .. } => "Refresh",
+        Task::Permit { .. } => "CreatePermission",
+        Task::BindChannel { .. } => "ChannelBind",
+    }
+}
