@@ -8,7 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::clock::{nanoseconds, seconds, timestamp};
-use super::cpu::{own_run_time, run_time};
+use super::cpu::{is_real_time, own_run_time, run_time};
 use super::crew::Crew;
 use super::explain;
 use super::lane::{Counts, End, Lanes};
@@ -23,6 +23,16 @@ use crate::wire::ChannelNumber;
 
 /// What is later than this is not sent any more.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// What is sent in one go after a pause of this thread is at most so many packets: more would be a flood of its own.
+const CATCH_UP: f64 = 512.0;
+
+/// In real time, the pauses that leave usual threads the twentieth of the core that the kernel would take for them anyway,
+/// but in one piece of 50 ms each second, during which nobody sends or receives.
+const PAUSE: Duration = Duration::from_micros(60);
+
+/// The time between two pauses.
+const BETWEEN_PAUSES: u64 = 700_000;
 
 /// What is due sooner than this is waited for without sleeping: to wake up takes about as long.
 const SHORT: u64 = 50_000;
@@ -167,9 +177,10 @@ impl Engine {
         let clock = self.crew.clock;
         let begin = clock.now();
         let end = begin + nanoseconds(time);
-        let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(PATIENCE));
+        let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(patience(rate)));
         let mut extra = Extra::default();
-        let mut sampled = begin;
+        let (mut sampled, mut paused) = (begin, begin);
+        let is_real_time = is_real_time();
         progress.begin(phase, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         loop {
             let before = clock.now();
@@ -199,6 +210,14 @@ impl Engine {
             let sleep = if wait < SHORT { 0 } else { wait.min(50_000_000).min(end.saturating_sub(now)) };
             let arrived = self.receive(Duration::from_nanos(sleep))?;
             let after = clock.now();
+            if is_real_time && sleep == 0 {
+                // The kernel's receive threads may have the same priority on the same core, and would never run.
+                std::thread::yield_now();
+                if after - paused > BETWEEN_PAUSES {
+                    std::thread::sleep(PAUSE);
+                    paused = clock.now();
+                }
+            }
             if row == 0
                 && !arrived
                 && sleep == 0
@@ -465,6 +484,11 @@ fn limits(trial: &Trial, extra: &Extra, drops: u64) -> Vec<String> {
             .push(format!("half of the packets left more than {:.1} ms late", trial.lateness.p50 / 1_000.0));
     }
     limits
+}
+
+/// How late a burst may be at this rate of packets per second.
+fn patience(rate: f64) -> Duration {
+    PATIENCE.min(Duration::from_secs_f64(CATCH_UP / rate))
 }
 
 /// `part` of `whole`; 0 of nothing.
