@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::control::args::{ChurnArgs, HoldArgs, StunArgs};
 use crate::config::Secret;
 
 /// What to measure.
@@ -21,6 +22,12 @@ pub struct BenchArgs {
 pub(super) enum BenchCommand {
     /// Relay packets through allocations, at a rate or as fast as the server can
     Throughput(Box<ThroughputArgs>),
+    /// Ask for one's own address, at a rate or as fast as the server can
+    Stun(Box<StunArgs>),
+    /// Make allocations with permission and channel and give them back, over and over
+    Churn(Box<ChurnArgs>),
+    /// Hold idle allocations, and see what memory they take
+    Hold(Box<HoldArgs>),
 }
 
 /// Which server, and as whom.

@@ -12,11 +12,14 @@ use super::outcome::Failure;
 use super::progress::{Phase, Progress};
 use super::server::Target;
 use crate::client::{Account, Client, Event, Incoming, Task, Timers, read};
-use crate::sys::{Inbox, Poll};
+use crate::sys::{Batch, Epoll, Ready};
 use crate::wire::TransactionId;
 
 /// How many clients ask at the same time.
 const AT_ONCE: usize = 32;
+
+/// How many clients are kept at a time.
+const KEPT_AT_ONCE: usize = 256;
 
 /// Over UDP a request is sent six times and given up after some 24 seconds.
 const DATAGRAMS: Timers =
@@ -36,9 +39,11 @@ pub(super) struct Crew {
     server: SocketAddr,
     pub(super) clock: Clock,
     pub(super) callers: Vec<Caller>,
-    pub(super) poll: Poll,
-    pub(super) inbox: Inbox,
-    tokens: Vec<u64>,
+    pub(super) poll: Epoll,
+    pub(super) inbox: Batch,
+    ready: Vec<Ready>,
+    /// The first of the clients whose turn it is to be kept.
+    turn: usize,
 }
 
 impl Crew {
@@ -57,7 +62,7 @@ impl Crew {
             })
         });
         let account = account.transpose()?;
-        let poll = Poll::new().map_err(|error| cannot_open(&error))?;
+        let poll = Epoll::new().map_err(|error| cannot_open(&error))?;
         let mut callers = Vec::with_capacity(count);
         for token in (0..).take(count) {
             let link = Link::open(target, bind)?;
@@ -75,20 +80,29 @@ impl Crew {
             clock: Clock::start(),
             callers,
             poll,
-            inbox: Inbox::new(),
-            tokens: Vec::new(),
+            inbox: Batch::new(),
+            ready: Vec::new(),
+            turn: 0,
         })
     }
 
     /// Clients that have nothing to ask of anybody: what they send goes straight to a peer.
     pub(super) fn direct(links: Vec<Link>, server: SocketAddr) -> Result<Self, Failure> {
-        let poll = Poll::new().map_err(|error| cannot_open(&error))?;
+        let poll = Epoll::new().map_err(|error| cannot_open(&error))?;
         let mut callers = Vec::with_capacity(links.len());
         for (token, link) in (0..).zip(links) {
             poll.add(link.fd(), token).map_err(|error| cannot_open(&error))?;
             callers.push(Caller { link, client: Client::new(None, DATAGRAMS), relayed: None, open: 0 });
         }
-        Ok(Self { server, clock: Clock::start(), callers, poll, inbox: Inbox::new(), tokens: Vec::new() })
+        Ok(Self {
+            server,
+            clock: Clock::start(),
+            callers,
+            poll,
+            inbox: Batch::new(),
+            ready: Vec::new(),
+            turn: 0,
+        })
     }
 
     /// Where they send to.
@@ -156,12 +170,14 @@ impl Crew {
 
     /// Waits for what arrives, at most for so long, and shows it to the clients. Data are thrown away.
     fn receive(&mut self, wait: Duration) -> Result<(), Failure> {
-        let mut tokens = std::mem::take(&mut self.tokens);
-        tokens.clear();
-        self.poll.wait(wait, &mut tokens).map_err(|error| cannot_open(&error))?;
+        self.poll.wait(wait);
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        self.poll.ready(&mut ready).map_err(|error| cannot_open(&error))?;
         let now = self.clock.now();
-        for token in &tokens {
-            let Some(caller) = usize::try_from(*token).ok().and_then(|i| self.callers.get_mut(i)) else {
+        for socket in &ready {
+            let Some(caller) = usize::try_from(socket.token).ok().and_then(|i| self.callers.get_mut(i))
+            else {
                 continue;
             };
             let Caller { link, client, .. } = caller;
@@ -172,14 +188,17 @@ impl Crew {
             };
             take_all(link, &mut self.inbox, take).map_err(|error| explain::lost_way(self.server, &error))?;
         }
-        self.tokens = tokens;
+        self.ready = ready;
         Ok(())
     }
 
-    /// Sends what is due of all clients: renewals, and requests once more.
+    /// Sends what is due of the clients whose turn it is: renewals, and requests once more. Called often, it reaches each of
+    /// them within a second, and never keeps the load waiting for long.
     pub(super) fn keep(&mut self) -> Result<(), Failure> {
         let now = self.clock.now();
-        for caller in &mut self.callers {
+        let first = if self.turn < self.callers.len() { self.turn } else { 0 };
+        self.turn = first + KEPT_AT_ONCE;
+        for caller in self.callers.iter_mut().skip(first).take(KEPT_AT_ONCE) {
             if caller.client.next_timeout().is_some_and(|due| due <= timestamp(now)) {
                 transmit(caller, now, self.server)?;
             }
@@ -203,18 +222,17 @@ impl Crew {
 }
 
 /// Hands all messages that have arrived by one way to `take`.
-fn take_all(link: &mut Link, inbox: &mut Inbox, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+fn take_all(link: &mut Link, inbox: &mut Batch, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     match link {
         Link::Datagrams(socket) => {
             use std::os::fd::AsFd as _;
-            let filled = match inbox.receive(socket.as_fd()) {
+            let filled = match inbox.receive(socket.as_fd(), 0) {
                 Ok(filled) => filled,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
             for i in 0..filled {
-                let (bytes, segment) = inbox.slot(i);
-                bytes.chunks(segment).for_each(&mut take);
+                datagrams_in(inbox, i).for_each(&mut take);
             }
         }
         Link::Stream(stream) => {
@@ -225,6 +243,13 @@ fn take_all(link: &mut Link, inbox: &mut Inbox, mut take: impl FnMut(&[u8])) -> 
         }
     }
     Ok(())
+}
+
+/// The datagrams in a slot, one by one.
+#[inline]
+pub(super) fn datagrams_in(inbox: &Batch, slot: usize) -> impl Iterator<Item = &[u8]> {
+    let bytes = &inbox.memory()[inbox.place(slot)];
+    bytes.chunks(inbox.told(slot).segment.unwrap_or(bytes.len()).max(1))
 }
 
 /// Sends all that is due of one client.

@@ -9,33 +9,43 @@ use hdrhistogram::Histogram;
 
 use super::clock::{nanoseconds, seconds, timestamp};
 use super::cpu::{is_real_time, own_run_time, run_time};
-use super::crew::Crew;
+use super::crew::{Crew, datagrams_in};
 use super::explain;
 use super::lane::{Counts, End, Lanes};
 use super::link::Link;
-use super::outcome::{Failure, Latency, Sample, histogram};
+use super::outcome::{Failure, Latency, Rung, Sample, histogram};
 use super::pace::{Due, Pace};
 use super::payload::Stamp;
 use super::progress::{Phase, Progress};
+use super::search::Tried;
 use crate::client::{Incoming, read};
-use crate::sys::{self, Way};
+use crate::sys::{self, Ready, Way};
 use crate::wire::ChannelNumber;
 
-/// What is later than this is not sent any more.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How many packets that are late are made up for at once, at most: more would be a flood that nobody has asked for, and that
+/// overflows the queues of devices. The rest is left out, and counted.
+const CATCH_UP: f64 = 128.0;
 
-/// What is sent in one go after a pause of this thread is at most so many packets: more would be a flood of its own.
-const CATCH_UP: f64 = 512.0;
+/// What is less late than this is sent in any case, and what is later than that in none, in seconds.
+const PATIENCE: (f64, f64) = (0.001, 0.1);
+
+/// What is due sooner than this, in nanoseconds, is waited for without sleeping: to wake up takes about as long. Longer waits
+/// are slept through, however many there are, so that the load leaves the processor to whatever shares it.
+const SHORT: u64 = 10_000;
+
+/// In real time, where nobody else gets the core, the same: a core that sleeps has to be woken up by the server for what it
+/// sends, which would be counted as its cost.
+const SHORT_IN_REAL_TIME: u64 = 1_000_000;
 
 /// In real time, the pauses that leave usual threads the twentieth of the core that the kernel would take for them anyway,
 /// but in one piece of 50 ms each second, during which nobody sends or receives.
 const PAUSE: Duration = Duration::from_micros(60);
 
-/// The time between two pauses.
+/// The time between two pauses, in nanoseconds.
 const BETWEEN_PAUSES: u64 = 700_000;
 
-/// What is due sooner than this is waited for without sleeping: to wake up takes about as long.
-const SHORT: u64 = 50_000;
+/// How often some of the clients are asked what they have to say.
+const KEEPING: u64 = 20_000_000;
 
 /// How often samples are taken.
 const SAMPLING: u64 = 250_000_000;
@@ -62,7 +72,7 @@ pub(super) struct Engine {
     pub(super) pids: Vec<u32>,
     turn: usize,
     buffer: Vec<u8>,
-    tokens: Vec<u64>,
+    ready: Vec<Ready>,
 }
 
 /// What one rate has brought.
@@ -87,13 +97,31 @@ impl Trial {
         self.sent + self.blocked
     }
 
-    pub(super) fn loss(&self) -> f64 {
-        ratio(self.total() - self.counts.received.min(self.total()), self.total())
-    }
-
     pub(super) fn server_us_per_packet(&self) -> Option<f64> {
         let received = self.counts.received;
         self.server.filter(|_| received > 0).map(|run| ratio(run, received) / 1_000.0)
+    }
+}
+
+impl Tried for Trial {
+    fn loss(&self) -> f64 {
+        ratio(self.total() - self.counts.received.min(self.total()), self.total())
+    }
+
+    fn limits(&mut self) -> &mut Vec<String> {
+        &mut self.limits
+    }
+
+    fn rung(&self, is_good: bool) -> Rung {
+        Rung {
+            offered_per_second: self.offered,
+            received_per_second: super::throughput::rate_of(self.counts.received, self.seconds),
+            loss: self.loss(),
+            p99_us: Latency::of(&self.latency).p99,
+            server_cpu_us: self.server_us_per_packet(),
+            is_good,
+            generator_limited: !self.limits.is_empty(),
+        }
     }
 }
 
@@ -120,7 +148,7 @@ impl Engine {
             pids: Vec::new(),
             turn: 0,
             buffer: Vec::new(),
-            tokens: Vec::new(),
+            ready: Vec::new(),
         }
     }
 
@@ -177,10 +205,12 @@ impl Engine {
         let clock = self.crew.clock;
         let begin = clock.now();
         let end = begin + nanoseconds(time);
-        let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(patience(rate)));
+        let patience = Duration::from_secs_f64((CATCH_UP / rate).clamp(PATIENCE.0, PATIENCE.1));
+        let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(patience));
         let mut extra = Extra::default();
-        let (mut sampled, mut paused) = (begin, begin);
+        let (mut sampled, mut kept, mut paused) = (begin, begin, begin);
         let is_real_time = is_real_time();
+        let short = if is_real_time { SHORT_IN_REAL_TIME } else { SHORT };
         progress.begin(phase, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         loop {
             let before = clock.now();
@@ -207,7 +237,7 @@ impl Engine {
                     break 0;
                 }
             };
-            let sleep = if wait < SHORT { 0 } else { wait.min(50_000_000).min(end.saturating_sub(now)) };
+            let sleep = if wait < short { 0 } else { wait.min(50_000_000).min(end.saturating_sub(now)) };
             let arrived = self.receive(Duration::from_nanos(sleep))?;
             let after = clock.now();
             if is_real_time && sleep == 0 {
@@ -225,9 +255,12 @@ impl Engine {
             {
                 record.idle += after - before;
             }
+            if after - kept >= KEEPING {
+                kept = after;
+                self.crew.keep()?;
+            }
             if after - sampled >= SAMPLING {
                 sampled = after;
-                self.crew.keep()?;
                 progress.advance((after - begin) / 1_000_000);
                 if let Some(record) = &mut record {
                     let server = run_time(&self.pids)?;
@@ -309,12 +342,13 @@ impl Engine {
     /// Takes all that has arrived, after at most this wait. Returns whether there was anything.
     #[inline]
     fn receive(&mut self, wait: Duration) -> Result<bool, Failure> {
-        let mut tokens = std::mem::take(&mut self.tokens);
-        tokens.clear();
-        self.crew.poll.wait(wait, &mut tokens).map_err(|error| super::link::cannot_open(&error))?;
+        self.crew.poll.wait(wait);
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        self.crew.poll.ready(&mut ready).map_err(|error| super::link::cannot_open(&error))?;
         let clients = self.crew.callers.len();
-        for token in &tokens {
-            let number = usize::try_from(*token).unwrap_or(usize::MAX);
+        for socket in &ready {
+            let number = usize::try_from(socket.token).unwrap_or(usize::MAX);
             if number < clients {
                 self.receive_at_client(number)
                     .map_err(|error| explain::lost_way(self.crew.server(), &error))?;
@@ -322,8 +356,8 @@ impl Engine {
                 self.receive_at_peer(number - clients);
             }
         }
-        let any = !tokens.is_empty();
-        self.tokens = tokens;
+        let any = !ready.is_empty();
+        self.ready = ready;
         Ok(any)
     }
 
@@ -350,7 +384,7 @@ impl Engine {
         };
         match link {
             Link::Datagrams(socket) => {
-                let filled = match inbox.receive(socket.as_fd()) {
+                let filled = match inbox.receive(socket.as_fd(), 0) {
                     Ok(filled) => filled,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                     // Without a server this is the other end of the lane, which may not have read all.
@@ -359,8 +393,7 @@ impl Engine {
                 };
                 let now = clock.now();
                 for i in 0..filled {
-                    let (bytes, segment) = inbox.slot(i);
-                    bytes.chunks(segment).for_each(|bytes| take(bytes, now));
+                    datagrams_in(inbox, i).for_each(|bytes| take(bytes, now));
                 }
             }
             Link::Stream(stream) => {
@@ -379,12 +412,11 @@ impl Engine {
         let Self { crew, lanes, peers, .. } = self;
         let Some(socket) = peers.get(number) else { return };
         // Errors are ICMP about what was sent before; the packets count as lost.
-        let filled = crew.inbox.receive(socket.as_fd()).unwrap_or(0);
+        let filled = crew.inbox.receive(socket.as_fd(), 0).unwrap_or(0);
         let now = crew.clock.now();
         for i in 0..filled {
             let source = crew.inbox.source(i);
-            let (bytes, segment) = crew.inbox.slot(i);
-            for bytes in bytes.chunks(segment) {
+            for bytes in datagrams_in(&crew.inbox, i) {
                 lanes.arrived(bytes, End::Peer(number), true, source, now);
             }
         }
@@ -484,11 +516,6 @@ fn limits(trial: &Trial, extra: &Extra, drops: u64) -> Vec<String> {
             .push(format!("half of the packets left more than {:.1} ms late", trial.lateness.p50 / 1_000.0));
     }
     limits
-}
-
-/// How late a burst may be at this rate of packets per second.
-fn patience(rate: f64) -> Duration {
-    PATIENCE.min(Duration::from_secs_f64(CATCH_UP / rate))
 }
 
 /// `part` of `whole`; 0 of nothing.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::outcome::Failure;
 use crate::client::{Failure as Why, Task};
+use crate::probe::explain as probe;
 
 /// A task of the set-up failed, when `done` of `count` clients were through.
 pub(super) fn failed(server: SocketAddr, task: Task, why: Why, done: usize, count: usize) -> Failure {
@@ -24,10 +25,11 @@ pub(super) fn failed(server: SocketAddr, task: Task, why: Why, done: usize, coun
             "check that this is a TURN server: relais probe looks closer".to_owned(),
         ),
         Why::Refused { code, alternate } => {
-            (format!("{server} refuses {what} with {code}"), refused(task, code, alternate, count))
+            (format!("{server} refuses {what} with {code} {}", probe::name(code)), refused(task, code, alternate, count))
         }
     };
-    Failure::new(format!("{message} ({done} of {count} clients were through)"), help)
+    let through = if done > 0 { format!(" ({done} of {count} clients were through)") } else { String::new() };
+    Failure::new(format!("{message}{through}"), help)
 }
 
 /// What to do about an error code.
@@ -85,6 +87,10 @@ pub(super) fn not_kept(server: SocketAddr, task: Task, why: Why) -> Failure {
 pub(super) fn lost_way(server: SocketAddr, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => super::link::unreachable_server(server, error),
+        io::ErrorKind::InvalidData => super::link::no_handshake(server, &error.to_string()),
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            super::link::cannot_open(error)
+        }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::new(
             format!("{server} has closed a connection"),
             "look into the server's log: too many connections from one address, or it was stopped",
@@ -93,6 +99,14 @@ pub(super) fn lost_way(server: SocketAddr, error: &io::Error) -> Failure {
             Failure::new(format!("the way to {server} is lost: {error}"), "check that the server still runs")
         }
     }
+}
+
+/// The user has ended the run.
+pub(super) fn interrupted() -> Failure {
+    Failure::new(
+        "interrupted",
+        "what was made was given back, as far as the server answers; there is no result",
+    )
 }
 
 const fn name(task: Task) -> &'static str {

@@ -22,6 +22,9 @@ const BUFFER: i32 = 4 << 20;
 /// What may wait for a connection before packets count as blocked, in bytes.
 const MOST_WAITING: usize = 256 << 10;
 
+/// Room for what a connection receives at once: two of the longest frames and more.
+const INBOX: usize = 192 << 10;
+
 /// The longest frame: a STUN header and as much as its length field can say.
 const LONGEST_FRAME: usize = 20 + 65_535;
 
@@ -37,9 +40,11 @@ pub(super) enum Link {
 pub(super) struct Stream {
     socket: TcpStream,
     tls: Option<ClientConnection>,
-    /// Received and not yet taken: from `taken` on.
-    inbox: Vec<u8>,
+    /// What is received; only as much of it is ever touched as arrives at once.
+    inbox: Box<[u8]>,
+    /// Where in it what is not yet taken begins and ends.
     taken: usize,
+    filled: usize,
     /// Not yet taken by the kernel; without TLS.
     outbox: Vec<u8>,
 }
@@ -77,7 +82,8 @@ impl Link {
             tls = Some(connection);
         }
         socket.set_nonblocking(true).map_err(failed)?;
-        Ok(Self::Stream(Box::new(Stream { socket, tls, inbox: Vec::new(), taken: 0, outbox: Vec::new() })))
+        let inbox = vec![0; INBOX].into_boxed_slice();
+        Ok(Self::Stream(Box::new(Stream { socket, tls, inbox, taken: 0, filled: 0, outbox: Vec::new() })))
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -171,17 +177,15 @@ impl Stream {
 
     /// Receives what is there. An error also stands for the end of the connection.
     pub(super) fn receive(&mut self) -> io::Result<()> {
-        const ROOM: usize = 128 << 10;
         // What was taken makes room first.
-        self.inbox.drain(..self.taken);
-        self.taken = 0;
-        let filled = self.inbox.len();
-        self.inbox.resize(filled + ROOM, 0);
+        self.inbox.copy_within(self.taken..self.filled, 0);
+        (self.taken, self.filled) = (0, self.filled - self.taken);
+        let room = &mut self.inbox[self.filled..];
         let read = match &mut self.tls {
-            None => self.socket.read(&mut self.inbox[filled..]),
-            Some(tls) => receive_tls(tls, &mut self.socket, &mut self.inbox[filled..]),
+            None => self.socket.read(room),
+            Some(tls) => receive_tls(tls, &mut self.socket, room),
         };
-        self.inbox.truncate(filled + *read.as_ref().unwrap_or(&0));
+        self.filled += *read.as_ref().unwrap_or(&0);
         match read {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(()),
@@ -192,7 +196,7 @@ impl Stream {
 
     /// The next whole frame of what was received.
     pub(super) fn next_frame(&mut self) -> io::Result<Option<&[u8]>> {
-        let rest = &self.inbox[self.taken..];
+        let rest = &self.inbox[self.taken..self.filled];
         match frame(rest) {
             Frame::Len(len) if len <= rest.len() => {
                 let start = self.taken;
@@ -243,7 +247,7 @@ pub(super) fn datagrams(local: SocketAddr) -> io::Result<UdpSocket> {
         socket.set_send_buffer_size(size)?;
     }
     // Kernels before 5.0 do without.
-    let _ = sys::receive_together(socket.as_fd());
+    let _ = sys::merge(socket.as_fd(), true);
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     Ok(socket.into())
@@ -290,7 +294,7 @@ pub(super) fn unreachable_server(server: SocketAddr, error: &io::Error) -> Failu
     }
 }
 
-fn no_handshake(server: SocketAddr, error: &str) -> Failure {
+pub(super) fn no_handshake(server: SocketAddr, error: &str) -> Failure {
     Failure::new(
         format!("the TLS handshake with {server} fails: {error}"),
         "check the name in the URI and the server's certificate; --ca FILE names whom to trust, --insecure trusts anybody",

@@ -2,7 +2,9 @@
 //! what that costs.
 
 mod args;
+mod bars;
 mod clock;
+mod control;
 mod cpu;
 mod crew;
 mod engine;
@@ -11,19 +13,24 @@ mod lane;
 mod link;
 mod outcome;
 mod pace;
+mod pages;
 mod payload;
+mod present;
 mod progress;
+mod report;
 mod search;
 mod server;
 mod tally;
 mod throughput;
+mod units;
 
 use std::process::ExitCode;
 
 pub use args::BenchArgs;
-use args::{BenchCommand, ThroughputArgs};
+use args::BenchCommand;
+use bars::{Bars, Words};
 use outcome::Failure;
-use progress::{Progress, Silent};
+use present::Output;
 
 /// Exit code of a finding.
 const FOUND: u8 = 1;
@@ -31,14 +38,12 @@ const FOUND: u8 = 1;
 /// Exit code of wrong usage.
 const USAGE: u8 = 2;
 
-/// Runs the command. The exit code is 0 when there is a result, 1 when there is none or when packets came back wrong, and
-/// 2 when the command cannot be run like this.
+/// Runs the command. The exit code is 0 when there is a result, 1 when there is none or one not to rely on, and 2 when the
+/// command cannot be run like this.
 pub fn run(args: &BenchArgs) -> ExitCode {
-    let result = match &args.command {
-        BenchCommand::Throughput(args) => throughput(args, &mut Silent),
-    };
-    match result {
-        Ok(code) => code,
+    match measure(&args.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FOUND),
         Err(failure) => {
             eprintln!("error: {}\n  = help: {}", failure.message, failure.help);
             ExitCode::from(if failure.is_usage { USAGE } else { FOUND })
@@ -46,10 +51,36 @@ pub fn run(args: &BenchArgs) -> ExitCode {
     }
 }
 
-/// Relays packets, and prints what was found.
-fn throughput(args: &ThroughputArgs, progress: &mut dyn Progress) -> Result<ExitCode, Failure> {
-    let found = throughput::run(args, progress)?;
-    println!("{}", serde_json::to_string(&found).unwrap_or_default());
-    let is_wrong = found.corrupt + found.misdelivered > 0 || found.generator_limited;
-    Ok(ExitCode::from(if is_wrong { FOUND } else { 0 }))
+/// Runs a load and presents what was found: whether that is a result to rely on.
+fn measure(command: &BenchCommand) -> Result<bool, Failure> {
+    match command {
+        BenchCommand::Throughput(args) => {
+            let output = Output::open(&args.output, &args.server.server_pid)?;
+            let mut bars = Bars::new(Words { made: "allocations", counted: "packets" });
+            let found = throughput::run(args, &mut bars)?;
+            drop(bars);
+            Ok(output.present(&found)? && !found.generator_limited)
+        }
+        BenchCommand::Stun(args) => {
+            let output = Output::open(&args.output, args.server.pids())?;
+            let mut bars = Bars::new(Words { made: "a first request", counted: "requests" });
+            let found = control::stun::run(args, &mut bars)?;
+            drop(bars);
+            Ok(output.present(&found)? && !found.generator_limited)
+        }
+        BenchCommand::Churn(args) => {
+            let output = Output::open(&args.output, &args.server.server_pid)?;
+            let mut bars = Bars::new(Words { made: "clients", counted: "cycles" });
+            let found = control::block_on(control::churn::run(args, &mut bars))?;
+            drop(bars);
+            Ok(output.present(&found)? && !found.generator_limited)
+        }
+        BenchCommand::Hold(args) => {
+            let output = Output::open(&args.output, &args.server.server_pid)?;
+            let mut bars = Bars::new(Words { made: "allocations", counted: "allocations" });
+            let found = control::block_on(control::hold::run(args, &mut bars))?;
+            drop(bars);
+            output.present(&found)
+        }
+    }
 }

@@ -26,13 +26,3 @@ pub(super) trait Progress {
     /// A rate of a search is going to be tried: the rate and how many were tried before.
     fn attempt(&mut self, offered_per_second: f64, tried: usize);
 }
-
-/// Hears nothing.
-pub(super) struct Silent;
-
-impl Progress for Silent {
-    fn begin(&mut self, _phase: Phase, _total: u64) {}
-    fn advance(&mut self, _done: u64) {}
-    fn live(&mut self, _sample: &Sample) {}
-    fn attempt(&mut self, _offered_per_second: f64, _tried: usize) {}
-}

@@ -1,12 +1,8 @@
 //! The search for the highest rate.
 
-use std::time::Duration;
+use super::outcome::{Failure, Rung};
 
-use super::engine::{Engine, Trial};
-use super::outcome::{Failure, Latency, Rung};
-use super::progress::Progress;
-
-/// The first rate, in packets per second.
+/// The first rate, in packets or requests per second.
 const FIRST: f64 = 10_000.0;
 
 /// A rate that no generator makes.
@@ -15,28 +11,35 @@ const LAST: f64 = 20_000_000.0;
 /// The search ends when the highest good and the lowest bad rate are so close.
 const CLOSE: f64 = 1.04;
 
+/// What became of one rate.
+pub(super) trait Tried {
+    /// The share that was lost: 0 to 1.
+    fn loss(&self) -> f64;
+    /// Why the generator, and not the server, set the limit; empty when it did not.
+    fn limits(&mut self) -> &mut Vec<String>;
+    /// What to remember of it.
+    fn rung(&self, is_good: bool) -> Rung;
+}
+
 /// Finds the highest rate at which no more than `max_loss` is lost: doubles it until that fails, then halves the distance.
-/// A rate that fails is tried once more, since a hiccup of the machine looks the same.
-pub(super) fn search(
-    engine: &mut Engine,
+/// A rate that fails is tried once more, since a hiccup of the machine looks the same. `attempt` tries a rate; it is told how
+/// many were tried before.
+pub(super) fn search<T: Tried>(
     max_loss: f64,
-    warmup: Duration,
-    duration: Duration,
-    progress: &mut dyn Progress,
-) -> Result<(Trial, Vec<Rung>), Failure> {
+    mut attempt: impl FnMut(f64, usize) -> Result<T, Failure>,
+) -> Result<(T, Vec<Rung>), Failure> {
     let mut rungs = Vec::new();
-    let mut best: Option<Trial> = None;
+    let mut best: Option<T> = None;
     let mut low = 0.0;
-    let mut high: Option<(f64, Trial)> = None;
+    let mut high: Option<(f64, T)> = None;
     let mut rate = FIRST;
     loop {
         let mut failed = None;
         let mut good = None;
         for _ in 0..2 {
-            progress.attempt(rate, rungs.len());
-            let trial = engine.trial(rate, warmup, duration, progress)?;
-            let is_good = trial.loss() <= max_loss && trial.limits.is_empty();
-            rungs.push(rung(&trial, is_good));
+            let mut trial = attempt(rate, rungs.len())?;
+            let is_good = trial.loss() <= max_loss && trial.limits().is_empty();
+            rungs.push(trial.rung(is_good));
             if is_good {
                 good = Some(trial);
                 break;
@@ -63,32 +66,20 @@ pub(super) fn search(
     match (best, high) {
         (Some(mut best), high) => {
             // What ended the search was the generator: the server can do at least this, and nobody knows what else.
-            if let Some((rate, trial)) = high
-                && let Some(limit) = trial.limits.first()
+            if let Some((rate, mut trial)) = high
+                && let Some(limit) = trial.limits().first()
             {
-                best.limits.push(format!("at {rate:.0} packets per second {limit}"));
+                best.limits().push(format!("at {rate:.0} per second {limit}"));
             }
             Ok((best, rungs))
         }
-        (None, Some((rate, trial))) => Err(Failure::new(
-            match trial.limits.first() {
-                Some(limit) => format!("no rate can be made: even at {rate:.0} packets per second {limit}"),
-                None => format!("even at {rate:.0} packets per second {:.2}% are lost", 100.0 * trial.loss()),
+        (None, Some((rate, mut trial))) => Err(Failure::new(
+            match trial.limits().first() {
+                Some(limit) => format!("no rate can be made: even at {rate:.0} per second {limit}"),
+                None => format!("even at {rate:.0} per second {:.2}% are lost", 100.0 * trial.loss()),
             },
             "look whether packets arrive at all: run with --rate 100, or relais probe",
         )),
         (None, None) => unreachable!("at least one rate was tried"),
-    }
-}
-
-fn rung(trial: &Trial, is_good: bool) -> Rung {
-    Rung {
-        offered_per_second: trial.offered,
-        received_per_second: super::throughput::rate_of(trial.counts.received, trial.seconds),
-        loss: trial.loss(),
-        p99_us: Latency::of(&trial.latency).p99,
-        server_cpu_us: trial.server_us_per_packet(),
-        is_good,
-        generator_limited: !trial.limits.is_empty(),
     }
 }

@@ -9,7 +9,7 @@ use super::session::Session;
 use crate::client::uri::Transport;
 
 /// The name of an error of STUN or TURN.
-pub(super) fn name(code: u16) -> &'static str {
+pub(crate) fn name(code: u16) -> &'static str {
     match code {
         300 => "Try Alternate",
         400 => "Bad Request",

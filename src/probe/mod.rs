@@ -7,7 +7,7 @@
 mod args;
 mod conformance;
 pub(crate) mod credentials;
-mod explain;
+pub(crate) mod explain;
 pub(crate) mod ice;
 mod peer;
 mod reach;

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -41,6 +42,21 @@ impl Epoll {
             libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event)
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Waits until a socket is ready, at most for so long; not at all when that is zero.
+    pub(crate) fn wait(&self, limit: Duration) {
+        if limit.is_zero() {
+            return;
+        }
+        let time = libc::timespec {
+            tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        let mut set = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: set and time live through the call, and one set is given; there may be no signal mask. What became of the
+        // wait does not matter: the sockets are looked at afterwards.
+        unsafe { libc::ppoll(&raw mut set, 1, &raw const time, std::ptr::null()) };
     }
 
     /// Appends the sockets that are ready now, without waiting.

@@ -19,7 +19,7 @@ pub(crate) use devices::cuts_bursts;
 pub(crate) use epoll::{Epoll, Ready};
 pub(crate) use errors::{NetworkError, next_error};
 pub(crate) use interfaces::{InterfaceAddress, interface_addresses};
-pub(crate) use load::{Inbox, Poll, Way, drops, force_buffers, receive_together, send_burst};
+pub(crate) use load::{Way, drops, force_buffers, send_burst};
 pub(crate) use netns::within;
 pub(crate) use options::{
     allow_fragmentation, allow_relay_fragmentation, can_segment, force_receive_buffer, hear_errors,

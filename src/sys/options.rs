@@ -8,7 +8,7 @@ use super::control::{CONTROL, Control, ControlMessage, for_each_control};
 use super::size_of_u32;
 
 /// Sets an integer socket option.
-fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
+pub(super) fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value is an int that lives through the call, and its size is given.
     let result = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size_of_u32::<i32>())

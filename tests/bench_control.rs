@@ -1,0 +1,409 @@
+//! `relais bench stun`, `churn` and `hold` as a user starts them, against `relais serve` and against servers that answer
+//! wrongly. Nothing here looks at times: machines are busy.
+#![cfg(feature = "server")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
+#[path = "support/live.rs"]
+mod live;
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use live::{Server, eventually};
+use relais::wire::{Class, Message, MessageWriter, attr, method};
+use serde_json::Value;
+
+const ALICE: [&str; 4] = ["--user", "alice", "--password", "wonderland"];
+const SHORT: [&str; 5] = ["--duration", "300ms", "--warmup", "20ms", "--json"];
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relais"));
+    command.arg("bench").args(words).env_clear().stdin(Stdio::null());
+    command
+}
+
+fn bench(words: &[&[&str]]) -> Output {
+    command(&words.concat()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The one line of JSON on standard output.
+fn found(output: &Output) -> Value {
+    let out = text(&output.stdout);
+    assert_eq!(out.lines().count(), 1, "{out}\n{}", text(&output.stderr));
+    serde_json::from_str(&out).unwrap()
+}
+
+/// Exit code and what it says, of a run without a result.
+fn failure(words: &[&[&str]]) -> (i32, String) {
+    let output = bench(words);
+    assert!(output.stdout.is_empty(), "no figure where there is none: {}", text(&output.stdout));
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+fn uri(server: &Server) -> String {
+    format!("turn:{}", server.ip)
+}
+
+fn allocations(server: &Server) -> f64 {
+    ["udp", "tcp"]
+        .iter()
+        .map(|transport| server.metric(&format!("relais_allocations{{transport=\"{transport}\"}}")))
+        .sum()
+}
+
+/// How a server of these tests answers a Binding request, the first one rightly.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Rightly,
+    Twice,
+    ByAnError,
+    WithAnotherAddress,
+    Never,
+}
+
+/// A STUN server of its own manners; ends with the value.
+struct Odd {
+    address: SocketAddr,
+    sources: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Odd {
+    fn start(manner: Manner) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (sources, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, over) = (Arc::clone(&sources), Arc::clone(&is_over));
+        let serve = move || {
+            let (mut seen, mut buffer, mut count) = (BTreeSet::new(), [0; 2_048], 0_u16);
+            while !over.load(Ordering::Relaxed) {
+                let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
+                seen.insert(from.port());
+                counted.store(seen.len(), Ordering::Relaxed);
+                // The first one is the look whether anybody is there.
+                let manner = if count == 0 { Manner::Rightly } else { manner };
+                count = count.wrapping_add(1);
+                for answer in answers(&buffer[..len], from, manner, count) {
+                    socket.send_to(&answer, from).unwrap();
+                }
+            }
+        };
+        Self { address, sources, is_over, thread: Some(std::thread::spawn(serve)) }
+    }
+
+    fn uri(&self) -> String {
+        format!("stun:{}", self.address)
+    }
+}
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn answers(request: &[u8], from: SocketAddr, manner: Manner, count: u16) -> Vec<Vec<u8>> {
+    let request = Message::parse(request).unwrap();
+    assert_eq!((request.method(), request.class()), (method::BINDING, Class::Request));
+    let class = if manner == Manner::ByAnError { Class::ErrorResponse } else { Class::SuccessResponse };
+    let mut buffer = [0; 128];
+    let mut writer = MessageWriter::to(&mut buffer, method::BINDING, class, request.transaction());
+    let told = match manner {
+        Manner::WithAnotherAddress => SocketAddr::new(from.ip(), count),
+        _ => from,
+    };
+    match class {
+        Class::ErrorResponse => writer.error_code(500),
+        _ => writer.xor_address(attr::XOR_MAPPED_ADDRESS, told),
+    };
+    let len = writer.finish().unwrap();
+    let times = match manner {
+        Manner::Never => 0,
+        Manner::Twice => 2,
+        _ => 1,
+    };
+    vec![buffer[..len].to_vec(); times]
+}
+
+fn stun(uri: &str, flags: &[&str]) -> (i32, Value) {
+    let output = bench(&[&["stun", uri, "--rate", "500"], &SHORT, flags]);
+    (output.status.code().unwrap(), found(&output))
+}
+
+#[test]
+fn stun_counts_every_answer_once() {
+    let server = Server::start(&[]);
+    let (_, found) = stun(&format!("stun:{}", server.ip), &["--clients", "3"]);
+    assert_eq!(
+        (&found["version"], &found["kind"], &found["clients"]),
+        (&1.into(), &"stun".into(), &3.into())
+    );
+    let sent = found["sent"].as_u64().unwrap();
+    // 500 a second for 0.3 seconds, never more.
+    assert!((1..=151).contains(&sent), "{found}");
+    assert_eq!((&found["received"], &found["lost"]), (&sent.into(), &0.into()), "{found}");
+    for name in ["wrong", "duplicate", "foreign"] {
+        assert_eq!(found[name], 0, "{name}: {found}");
+    }
+    assert_eq!(found["is_translated"], false);
+    assert!(found["latency_us"]["p50"].as_f64().unwrap() > 0.0, "{found}");
+    assert!(found["server_cpu_us_per_request"].is_null());
+    let bars = found["latency_bars"].as_array().unwrap();
+    assert_eq!(bars.iter().map(|bar| bar["count"].as_u64().unwrap()).sum::<u64>(), sent, "{found}");
+}
+
+#[test]
+fn stun_notices_answers_that_are_wrong() {
+    let right = Odd::start(Manner::Rightly);
+    let (_, found) = stun(&right.uri(), &["--clients", "5"]);
+    assert_eq!((&found["wrong"], &found["lost"]), (&0.into(), &0.into()), "{found}");
+    // Five sockets, and the one that looks whether anybody is there.
+    assert_eq!(right.sources.load(Ordering::Relaxed), 6);
+
+    for (manner, name) in
+        [(Manner::ByAnError, "wrong"), (Manner::WithAnotherAddress, "wrong"), (Manner::Never, "lost")]
+    {
+        let (code, found) = stun(&Odd::start(manner).uri(), &["--clients", "1"]);
+        assert_eq!(code, 1, "{found}");
+        assert!(found[name].as_u64().unwrap() > 0, "{name}: {found}");
+    }
+    let (_, found) = stun(&Odd::start(Manner::Twice).uri(), &[]);
+    assert_eq!((&found["duplicate"], &found["lost"]), (&found["sent"], &0.into()), "{found}");
+}
+
+#[test]
+fn stun_searches_and_takes_servers_from_a_paste() {
+    let server = Server::start(&[]);
+    let paste = server.file("ice.json", &format!(r#"[{{"urls":"stun:{}"}}]"#, server.ip));
+    let load = ["--rate", "search", "--max-loss", "5%", "--duration", "20ms", "--warmup", "1ms", "--json"];
+    let output = bench(&[&["stun", "--ice-servers", &paste], &load]);
+    // On a machine that is busy enough, no rate works.
+    if output.stdout.is_empty() {
+        assert_eq!(output.status.code(), Some(1));
+        return;
+    }
+    let found = found(&output);
+    let rungs = found["rungs"].as_array().unwrap();
+    assert!(rungs.iter().any(|rung| rung["is_good"] == true) && rungs.len() > 2, "{found}");
+}
+
+#[test]
+fn churn_goes_through_cycles_and_leaves_nothing() {
+    let server = Server::start(&[]);
+    let own = std::process::id().to_string();
+    for (uri, transport) in [(uri(&server), "udp"), (format!("{}?transport=tcp", uri(&server)), "tcp")] {
+        let output = bench(&[&["churn", &uri, "--parallel", "3", "--server-pid", &own], &ALICE, &SHORT]);
+        let found = found(&output);
+        assert_eq!((&found["kind"], &found["transport"]), (&"churn".into(), &transport.into()));
+        assert!(found["cycles"].as_u64().unwrap() > 0, "{found}");
+        assert_eq!((&found["failed"], &found["parallel"]), (&0.into(), &3.into()), "{found}");
+        assert!(found["offered_per_second"].is_null() && found["peer"].is_null());
+        assert!(found["server_cpu_us_per_cycle"].is_number(), "{found}");
+        for step in ["allocate", "permission", "channel", "delete"] {
+            assert!(found["steps_us"][step]["p50"].as_f64().unwrap() > 0.0, "{step}: {found}");
+        }
+        assert!(eventually(|| allocations(&server) == 0.0), "all were given back");
+    }
+}
+
+#[test]
+fn churn_keeps_to_a_rate_from_the_address_and_to_the_peer_that_it_was_given() {
+    let server = Server::start(&[]);
+    let flags = ["--parallel", "4", "--rate", "20", "--peer-address", "127.0.0.1", "--bind", "127.0.0.77"];
+    let found = found(&bench(&[&["churn", &uri(&server)], &ALICE, &SHORT, &flags]));
+    // 20 a second for 0.3 seconds, and perhaps those that were due while the machine was busy; without a rate, hundreds.
+    assert!((1..=60).contains(&found["cycles"].as_u64().unwrap()), "{found}");
+    assert_eq!((&found["offered_per_second"], &found["peer"]), (&20.0.into(), &"127.0.0.1".into()));
+    let log = server.log();
+    let clients: BTreeSet<&str> = log
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("client="))
+        .filter(|client| client.starts_with("127.0.0.77:"))
+        .collect();
+    assert!(clients.len() > 1, "clients take turns: {log}");
+}
+
+#[test]
+fn hold_keeps_allocations_and_tells_their_memory() {
+    let server = Server::start(&[]);
+    let own = std::process::id().to_string();
+    let hold = |flags: &[&str]| {
+        let common = ["hold", &uri(&server), "--allocations", "40", "--duration", "400ms", "--json"];
+        found(&bench(&[&common, &ALICE, flags]))
+    };
+    let refreshed = hold(&["--refresh", "100ms", "--server-pid", &own]);
+    assert_eq!((&refreshed["kind"], &refreshed["allocations"]), (&"hold".into(), &40.into()));
+    assert_eq!(refreshed["lost"], 0, "{refreshed}");
+    assert!(refreshed["refreshes"].as_u64().unwrap() >= 40, "{refreshed}");
+    assert!(refreshed["refresh_us"]["p50"].as_f64().unwrap() > 0.0, "{refreshed}");
+    for name in ["server_rss_before", "server_rss_after", "server_rss_per_allocation", "server_cpu"] {
+        assert!(refreshed[name].is_number(), "{name}: {refreshed}");
+    }
+    let moments = refreshed["moments"].as_array().unwrap();
+    assert!(moments.iter().any(|moment| moment["held"] == 40 && moment["server_rss"].is_u64()));
+    let idle = hold(&[]);
+    assert_eq!((&idle["refreshes"], &idle["server_rss_before"]), (&0.into(), &Value::Null), "{idle}");
+    assert!(eventually(|| allocations(&server) == 0.0), "all were given back");
+}
+
+/// A run that goes on until it is stopped.
+struct Running(Child);
+
+impl Running {
+    fn hold(server: &Server, count: u32) -> Self {
+        let (uri, allocations_wanted) = (uri(server), count.to_string());
+        let words =
+            ["hold", &uri, "--refresh", "100ms", "--duration", "10m", "--allocations", &allocations_wanted];
+        let mut command = command(&[&words[..], &ALICE].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        assert!(eventually(|| allocations(server) == f64::from(count)));
+        Self(child)
+    }
+
+    fn end(self) -> (Option<i32>, String) {
+        let output = self.0.wait_with_output().unwrap();
+        assert!(output.stdout.is_empty());
+        (output.status.code(), text(&output.stderr))
+    }
+}
+
+#[test]
+fn an_interrupted_run_gives_all_back() {
+    let server = Server::start(&[]);
+    let running = Running::hold(&server, 5);
+    let killed = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let (code, said) = running.end();
+    assert!(code == Some(1) && said.contains("interrupted"), "{said}");
+    assert!(eventually(|| allocations(&server) == 0.0), "all were given back");
+}
+
+#[test]
+fn a_server_that_ends_is_told() {
+    let server = Server::start(&[]);
+    let running = Running::hold(&server, 3);
+    server.signal("KILL");
+    let (code, said) = running.end();
+    assert!(code == Some(1) && said.contains("nothing listens"), "{said}");
+}
+
+#[test]
+fn a_quota_that_is_too_small_leaves_no_trace() {
+    let server = Server::start(&[("limits.allocations_per_user", "3")]);
+    let (code, said) = failure(&[&["hold", &uri(&server), "--allocations", "9"], &ALICE]);
+    assert!(code == 1 && said.contains("486") && said.contains("limits.allocations_per_user"), "{said}");
+    // The user can go on at once.
+    assert!(eventually(|| allocations(&server) == 0.0));
+}
+
+#[test]
+fn what_cannot_work_is_told_with_its_cure() {
+    let ports = live::relay_ports(2);
+    let small = Server::start(&[("relay.ports", &format!("{ports:?}"))]);
+    let closed = Server::start(&[("peers.allow", "[]")]);
+    let (small, closed) = (uri(&small), uri(&closed));
+    let down = "turn:127.0.0.1:9";
+    let wrong = ["--user", "alice", "--password", "guess"];
+    let cases: [(&[&[&str]], [&str; 2]); 6] = [
+        (&[&["hold", &small, "--allocations", "5"], &ALICE], ["508", "relay.ports"]),
+        (&[&["churn", &closed, "--peer-address", "127.0.0.1"], &ALICE], ["403", "peers.allow"]),
+        (&[&["churn", &small], &wrong], ["401", "--password-file"]),
+        (&[&["churn", down], &ALICE], ["nothing listens", "start the server"]),
+        (&[&["stun", "stun:127.0.0.1:9"]], ["nothing listens", "start the server"]),
+        (&[&["stun", &small, "--server-pid", "4294967295"]], ["4294967295", "--server-pid"]),
+    ];
+    for (words, wanted) in cases {
+        let (code, said) = failure(words);
+        assert!(code == 1 && wanted.iter().all(|word| said.contains(word)), "{code} {said}");
+        assert!(said.contains("help: "), "{said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_usage() {
+    for (words, wanted) in [
+        (&["stun"][..], "URI"),
+        (&["stun", "stun:h", "--clients", "0"], "--clients"),
+        (&["stun", "stun:h", "--rate", "fast"], "300k"),
+        (&["stun", "stun:h", "--max-loss", "99"], "percentage"),
+        (&["stun", "stun:127.0.0.1", "--duration", "0"], "--duration"),
+        (&["stun", "turn:127.0.0.1?transport=tcp"], "UDP"),
+        (&["churn", "turn:h", "--rate", "search"], "or max"),
+        (&["churn", "turn:h", "--parallel", "1001"], "--parallel"),
+        (&["churn", "turn:127.0.0.1"], "--password-file"),
+        (&["churn", "stun:127.0.0.1", "--user", "a", "--password", "b"], "turn:"),
+        (&["hold", "turn:h", "--refresh", "1ms"], "100ms"),
+        (&["hold", "turn:h", "--allocations", "50001"], "--allocations"),
+        (&["hold", "turn:h", "--password", "a", "--secret", "b"], "--secret"),
+    ] {
+        let (code, said) = failure(&[words]);
+        assert!(code == 2 && said.contains(wanted), "{words:?}: {code} {said}");
+    }
+}
+
+#[test]
+fn people_get_lines_and_a_page_and_programs_one_object() {
+    let server = Server::start(&[]);
+    let directory = std::env::temp_dir().join(format!("relais-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("report.html");
+    let file = path.to_str().unwrap();
+    let uri = uri(&server);
+    let short = ["--duration", "300ms"];
+    let kinds: [(&[&str], &str); 4] = [
+        (
+            &["throughput", &uri, "--peer-address", "127.0.0.1", "--allocations", "2", "--rate", "1k"],
+            "Delivered",
+        ),
+        (&["stun", &uri, "--rate", "500"], "Answered"),
+        (&["churn", &uri, "--rate", "20"], "Cycles"),
+        (&["hold", &uri, "--allocations", "3"], "Held"),
+    ];
+    for (words, figure) in kinds {
+        let login: &[&str] = if words[0] == "stun" { &[] } else { &ALICE };
+        let output = bench(&[words, login, &short, &["--report", file]]);
+        let (out, said) = (text(&output.stdout), text(&output.stderr));
+        assert!(out.starts_with(words[0]) && out.contains(figure) && out.contains(file), "{out}{said}");
+        assert!(said.is_empty() && !out.contains('\u{1b}'), "no terminal, no progress: {said}");
+        let page = std::fs::read_to_string(&path).unwrap();
+        assert!(page.starts_with("<!DOCTYPE html>") && page.len() < 100_000, "{} bytes", page.len());
+        for wanted in ["</html>", "<svg", figure, words[0], env!("CARGO_PKG_VERSION"), "Load"] {
+            assert!(page.contains(wanted), "{wanted}");
+        }
+        for unwanted in ["<script", "http://", "https://", "wonderland", "NaN"] {
+            assert!(!page.contains(unwanted), "{unwanted}");
+        }
+    }
+    // A run without a result leaves the page of the one before, and no empty one.
+    let before = std::fs::read_to_string(&path).unwrap();
+    let other = directory.join("other.html");
+    for file in [file, other.to_str().unwrap()] {
+        assert_eq!(failure(&[&["stun", "stun:127.0.0.1:9", "--report", file]]).0, 1);
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    assert!(!other.exists());
+    let nowhere = directory.join("no/such/report.html");
+    let (code, said) = failure(&[&["stun", &uri, "--report", nowhere.to_str().unwrap()]]);
+    assert!(code == 2 && said.contains("cannot be written"), "{said}");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn the_password_may_come_by_the_environment() {
+    let server = Server::start(&[]);
+    let uri = uri(&server);
+    let words = ["hold", &uri, "--user", "alice", "--allocations", "1", "--duration", "50ms", "--json"];
+    let output = command(&words).env("RELAIS_PASSWORD", "wonderland").output().unwrap();
+    assert_eq!(found(&output)["lost"], 0);
+}
