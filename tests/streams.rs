@@ -55,6 +55,71 @@ fn frames_that_come_together_are_answered_in_order() {
 }
 
 #[test]
+fn frames_in_any_pieces_reach_the_peer_one_by_one_in_their_order() {
+    let server = Server::start(&[]);
+    let mut client = server.tcp();
+    client.relay();
+    let (peer, peer_address) = peer();
+    assert_eq!(client.bind(CHANNEL, peer_address), 0);
+    // Equal ones in a row, a shorter one behind them, empty ones, and some that no single read brings.
+    let lengths = [1200, 1200, 1200, 1200, 700, 1200, 0, 0, 3, 1200, 9000, 1200, 1200, 40_000, 1, 1200];
+    for piece in [1, 5, 997, 4999, 200_000] {
+        let payloads: Vec<Vec<u8>> =
+            lengths.iter().zip(1..).map(|(len, number)| vec![number; *len]).collect();
+        let frames =
+            payloads.iter().map(|payload| channel_data(CHANNEL, payload)).collect::<Vec<_>>().concat();
+        // A few bytes at a time take long: of those, only what is cut around headers.
+        let sent = if piece < 100 { &frames[..2 * 1204 + 9 * piece] } else { &frames[..] };
+        for bytes in sent.chunks(piece) {
+            client.send(bytes);
+            if piece > 100 {
+                sleep(PAUSE);
+            }
+        }
+        client.send(&frames[sent.len()..]);
+        for payload in payloads {
+            assert!(heard(&peer).0 == payload, "{} bytes, sent in pieces of {piece}", payload.len());
+        }
+    }
+}
+
+#[test]
+fn more_small_frames_than_one_turn_handles_all_arrive() {
+    let server = Server::start(&[]);
+    let mut client = server.tcp();
+    client.relay();
+    let (peer, peer_address) = peer();
+    assert_eq!(client.bind(CHANNEL, peer_address), 0);
+    let frames: Vec<u8> = (0..200).flat_map(|number| channel_data(CHANNEL, &[number])).collect();
+    let request = client.write(method::BINDING, |_| {});
+    client.send(&[&frames[..], &request, &frames].concat());
+    assert_eq!(client.response_to(&request).code(), 0);
+    for number in (0..200).chain(0..200) {
+        assert_eq!(heard(&peer).0, [number]);
+    }
+}
+
+#[test]
+fn what_peers_send_in_a_row_reaches_the_client_in_its_order() {
+    let server = Server::start(&[]);
+    let mut client = server.tcp();
+    let relayed = client.relay();
+    let (peer, peer_address) = peer();
+    assert_eq!(client.bind(CHANNEL, peer_address), 0);
+    for round in 0..20u8 {
+        let payloads: Vec<Vec<u8>> = (0..30u8)
+            .map(|number| vec![round ^ number; [1200, 1200, 1200, 7, 0, 1199][usize::from(number) % 6]])
+            .collect();
+        for payload in &payloads {
+            peer.send_to(payload, relayed).unwrap();
+        }
+        for payload in &payloads {
+            assert!(client.receive() == channel_data(CHANNEL, payload));
+        }
+    }
+}
+
+#[test]
 fn binding_is_answered_and_the_stream_goes_on() {
     let server = Server::start(&[]);
     let mut client = server.tcp();

@@ -182,6 +182,64 @@ fn a_request_cut_anywhere_is_answered_below_and_above_the_records() {
 }
 
 #[test]
+fn frames_and_records_need_not_begin_together() {
+    let secure = Secure::start(&[]);
+    let mut client = secure.client();
+    client.relay();
+    let (peer, peer_address) = peer();
+    assert_eq!(client.bind(CHANNEL, peer_address), 0);
+    let payloads: Vec<Vec<u8>> = (0..40u8).map(|number| vec![number; 1200]).collect();
+    let frames = payloads.iter().map(|payload| channel_data(CHANNEL, payload)).collect::<Vec<_>>().concat();
+    let all_arrive = |what: &str| {
+        for payload in &payloads {
+            assert!(heard(&peer).0 == *payload, "{what}");
+        }
+    };
+    client.send(&frames);
+    all_arrive("many frames in a record, some of them cut by its end");
+    for length in [60, 1204, 5000] {
+        let mut records = Vec::new();
+        let mut stream = link(&client).stream.write().unwrap();
+        for piece in frames.chunks(length) {
+            stream.conn.writer().write_all(piece).unwrap();
+            stream.conn.write_tls(&mut records).unwrap();
+        }
+        drop(stream);
+        client.stream().write_all(&records).unwrap();
+        all_arrive(&format!("records of {length} bytes, sent together"));
+    }
+    client.send(&channel_data(CHANNEL, &[9; 60_000]));
+    assert!(heard(&peer).0 == [9; 60_000], "one frame in four records");
+    assert_eq!(client.refresh(600).code(), 0);
+}
+
+#[test]
+fn what_has_come_for_a_client_in_one_go_leaves_in_full_records() {
+    let secure = Secure::start(&[]);
+    let mut client = secure.client();
+    let relayed = client.relay();
+    let (peer, peer_address) = peer();
+    assert_eq!(client.bind(CHANNEL, peer_address), 0);
+    secure.server.signal("STOP");
+    sleep(PAUSE);
+    for number in 0..20 {
+        peer.send_to(&[number; 1200], relayed).unwrap();
+    }
+    secure.server.signal("CONT");
+    // 20 frames of 1204 bytes: one record of 2^14 bytes, and the rest.
+    let mut lengths = Vec::new();
+    for _ in 0..2 {
+        let mut header = [0; 5];
+        client.stream().read_exact(&mut header).unwrap();
+        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        client.stream().read_exact(&mut vec![0; length]).unwrap();
+        lengths.push(length);
+    }
+    // Content type and tag of TLS 1.3 come with each.
+    assert_eq!(lengths, [(1 << 14) + 17, 20 * 1204 - (1 << 14) + 17]);
+}
+
+#[test]
 fn a_hello_in_pieces_is_put_together() {
     let secure = Secure::start(&[]);
     let socket = bare(&secure);

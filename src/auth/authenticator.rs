@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::sync::Arc;
 
 use super::credentials::{Candidate, Credentials, Error, Identity, SharedSecret, User};
 use super::login::{Expired, Login, Proof, Session, Stage};
@@ -255,7 +256,7 @@ impl Authenticator {
         let (shared, token, remaining) = opened.inspect_err(|_| {
             message.verify(&self.nobody);
         })?;
-        let key = IntegrityKey::new(&token.mac_key);
+        let key = Arc::new(IntegrityKey::new(&token.mac_key));
         if !message.verify(&key) {
             return Err(Cause::WrongSessionKey);
         }
@@ -288,7 +289,6 @@ impl Authenticator {
         let mut tried = false;
         let mut attempt = |candidate: Candidate| {
             let Candidate { identity, key, expires } = candidate;
-            let key = IntegrityKey::new(key.bytes());
             tried = true;
             if !message.verify(&key) {
                 cause = Cause::WrongPassword;

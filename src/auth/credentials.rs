@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::key::{LongTermKey, opaque_string, userhash};
 use super::rest;
-use crate::wire::PasswordAlgorithm;
+use crate::wire::{IntegrityKey, PasswordAlgorithm};
 
 /// What a user of the list proves itself with.
 pub enum Credential {
@@ -80,15 +80,16 @@ pub(super) struct Identity {
 /// A key that may fit, with whose it is.
 pub(super) struct Candidate {
     pub(super) identity: Identity,
-    pub(super) key: LongTermKey,
+    pub(super) key: Arc<IntegrityKey>,
     /// When a time-limited credential ends, in Unix seconds.
     pub(super) expires: Option<u64>,
 }
 
+/// A user's keys, each ready for use: who is in the list costs no more than who is not.
 struct Entry {
     name: Arc<str>,
-    md5: Option<LongTermKey>,
-    sha256: Option<LongTermKey>,
+    md5: Option<Arc<IntegrityKey>>,
+    sha256: Option<Arc<IntegrityKey>>,
 }
 
 /// All credentials of a server.
@@ -149,7 +150,8 @@ impl Credentials {
         let index = self.users.len();
         self.by_hash.insert(userhash(name.as_bytes(), self.realm.as_bytes()), index);
         self.by_name.insert(Arc::clone(&name), index);
-        self.users.push(Entry { name, md5, sha256 });
+        let ready = |key: LongTermKey| Arc::new(IntegrityKey::new(key.bytes()));
+        self.users.push(Entry { name, md5: md5.map(ready), sha256: sha256.map(ready) });
         Ok(())
     }
 
@@ -182,6 +184,7 @@ impl Credentials {
             let password = Zeroizing::new(rest::password(&secret.secret, name.as_bytes()));
             let key =
                 LongTermKey::derive(algorithm, name.as_bytes(), self.realm.as_bytes(), password.as_bytes());
+            let key = Arc::new(IntegrityKey::new(key.bytes()));
             let identity = Identity { name: name.into(), owner: owner.into() };
             if offer(Candidate { identity, key, expires: Some(expires) }) {
                 return;

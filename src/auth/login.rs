@@ -70,7 +70,8 @@ impl Proof {
 #[derive(Clone, Debug)]
 pub struct Login {
     pub(super) identity: Identity,
-    pub(super) key: IntegrityKey,
+    /// Shared by all logins of a user of the list.
+    pub(super) key: Arc<IntegrityKey>,
     pub(super) proof: Proof,
     pub(super) answer: Integrity,
     /// When the credential ends, in Unix seconds.

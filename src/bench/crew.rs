@@ -226,7 +226,7 @@ fn take_all(link: &mut Link, inbox: &mut Batch, mut take: impl FnMut(&[u8])) -> 
     match link {
         Link::Datagrams(socket) => {
             use std::os::fd::AsFd as _;
-            let filled = match inbox.receive(socket.as_fd(), 0) {
+            let filled = match inbox.receive(socket.as_fd(), 0, crate::sys::BATCH) {
                 Ok(filled) => filled,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),

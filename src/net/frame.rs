@@ -4,6 +4,8 @@ use crate::wire::{HEADER_LEN, MAGIC_COOKIE, Protocol, padded};
 
 /// The longest frame of a client that has no allocation.
 pub(super) const MAX_BEFORE_LOGIN: usize = 2048;
+/// The first bytes of a frame: whatever they say, the others do not change it.
+pub(super) const TELLING: usize = 8;
 /// The longest frame: ChannelData with 65,535 bytes, header and padding.
 pub(super) const MAX_FRAME: usize = 65_540;
 

@@ -73,21 +73,48 @@ impl Io {
     /// `WouldBlock`: nothing is there. `Interrupted`: something came, but no data yet; ask again. `UnexpectedEof`: a
     /// TLS client has gone without saying so. `InvalidData`: what came is not TLS; the client has been told.
     pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut source = Source { socket: &self.socket, ahead: &mut self.ahead };
         let result = match &mut self.tls {
-            None if self.ahead.is_empty() => self.socket.try_read(buffer),
-            None => take(&mut self.ahead, buffer),
+            None => source.read(buffer),
+            Some(tls) => read_tls(tls, &mut source, &mut self.undecided, buffer),
+        };
+        self.note(&result);
+        result
+    }
+
+    /// Reads what is there, with one read of the socket of at most `most` bytes; TLS records are read into `sealed`, and
+    /// the data of all of them, and of one that had come in part, stand in `buffer`, which must have room for that.
+    ///
+    /// # Errors
+    /// As of [`Self::try_read`].
+    pub(super) fn try_read_many(
+        &mut self,
+        buffer: &mut [u8],
+        sealed: &mut [u8],
+        most: usize,
+    ) -> io::Result<usize> {
+        let (buffer_room, sealed_room) = (most.min(buffer.len()), most.min(sealed.len()));
+        let mut source = Source { socket: &self.socket, ahead: &mut self.ahead };
+        let result = match &mut self.tls {
+            None => source.read(&mut buffer[..buffer_room]),
             Some(tls) => {
-                let mut source = Source { socket: &self.socket, ahead: &mut self.ahead };
-                read_tls(tls, &mut source, &mut self.undecided, buffer)
+                let sealed = &mut sealed[..sealed_room];
+                read_records(tls, &mut source, &mut self.undecided, buffer, sealed)
             }
         };
-        let at_hand = self.tls.is_some() && result.is_ok();
+        self.note(&result);
+        result
+    }
+
+    /// Remembers what a read has left behind, and tells a TLS client what was wrong.
+    fn note(&mut self, result: &io::Result<usize>) {
+        // TLS hands out first what it has, and the end of the stream behind it.
+        let at_hand = self.tls.as_ref().is_some_and(|tls| !tls.wants_read()) && result.is_ok();
         self.unread = at_hand || !self.ahead.is_empty();
         if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
             // The alert; a client that does not take it now has no use for it.
             let _ = self.flush();
         }
-        result
     }
 
     /// Writes what the socket takes. Over TLS all of `bytes` is taken, unless earlier records still wait: see
@@ -165,9 +192,9 @@ fn read_tls(
     }
     *undecided += tls.read_tls(source)?;
     if *undecided > buffer.len() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a record longer than there is room for"));
+        return Err(too_long());
     }
-    tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    tls.process_new_packets().map_err(invalid)?;
     let read = tls.reader().read(buffer).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::Interrupted.into(),
         _ => error,
@@ -176,6 +203,51 @@ fn read_tls(
         *undecided = 0;
     }
     read
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a record longer than there is room for")
+}
+
+/// Opens all records that one read of `source` brings, and puts their data into `buffer`.
+fn read_records(
+    tls: &mut ServerConnection,
+    source: &mut Source<'_>,
+    undecided: &mut usize,
+    buffer: &mut [u8],
+    sealed: &mut [u8],
+) -> io::Result<usize> {
+    match tls.reader().read(buffer) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        read => {
+            *undecided = 0;
+            return read;
+        }
+    }
+    let len = source.read(sealed)?;
+    *undecided += len;
+    let (mut rest, mut filled) = (&sealed[..len], 0);
+    // It takes a piece at a time; of an empty one it learns that no more will come.
+    while tls.read_tls(&mut rest)? > 0 {
+        let state = tls.process_new_packets().map_err(invalid)?;
+        if state.plaintext_bytes_to_read() > 0 {
+            *undecided = 0;
+            filled += tls.reader().read(&mut buffer[filled..])?;
+        }
+        if rest.is_empty() {
+            return match filled {
+                0 if *undecided > sealed.len() => Err(too_long()),
+                0 => Err(io::ErrorKind::Interrupted.into()),
+                _ => Ok(filled),
+            };
+        }
+    }
+    // What came before the end comes first.
+    if filled > 0 { Ok(filled) } else { tls.reader().read(buffer) }
 }
 
 fn flush(tls: &mut ServerConnection, socket: &TcpStream) -> io::Result<()> {
@@ -193,7 +265,16 @@ pub(super) struct Source<'a> {
 
 impl Read for Source<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.ahead.is_empty() { self.socket.try_read(buffer) } else { take(self.ahead, buffer) }
+        if !self.ahead.is_empty() {
+            return take(self.ahead, buffer);
+        }
+        let len = self.socket.try_read(buffer)?;
+        if len > 0 && len < buffer.len() {
+            // Nothing is left then, and the kernel says so when more has come: asking would be one call more.
+            let _: io::Result<()> =
+                self.socket.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+        }
+        Ok(len)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What workers tell each other about clients that have moved (RFC 8016): the kernel may lead a client's new 5-tuple to
-//! another worker than the one that has its allocation.
+//! another worker than the one that has its allocation. Datagrams between relayed addresses of two workers go here too.
 //!
 //! The worker where the 5-tuple arrives hands over what comes on it, and keeps its streams; the one that has the
 //! allocation answers. Boxes are bounded: what does not fit is dropped, as a router does.
@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::delivery::Bundle;
+use super::outbox::Outbox;
 use super::worker::Worker;
 use crate::time::Now;
 use crate::turn::{ClientRoute, DropReason, FiveTuple, RelaySockets as _, Transport, Verdict};
@@ -33,7 +35,7 @@ pub(super) const fn index(link: u32) -> u32 {
 }
 
 /// The worker that holds the socket of a link.
-const fn holder(link: u32) -> u8 {
+pub(super) const fn holder(link: u32) -> u8 {
     link.to_be_bytes()[0]
 }
 
@@ -55,6 +57,8 @@ pub(super) enum Parcel {
         /// Whether it is an answer; those come before data when there is little room.
         answer: bool,
     },
+    /// Datagrams for relayed transport addresses of the receiver, from others of this server.
+    Hairpin(Box<Bundle>),
     /// The receiver has handed over what is its own to handle.
     Return {
         /// As it arrived.
@@ -123,10 +127,17 @@ impl Inbox {
 }
 
 /// Mail that has been taken out of the box.
-#[derive(Default)]
 pub(super) struct Mail {
     notices: Vec<Notice>,
     parcels: Vec<Parcel>,
+    /// For what is in the parcels.
+    outbox: Outbox,
+}
+
+impl Mail {
+    pub(super) fn new() -> Self {
+        Self { notices: Vec::new(), parcels: Vec::new(), outbox: Outbox::new() }
+    }
 }
 
 /// Connects `workers` workers.
@@ -140,6 +151,11 @@ pub(super) fn connect(workers: usize) -> Vec<(Post, Inbox)> {
 }
 
 impl Post {
+    /// How many workers there are.
+    pub(super) fn workers(&self) -> usize {
+        self.boxes.len()
+    }
+
     /// This worker's number.
     pub(super) const fn me(&self) -> u8 {
         self.me
@@ -237,8 +253,9 @@ impl Worker {
         for notice in mail.notices.drain(..) {
             self.take_note(notice);
         }
-        for parcel in mail.parcels.drain(..) {
-            self.open(parcel);
+        let Mail { parcels, outbox, .. } = mail;
+        for parcel in parcels.drain(..) {
+            self.open(parcel, outbox);
         }
         self.relays.reap();
         self.report_events();
@@ -286,8 +303,9 @@ impl Worker {
         }
     }
 
-    fn open(&mut self, parcel: Parcel) {
+    fn open(&mut self, parcel: Parcel, outbox: &mut Outbox) {
         match parcel {
+            Parcel::Hairpin(bundle) => self.open_bundle(&bundle, outbox),
             Parcel::FromClient { route, bytes } => {
                 let now = self.now();
                 let moves = bytes.starts_with(&REFRESH_REQUEST);

@@ -8,6 +8,7 @@ mod accept;
 mod addresses;
 mod clock;
 mod connections;
+mod delivery;
 mod departure;
 mod dtls;
 mod frame;
@@ -17,6 +18,7 @@ mod mail;
 mod offload;
 mod open;
 mod outbox;
+mod output;
 mod ports;
 mod proxy;
 mod pump;
@@ -154,8 +156,14 @@ impl Workers {
         for listener in groups.iter().flat_map(|group| &group.udp) {
             listener.take_up(&offers);
         }
-        let shared =
-            Arc::new(Shared::new(options.relay_addresses, &options.ports, max_streams, workers, offers));
+        let shared = Arc::new(Shared::new(
+            options.relay_addresses,
+            &options.ports,
+            max_streams,
+            workers,
+            seed,
+            offers,
+        ));
         let tuning = Tuning {
             turn: options.turn,
             allocations_per_user: options.allocations_per_user,

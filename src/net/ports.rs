@@ -6,9 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[expect(clippy::disallowed_types, reason = "ports, quotas and stream counts belong to all workers")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chacha20::ChaCha12Rng;
+use chacha20::rand_core::{Rng as _, SeedableRng as _};
+use sha2::{Digest as _, Sha256};
 
 use super::RelayAddress;
 use super::connections::Connections;
@@ -41,11 +45,14 @@ struct Reservation {
 /// State of all workers.
 pub(super) struct Shared {
     addresses: Vec<RelayAddress>,
+    first_port: u16,
     /// Whether any address is hidden by a NAT.
     has_external: bool,
     /// One bit for each port of each address.
     live: Vec<Box<[AtomicU64]>>,
-    /// The same for TCP.
+    /// The links of their sockets.
+    links: Vec<Box<[AtomicU32]>>,
+    /// The ports of the first table that are live for TCP.
     listening: Vec<Box<[AtomicU64]>>,
     /// What goes from one worker to another.
     pub(super) connections: Connections,
@@ -63,7 +70,7 @@ struct Books {
     /// Ports that are held for whoever has the token.
     reservations: BTreeMap<ReservationToken, Reservation>,
     /// Allocations of each owner.
-    owners: HashMap<String, u32>,
+    owners: HashMap<Arc<str>, u32>,
     /// Connections with peers of each owner.
     connections: HashMap<Box<str>, u32>,
     /// Streams without an allocation, of each prefix, and of all.
@@ -72,18 +79,26 @@ struct Books {
     max_streams: u32,
     handshakes: Handshakes,
     next_address: usize,
+    /// Draws ports, so that nobody who has seen many of them knows the next (RFC 6056 §3.3.1).
+    dice: ChaCha12Rng,
 }
 
 impl Shared {
-    /// All ports free. `max_streams` bounds the streams that have no allocation, of all addresses together.
+    /// All ports free, to be drawn by the secret `seed`. `max_streams` bounds the streams that have no allocation, of all addresses together.
     pub(super) fn new(
         addresses: Vec<RelayAddress>,
         ports: &RangeInclusive<u16>,
         max_streams: u32,
         workers: usize,
+        seed: [u64; 4],
         offers: Offers,
     ) -> Self {
         let free = addresses.iter().map(|_| ports.clone().collect()).collect();
+        // The seed also keys hash tables, which are not made to keep it secret.
+        let mut key = Sha256::new_with_prefix(b"relay ports");
+        for word in seed {
+            key.update(word.to_be_bytes());
+        }
         let mut bits = vec![0; 1 << 10].into_boxed_slice();
         for port in ports.clone() {
             let (word, bit) = place(port);
@@ -101,11 +116,15 @@ impl Shared {
             max_streams,
             handshakes: Handshakes::new(workers),
             next_address: 0,
+            dice: ChaCha12Rng::from_seed(key.finalize().into()),
         });
+        let links = || std::iter::repeat_with(|| AtomicU32::new(0)).take(ports.len()).collect();
         let bitmap = || std::iter::repeat_with(|| AtomicU64::new(0)).take(1 << 10).collect();
         Self {
+            first_port: *ports.start(),
             has_external: addresses.iter().any(|address| address.local != address.public),
             live: addresses.iter().map(|_| bitmap()).collect(),
+            links: addresses.iter().map(|_| links()).collect(),
             listening: addresses.iter().map(|_| bitmap()).collect(),
             connections: Connections::new(),
             offers: Arc::new(offers),
@@ -155,7 +174,10 @@ impl Shared {
     }
 
     /// Marks a port as a live relayed address.
-    pub(super) fn set_live(&self, port: Port) {
+    pub(super) fn set_live(&self, port: Port, link: u32) {
+        if let Some(entry) = self.links[port.address].get(self.nth(port.port)) {
+            entry.store(link, Ordering::Relaxed);
+        }
         let (word, bit) = place(port.port);
         self.live[port.address][word].fetch_or(bit, Ordering::Relaxed);
     }
@@ -220,6 +242,22 @@ impl Shared {
         self.books().forget_expired(now);
     }
 
+    fn nth(&self, port: u16) -> usize {
+        usize::from(port.wrapping_sub(self.first_port))
+    }
+
+    /// The port of a live relayed transport address, as peers see it, and the link to its socket. The link may be an
+    /// earlier owner's: whoever follows it has to look whether it leads to that port.
+    pub(super) fn relay_at(&self, peer: SocketAddr) -> Option<(Port, u32)> {
+        let at = self.addresses.iter().position(|address| address.public == peer.ip())?;
+        let port = Port { address: at, port: peer.port() };
+        let (word, bit) = place(port.port);
+        if self.live[at][word].load(Ordering::Relaxed) & bit == 0 {
+            return None;
+        }
+        Some((port, self.links[at].get(self.nth(port.port))?.load(Ordering::Relaxed)))
+    }
+
     /// Whether this is a live relayed transport address, as peers see it.
     pub(super) fn is_live(&self, peer: SocketAddr) -> bool {
         self.is_set(&self.live, peer)
@@ -237,20 +275,24 @@ impl Shared {
         })
     }
 
-    /// Counts an allocation of an owner, unless it has `max` already.
-    pub(super) fn charge(&self, owner: &str, max: u32) -> bool {
+    /// Counts an allocation of an owner. Returns the name to give to [`Self::discharge`], one for all of the owner's
+    /// allocations; `None` when there are `max` already.
+    pub(super) fn charge(&self, owner: &str, max: u32) -> Option<Arc<str>> {
         let mut books = self.books();
-        if let Some(count) = books.owners.get_mut(owner) {
-            if *count >= max {
-                return false;
+        if let Some((name, count)) = books.owners.get_key_value(owner) {
+            let (name, count) = (Arc::clone(name), *count);
+            if count >= max {
+                return None;
             }
-            *count += 1;
-        } else if max == 0 {
-            return false;
-        } else {
-            books.owners.insert(owner.to_owned(), 1);
+            books.owners.insert(Arc::clone(&name), count + 1);
+            return Some(name);
         }
-        true
+        if max == 0 {
+            return None;
+        }
+        let name: Arc<str> = owner.into();
+        books.owners.insert(Arc::clone(&name), 1);
+        Some(name)
     }
 
     /// Takes an allocation of an owner off its count.
@@ -349,9 +391,7 @@ impl Books {
         if free.is_empty() {
             return None;
         }
-        // From the system's generator, so that nobody who has seen many ports knows the next (RFC 6056 §3.3.1).
-        let number = getrandom::u32().unwrap_or(0);
-        let start = number as usize % free.len();
+        let start = self.dice.next_u32() as usize % free.len();
         let fits = |index: &usize| parity == Parity::Any || free[*index] % 2 == 0;
         let index = (start..free.len()).chain(0..start).find(fits)?;
         let port = free.swap_remove(index);
@@ -362,8 +402,7 @@ impl Books {
     fn take_pair(&mut self, address: usize) -> Option<u16> {
         let free = self.free.get_mut(address)?;
         let bits = self.is_free.get(address)?;
-        let number = getrandom::u32().unwrap_or(0);
-        let start = (number as usize).checked_rem(free.len())?;
+        let start = (self.dice.next_u32() as usize).checked_rem(free.len())?;
         let has_next = |port: u16| {
             let (word, bit) = place(port | 1);
             bits[word] & bit != 0
@@ -423,7 +462,8 @@ mod tests {
     fn shared() -> Arc<Shared> {
         let local: IpAddr = "10.0.0.5".parse().unwrap();
         let public: IpAddr = "8.34.2.1".parse().unwrap();
-        Arc::new(Shared::new(vec![RelayAddress { local, public }], &(50_000..=50_003), 3, 1, Offers::ask()))
+        let relay = RelayAddress { local, public };
+        Arc::new(Shared::new(vec![relay], &(50_000..=50_003), 3, 1, [1; 4], Offers::ask()))
     }
 
     #[test]
@@ -434,7 +474,7 @@ mod tests {
         assert_eq!(shared.take_port(AddressFamily::Ipv6, Parity::Any), None);
         ports.sort_by_key(|port| port.port);
         assert_eq!(ports.iter().map(|port| port.port).collect::<Vec<_>>(), [50_000, 50_001, 50_002, 50_003]);
-        shared.set_live(ports[1]);
+        shared.set_live(ports[1], 7);
         let peer: SocketAddr = "8.34.2.1:50001".parse().unwrap();
         assert!(shared.is_live(peer) && !shared.is_live("10.0.0.5:50001".parse().unwrap()));
         shared.give_back(ports[1]);
@@ -492,10 +532,11 @@ mod tests {
     #[test]
     fn quotas_count_and_forget() {
         let shared = shared();
-        assert!(shared.charge("a", 2) && shared.charge("a", 2) && !shared.charge("a", 2));
-        assert!(shared.charge("b", 2) && !shared.charge("c", 0));
+        let charge = |owner, max| shared.charge(owner, max).is_some();
+        assert!(charge("a", 2) && charge("a", 2) && !charge("a", 2));
+        assert!(charge("b", 2) && !charge("c", 0));
         shared.discharge("a");
-        assert!(shared.charge("a", 2));
+        assert!(charge("a", 2));
         for owner in ["a", "a", "b"] {
             shared.discharge(owner);
         }

@@ -30,6 +30,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How often a datagram is sent anew when the call told an earlier one's error instead of sending it.
 pub(super) const TRIES: usize = 3;
 
+/// Slots that one relay socket fills at once: each may hold 64 merged datagrams.
+const MOST_AT_ONCE: u8 = 32;
+
 /// How many ports are tried when other programs hold some of the range.
 const ATTEMPTS: usize = 16;
 
@@ -40,7 +43,8 @@ struct Relay {
     socket: UdpSocket,
     port: Port,
     id: AllocationId,
-    owner: Box<str>,
+    /// Whose quota it counts against; the name is shared by all of an owner's.
+    owner: Arc<str>,
     /// The allocation has ended. The socket stays until what is queued for it has been sent, so that its number
     /// and port cannot become another allocation's meanwhile.
     ended: bool,
@@ -49,9 +53,13 @@ struct Relay {
     /// It hears no more of them until the next one.
     deaf: bool,
     /// Where a datagram was to go that this machine found too long: of IPv4 the error queue tells no port.
-    too_long: Option<SocketAddr>,
+    too_long: Option<Box<SocketAddr>>,
     /// Whether the kernel cuts its messages.
     cuts: bool,
+    /// Slots to ask it to fill at once.
+    most: u8,
+    /// The round in which it was read last.
+    read_in: u32,
 }
 
 /// What there is in the error queue of a relay socket.
@@ -111,6 +119,19 @@ impl Relays {
         self.sockets.get(relay.0 as usize).map(|relay| relay.socket.as_fd())
     }
 
+    /// The relayed transport address of a socket, as peers see it.
+    pub(super) fn relayed(&self, relay: RelayToken) -> Option<SocketAddr> {
+        let port = self.sockets.get(relay.0 as usize)?.port;
+        let address = self.shared.addresses().get(port.address)?;
+        Some(SocketAddr::new(address.public, port.port))
+    }
+
+    /// Whose a port is, by the number of its socket, which may have another one's by now.
+    pub(super) fn id_of(&self, index: u32, port: Port) -> Option<AllocationId> {
+        let relay = self.sockets.get(index as usize)?;
+        (relay.port == port && !relay.ended).then_some(relay.id)
+    }
+
     /// Closes the sockets of ended allocations. To be called when nothing is queued for any socket.
     pub(super) fn reap(&mut self) {
         for index in self.ended.drain(..) {
@@ -132,9 +153,7 @@ impl Relays {
         let Some(socket) = self.socket(relay) else {
             return Err(std::io::ErrorKind::NotFound.into());
         };
-        // Streams carry frames that no datagram can. That is no matter of any path's MTU, so the network is not asked.
-        let longest = if to.is_ipv4() { 65_507 } else { 65_527 };
-        if bytes.len() > longest {
+        if !is_datagram(bytes.len(), to) {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
         let whole = marks.dont_fragment && to.is_ipv4();
@@ -175,8 +194,8 @@ impl Relays {
             && let Some(relay) = self.sockets.get_mut(relay.0 as usize)
         {
             // Two ports of one address before the queue is read: either could be meant, so neither is named.
-            let other = relay.too_long.is_some_and(|known| known.ip() == to.ip() && known != to);
-            relay.too_long = Some(SocketAddr::new(to.ip(), if other { 0 } else { to.port() }));
+            let other = relay.too_long.as_ref().is_some_and(|known| known.ip() == to.ip() && **known != to);
+            relay.too_long = Some(Box::new(SocketAddr::new(to.ip(), if other { 0 } else { to.port() })));
         }
     }
 
@@ -199,10 +218,9 @@ impl Relays {
         self.heard += 1;
         match sys::next_error(relay.socket.as_fd()) {
             Ok(Some(mut error)) => {
-                if let Some(known) =
-                    relay.too_long.filter(|known| error.is_local && known.ip() == error.to.ip())
-                {
-                    error.to = known;
+                let known = relay.too_long.as_deref();
+                if let Some(known) = known.filter(|known| error.is_local && known.ip() == error.to.ip()) {
+                    error.to = *known;
                 }
                 Heard::Error(relay.id, error)
             }
@@ -232,18 +250,31 @@ impl Relays {
         }
     }
 
-    /// The socket behind a token of the epoll set, and whose it is.
-    pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId)> {
+    /// The socket behind a token of the epoll set, whose it is, and how much to ask of it.
+    pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId, usize)> {
         let index = usize::try_from(token - FIRST_RELAY_TOKEN).ok()?;
         let relay = self.sockets.get(index).filter(|relay| !relay.ended)?;
-        Some((relay.socket.as_fd(), relay.id))
+        Some((relay.socket.as_fd(), relay.id, relay.most.into()))
+    }
+
+    /// Asks a socket for more the next time if it had more left after all that was asked for, and for less if it has given
+    /// little: what is asked for in vain costs as much as a system call.
+    pub(super) fn adapt(&mut self, token: u64, given: usize, round: u32) {
+        let index = usize::try_from(token - FIRST_RELAY_TOKEN).unwrap_or(usize::MAX);
+        let Some(relay) = self.sockets.get_mut(index) else { return };
+        if given < usize::from(relay.most) {
+            relay.most = (relay.most / 2).max(1);
+        } else if relay.read_in.wrapping_add(1) == round {
+            relay.most = (relay.most * 2).min(MOST_AT_ONCE);
+        }
+        relay.read_in = round;
     }
 
     fn open(
         &mut self,
         id: AllocationId,
         port: Port,
-        owner: &str,
+        owner: &Arc<str>,
     ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
         let socket = self.open_socket(port)?;
         self.enter(id, port, socket, owner)
@@ -265,11 +296,12 @@ impl Relays {
         id: AllocationId,
         port: Port,
         socket: UdpSocket,
-        owner: &str,
+        owner: &Arc<str>,
     ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
         let address = self.shared.addresses()[port.address];
         let entry = self.sockets.vacant_entry();
-        let Ok(index) = u32::try_from(entry.key()) else {
+        let entry_index = entry.key();
+        let Ok(index) = u32::try_from(entry_index) else {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         };
         self.epoll.add(socket.as_fd(), FIRST_RELAY_TOKEN + u64::from(index))?;
@@ -277,14 +309,18 @@ impl Relays {
             socket,
             port,
             id,
-            owner: owner.into(),
+            owner: Arc::clone(owner),
             ended: false,
             heard: 0,
             deaf: false,
             too_long: None,
             cuts: self.shared.offers.cuts,
+            most: 1,
+            read_in: 0,
         });
-        self.shared.set_live(port);
+        if let Some(link) = self.post.link(entry_index) {
+            self.shared.set_live(port, link);
+        }
         let relayed = SocketAddr::new(address.public, port.port);
         Ok((RelayToken(index), RelayedTransportAddress(relayed)))
     }
@@ -295,14 +331,12 @@ impl Relays {
     fn charged<T>(
         &mut self,
         owner: &str,
-        open: impl FnOnce(&mut Self) -> Result<T, BindError>,
+        open: impl FnOnce(&mut Self, &Arc<str>) -> Result<T, BindError>,
     ) -> Result<T, BindError> {
-        if !self.shared.charge(owner, self.allocations_per_user) {
-            return Err(BindError::Quota);
-        }
-        let opened = open(self);
+        let owner = self.shared.charge(owner, self.allocations_per_user).ok_or(BindError::Quota)?;
+        let opened = open(self, &owner);
         if opened.is_err() {
-            self.shared.discharge(owner);
+            self.shared.discharge(&owner);
         }
         opened
     }
@@ -362,7 +396,7 @@ impl RelaySockets for Relays {
         parity: Parity,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        self.charged(owner, |relays| {
+        self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_port(family, parity).map(|port| (port, None)),
                 |relays, port, _| relays.open(id, port, owner),
@@ -378,7 +412,7 @@ impl RelaySockets for Relays {
         hold: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
         let max = self.allocations_per_user;
-        let opened = self.charged(owner, |relays| {
+        let opened = self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_pair(family).map(|(even, odd)| (even, Some(odd))),
                 |relays, even, odd| {
@@ -406,7 +440,7 @@ impl RelaySockets for Relays {
         owner: &str,
         now: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        self.charged(owner, |relays| {
+        self.charged(owner, |relays, owner| {
             let (port, socket) = relays.shared.redeem(token, now).ok_or(BindError::Exhausted)?;
             relays.enter(id, port, socket, owner).map_err(|_| {
                 relays.shared.give_back(port);
@@ -448,7 +482,7 @@ impl RelaySockets for Relays {
         family: AddressFamily,
         owner: &str,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        self.charged(owner, |relays| {
+        self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_port(family, Parity::Any).map(|port| (port, None)),
                 |relays, port, _| relays.tcp.open(id, port, owner),
@@ -502,6 +536,12 @@ impl Drop for Relays {
             }
         }
     }
+}
+
+/// Whether so many bytes can be a datagram. Streams carry frames that none can be. That is no matter of any path's MTU, so
+/// the network is not asked.
+pub(super) const fn is_datagram(len: usize, to: SocketAddr) -> bool {
+    len <= if to.is_ipv4() { 65_507 } else { 65_527 }
 }
 
 /// A relay socket: it takes no part in any reuse-port group, so a port belongs to one allocation alone.

@@ -5,18 +5,22 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use slab::Slab;
 use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
 
 use super::connections::Claim;
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
 use super::mail;
+use super::outbox::{Exit, Outbox, Way};
 use super::ports::Admission;
 use super::proxy;
+use super::relays;
 use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
@@ -29,12 +33,8 @@ const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the last answers may take to leave after the client has closed its side.
 const LINGER: Duration = Duration::from_secs(5);
-/// Data that wait for a client; more are dropped, the newest first.
-const MAX_QUEUE: usize = 64 * 1024;
-/// Answers may exceed that by as much: a client that does not even read those is gone.
-const MAX_QUEUE_WITH_ANSWERS: usize = MAX_QUEUE + 16 * 1024;
-/// A queue that has grown keeps no more than this when it is empty.
-const KEPT_QUEUE: usize = 4096;
+/// The buffer for a frame that has not come whole keeps no more than this when it is empty.
+const KEPT_PARTIAL: usize = 4096;
 /// Frames of one stream before others on the worker get their turn.
 const FRAMES: usize = 64;
 /// Reads of one stream before others on the worker get their turn: what comes over TLS need not hold data.
@@ -42,46 +42,24 @@ const READS: usize = 64;
 /// What is read at once from a client that has no allocation.
 const READ_BEFORE_LOGIN: usize = 4096;
 /// What one read takes at most, and all reads together before others get their turn: thousands of the smallest
-/// frames. Frames that are longer are put together in the stream's own buffer.
-pub(super) const READ_BUFFER: usize = 64 * 1024;
+/// frames.
+const READ: usize = 64 * 1024;
+/// The same of TLS records. With what TLS held before, their data are no more than [`READ`].
+const READ_SEALED: usize = 32 * 1024;
 
-/// What waits to be written to each stream of a worker.
-#[derive(Default)]
-pub(super) struct Streams {
-    outputs: Slab<Output>,
+/// Lent to whichever stream is read.
+pub(super) struct ReadSpace {
+    /// The beginning of a frame that came with an earlier read, and behind it what is read.
+    pub(super) bytes: Vec<u8>,
+    /// TLS records before they are opened.
+    sealed: Vec<u8>,
+    /// What leaves for peers, from where it stands in the bytes that were read.
+    outbox: Outbox,
 }
 
-struct Output {
-    tuple: FiveTuple,
-    queue: Vec<u8>,
-    /// Bytes that the stream's task has taken out and not written yet.
-    taken: usize,
-    wake: Rc<Notify>,
-}
-
-impl Streams {
-    /// Whether the stream of this route is still open, and no other one has its place.
-    pub(super) fn is_open(&self, route: &ClientRoute) -> bool {
-        let output = self.outputs.get(mail::index(route.link) as usize);
-        output.is_some_and(|output| output.tuple == route.tuple)
-    }
-
-    /// Queues a frame. `false`: it is dropped, because the queue is full or the stream has closed and another one has
-    /// its place.
-    pub(super) fn push_to(&mut self, route: &ClientRoute, parts: &[&[u8]], answer: bool) -> bool {
-        let max = if answer { MAX_QUEUE_WITH_ANSWERS } else { MAX_QUEUE };
-        let output = self.outputs.get_mut(mail::index(route.link) as usize);
-        let Some(output) = output.filter(|output| output.tuple == route.tuple) else { return false };
-        // The largest datagram with its header is a little more than the queue is to hold.
-        let waiting = output.queue.len() + output.taken;
-        let fits = waiting == 0 || waiting + parts.iter().map(|part| part.len()).sum::<usize>() <= max;
-        if fits {
-            for part in parts {
-                output.queue.extend_from_slice(part);
-            }
-            output.wake.notify_one();
-        }
-        fits
+impl ReadSpace {
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; MAX_FRAME + READ], sealed: vec![0; READ_SEALED], outbox: Outbox::new() }
     }
 }
 
@@ -124,6 +102,8 @@ struct Connection {
     wake: Rc<Notify>,
     /// The beginning of a frame whose rest has not come yet.
     partial: Vec<u8>,
+    /// How long that has to become before it is worth looking at again.
+    needed: usize,
     frame_began: Option<Timestamp>,
     /// Whether `partial` begins with whole frames that had no turn yet.
     more: bool,
@@ -142,10 +122,9 @@ impl Connection {
         let Arrival { worker, io, tuple, since, admission, marks } = arrival;
         let wake = Rc::new(Notify::new());
         let mut inside = worker.borrow_mut();
-        let output = Output { tuple, queue: Vec::new(), taken: 0, wake: Rc::clone(&wake) };
-        let key = inside.streams.outputs.insert(output);
-        let Some(link) = inside.post.link(key) else {
-            inside.streams.outputs.remove(key);
+        let index = inside.streams.open(tuple, Rc::clone(&wake));
+        let Some(link) = inside.post.link(index) else {
+            inside.streams.close(index);
             return None;
         };
         let route = ClientRoute { tuple, link };
@@ -163,6 +142,7 @@ impl Connection {
             route,
             wake,
             partial: Vec::new(),
+            needed: 0,
             frame_began: None,
             more: false,
             without_allocation: Some((since, admission)),
@@ -173,7 +153,10 @@ impl Connection {
     }
 
     async fn run(mut self) {
-        while self.turn().await == Next::Go {}
+        {
+            let mut alarm = std::pin::pin!(tokio::time::sleep(self.until_deadline()));
+            while self.turn(alarm.as_mut()).await == Next::Go {}
+        }
         let (worker, route) = (Rc::clone(&self.worker), self.route);
         match self.claim.take() {
             Some(claim) => self.relay(*claim).await,
@@ -187,7 +170,7 @@ impl Connection {
         server.handle_closed(&now, &route, relays);
         relays.reap();
         server.count(route.tuple.transport).streams -= 1;
-        streams.outputs.try_remove(mail::index(route.link) as usize);
+        streams.close(mail::index(route.link) as usize);
         worker.forward_closing(route);
         worker.report_events();
     }
@@ -196,32 +179,36 @@ impl Connection {
     /// what waits for the client, the success response last, comes before the peer's bytes.
     async fn relay(mut self, claim: Claim) {
         let mut to_client = self.pending.split_off(self.written);
-        if let Some(output) =
-            self.worker.borrow_mut().streams.outputs.get_mut(mail::index(self.route.link) as usize)
-        {
-            to_client.append(&mut output.queue);
-        }
+        let mut queue = Vec::new();
+        self.worker.borrow_mut().streams.take(mail::index(self.route.link) as usize, &mut queue);
+        to_client.append(&mut queue);
         // It has proved who it is, and counts for its allocation now.
         self.without_allocation = None;
         let transport = self.route.tuple.transport;
         tcp_relay::relay(self.worker, transport, self.io, claim, self.partial, to_client).await;
     }
 
-    /// Waits for something to do, and does it.
-    async fn turn(&mut self) -> Next {
-        let wait = self.until_deadline();
+    /// Waits for something to do, and does it. `alarm` rings no later than the first deadline; it is set anew only when
+    /// it has, so that frames that come and go leave the timers alone.
+    async fn turn(&mut self, mut alarm: Pin<&mut Sleep>) -> Next {
         if !self.more {
             tokio::select! {
+                biased;
+                () = alarm.as_mut() => {
+                    if self.is_overdue() {
+                        return Next::Close;
+                    }
+                    alarm.reset(Instant::now() + self.until_deadline());
+                }
                 ready = self.io.ready(!self.pending.is_empty()) => if ready.is_err() { return Next::Close },
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(wait) => {}
             }
         }
         let (next, drained) = self.read();
         if next == Next::Bound {
             return next;
         }
-        if next == Next::Close || self.write().is_err() || self.is_overdue() {
+        if next == Next::Close || self.write().is_err() {
             return Next::Close;
         }
         if !drained {
@@ -236,35 +223,29 @@ impl Connection {
     fn read(&mut self) -> (Next, bool) {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
-        let mut buffer = std::mem::take(&mut worker.stream_buffer);
+        let space = Rc::clone(&worker.read_space);
+        let space = &mut *space.borrow_mut();
         // Strangers are read in small pieces, so that what is kept of them is small too.
-        let room = if self.without_allocation.is_some() { READ_BEFORE_LOGIN } else { buffer.len() };
+        let most = if self.without_allocation.is_some() { READ_BEFORE_LOGIN } else { READ };
         let mut budget = FRAMES;
         let (mut next, mut drained, mut taken, mut reads) = (Next::Go, false, 0, 0);
         if self.more {
-            next = self.handle_partial(&mut worker, &mut budget);
+            next = self.handle_rest(&mut worker, &mut space.outbox, &mut budget);
         }
-        while next == Next::Go && !self.more && !drained && taken < READ_BUFFER && reads < READS {
+        while next == Next::Go && !self.more && !drained && taken < READ && reads < READS {
             reads += 1;
-            match self.io.try_read(&mut buffer[..room]) {
+            let ReadSpace { bytes, sealed, .. } = space;
+            match self.io.try_read_many(&mut bytes[self.partial.len()..], sealed, most) {
                 Ok(0) => next = Next::HalfClosed,
-                Ok(len) if self.partial.is_empty() => {
-                    taken += len;
-                    let used;
-                    (next, used) = self.handle(&mut worker, &buffer[..len], &mut budget);
-                    self.partial.extend_from_slice(&buffer[used..len]);
-                }
                 Ok(len) => {
                     taken += len;
-                    self.partial.extend_from_slice(&buffer[..len]);
-                    next = self.handle_partial(&mut worker, &mut budget);
+                    next = self.take_in(&mut worker, space, len, &mut budget);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => next = Next::Close,
             }
         }
-        worker.stream_buffer = buffer;
         worker.relays.reap();
         worker.report_events();
         drop(worker);
@@ -272,41 +253,83 @@ impl Connection {
         (next, drained)
     }
 
-    /// Handles what was left over, together with what has been appended to it.
-    fn handle_partial(&mut self, worker: &mut Worker, budget: &mut usize) -> Next {
-        let mut whole = std::mem::take(&mut self.partial);
-        let (next, used) = self.handle(worker, &whole, budget);
-        whole.drain(..used);
-        if whole.is_empty() {
-            whole.shrink_to(KEPT_QUEUE);
+    /// Handles `len` bytes that have been read, together with the beginning of the frame that they continue.
+    fn take_in(
+        &mut self,
+        worker: &mut Worker,
+        space: &mut ReadSpace,
+        len: usize,
+        budget: &mut usize,
+    ) -> Next {
+        let ReadSpace { bytes, outbox, .. } = space;
+        let begun = self.partial.len();
+        let bytes = &mut bytes[..begun + len];
+        if bytes.len() < self.needed {
+            // A long frame grows where it is kept, and is copied once.
+            self.partial.extend_from_slice(&bytes[begun..]);
+            return Next::Go;
         }
-        self.partial = whole;
+        bytes[..begun].copy_from_slice(&self.partial);
+        self.partial.clear();
+        self.partial.shrink_to(KEPT_PARTIAL);
+        let (next, used) = self.handle(worker, bytes, outbox, budget);
+        self.partial.extend_from_slice(&bytes[used..]);
         next
     }
 
-    /// Handles the frames at the beginning of `bytes`, as many as `budget` allows. Says how many bytes they were.
-    fn handle(&mut self, worker: &mut Worker, bytes: &[u8], budget: &mut usize) -> (Next, usize) {
+    /// Handles frames that came whole and had no turn yet.
+    fn handle_rest(&mut self, worker: &mut Worker, outbox: &mut Outbox, budget: &mut usize) -> Next {
+        let mut rest = std::mem::take(&mut self.partial);
+        let (next, used) = self.handle(worker, &rest, outbox, budget);
+        rest.drain(..used);
+        self.partial = rest;
+        next
+    }
+
+    /// Handles the frames at the beginning of `bytes`, as many as `budget` allows, and sends what they are to bring to
+    /// peers. Says how many bytes they were.
+    fn handle(
+        &mut self,
+        worker: &mut Worker,
+        bytes: &[u8],
+        outbox: &mut Outbox,
+        budget: &mut usize,
+    ) -> (Next, usize) {
         let now = worker.now();
+        let (next, used) = self.handle_frames(worker, &now, bytes, outbox, budget);
+        self.to_peers(worker, &now, bytes, outbox);
+        match next {
+            Next::Go => (self.check(worker, &now), used),
+            _ => (next, used),
+        }
+    }
+
+    fn handle_frames(
+        &mut self,
+        worker: &mut Worker,
+        now: &Now,
+        bytes: &[u8],
+        outbox: &mut Outbox,
+        budget: &mut usize,
+    ) -> (Next, usize) {
         let mut start = 0;
-        self.more = false;
+        (self.more, self.needed) = (false, 0);
         while start < bytes.len() {
-            let logged_in = worker.has_allocation(&now, &self.route.tuple);
-            let max = if logged_in { MAX_FRAME } else { MAX_BEFORE_LOGIN };
-            match frame::next(&bytes[start..], max) {
-                Frame::Broken => {
-                    let is_header = proxy::is_header(&bytes[start..]);
-                    let reason =
-                        if is_header { StreamRefusal::ProxyStranger } else { StreamRefusal::NotOurs };
-                    worker.refuse_stream(self.route.tuple.client.0, reason);
-                    return (Next::Close, start);
-                }
-                Frame::Length(len) if len <= bytes.len() - start => {
+            match frame::next(&bytes[start..], MAX_FRAME) {
+                Frame::Length(len) if len <= MAX_BEFORE_LOGIN || self.is_logged_in(worker, now) => {
+                    let there = bytes.len() - start;
+                    if len > there {
+                        // Of all that has been seen as far as the cookie nothing more can be wrong.
+                        self.needed = if there < frame::TELLING { 0 } else { len };
+                        self.frame_began.get_or_insert(now.mono);
+                        break;
+                    }
                     if *budget == 0 {
                         self.more = true;
                         break;
                     }
                     *budget -= 1;
-                    match self.handle_frame(worker, &now, bytes, start..start + len) {
+                    match self.handle_frame(worker, now, bytes, start..start + len, outbox) {
                         Next::Go => {}
                         Next::Bound => return (Next::Bound, start + len),
                         Next::HalfClosed | Next::Close => return (Next::Close, start),
@@ -314,13 +337,35 @@ impl Connection {
                     start += len;
                     self.frame_began = None;
                 }
-                Frame::Incomplete | Frame::Length(_) => {
+                Frame::Broken | Frame::Length(_) => {
+                    let is_header = proxy::is_header(&bytes[start..]);
+                    let reason =
+                        if is_header { StreamRefusal::ProxyStranger } else { StreamRefusal::NotOurs };
+                    worker.refuse_stream(self.route.tuple.client.0, reason);
+                    return (Next::Close, start);
+                }
+                Frame::Incomplete => {
                     self.frame_began.get_or_insert(now.mono);
                     break;
                 }
             }
         }
-        (self.count_against_address(worker, &now), start)
+        (Next::Go, start)
+    }
+
+    fn is_logged_in(&self, worker: &mut Worker, now: &Now) -> bool {
+        worker.has_allocation(now, &self.route.tuple)
+    }
+
+    /// Sends what the frames of one read bring to peers. It stands in `bytes` until the next one.
+    fn to_peers(&self, worker: &mut Worker, now: &Now, bytes: &[u8], outbox: &mut Outbox) {
+        if outbox.is_empty() {
+            return;
+        }
+        let Worker { server, relays, offload, listeners, .. } = worker;
+        for _ in 0..outbox.flush(now.mono, bytes, listeners, relays, offload) {
+            server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
+        }
     }
 
     /// Handles one frame, and ends the stream of a client that does not read its answers.
@@ -329,9 +374,10 @@ impl Connection {
         worker: &mut Worker,
         now: &Now,
         bytes: &[u8],
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
+        outbox: &mut Outbox,
     ) -> Next {
-        let frame = bytes.get(range).unwrap_or_default();
+        let frame = bytes.get(range.clone()).unwrap_or_default();
         if let Some(owner) = worker.addressee(&self.route.tuple, frame) {
             worker.forward(owner, self.route, frame);
             return Next::Go;
@@ -353,8 +399,11 @@ impl Connection {
             }
             Verdict::ToPeer { relay, peer } => {
                 let to = shared.to_local(peer.0);
-                let sent = relays.send(relay, datagram.body(), to, datagram.marks());
-                if sent.is_err() {
+                if relays::is_datagram(datagram.len(), to) {
+                    let start = range.start + datagram.offset();
+                    let way = Way { exit: Exit::Relay(relay), to, from: None };
+                    outbox.push(way, &datagram, start..start + datagram.len());
+                } else {
                     server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
                 }
             }
@@ -389,16 +438,9 @@ impl Connection {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
                 }
-                self.pending.clear();
-                self.written = 0;
-                self.pending.shrink_to(KEPT_QUEUE);
                 let mut worker = self.worker.borrow_mut();
-                let Some(output) = worker.streams.outputs.get_mut(mail::index(self.route.link) as usize)
-                else {
-                    return Ok(());
-                };
-                std::mem::swap(&mut self.pending, &mut output.queue);
-                output.taken = self.pending.len();
+                worker.streams.take(mail::index(self.route.link) as usize, &mut self.pending);
+                self.written = 0;
                 if self.pending.is_empty() {
                     return Ok(());
                 }
@@ -432,12 +474,17 @@ impl Connection {
         login.min(frame) + Duration::from_millis(1)
     }
 
+    /// Whether it has to end now.
     fn is_overdue(&mut self) -> bool {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
         let now = worker.now();
-        if self.count_against_address(&mut worker, &now) == Next::Close {
-            return true;
+        self.check(&mut worker, &now) == Next::Close
+    }
+
+    fn check(&mut self, worker: &mut Worker, now: &Now) -> Next {
+        if self.count_against_address(worker, now) == Next::Close {
+            return Next::Close;
         }
         let over = |since: Option<Timestamp>, limit| since.is_some_and(|since| now.mono.since(since) > limit);
         let without = self.without_allocation.as_ref().map(|(since, _)| *since);
@@ -446,9 +493,9 @@ impl Connection {
         } else if over(self.frame_began, FRAME_DEADLINE) {
             StreamRefusal::FrameDeadline
         } else {
-            return false;
+            return Next::Go;
         };
         worker.refuse_stream(self.route.tuple.client.0, reason);
-        true
+        Next::Close
     }
 }

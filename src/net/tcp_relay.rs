@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 
 use super::connections::{self, Claim, Leash, Tally, Ties};
 use super::io::Io;
+use super::output::Streams;
 use super::ports::{Charge, Port, Shared};
 use super::pump::{Lender, PIECE, Pump, Way};
-use super::stream::Streams;
 use super::worker::Worker;
 use crate::time::Timestamp;
 use crate::turn::{
@@ -460,7 +460,7 @@ struct Books {
 
 impl Lender for Books {
     fn lend<T>(&mut self, work: impl FnOnce(&mut [u8]) -> T) -> T {
-        work(&mut self.worker.borrow_mut().stream_buffer[..PIECE])
+        work(&mut self.worker.borrow().read_space.borrow_mut().bytes[..PIECE])
     }
 
     fn count(&mut self, way: Way, bytes: usize) {

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
 use super::dtls::Arrival;
-use super::mail;
 use super::offload::Offers;
 use super::outbox::{Exit, Outbox, Way};
 use super::relays::{FIRST_RELAY_TOKEN, Heard};
@@ -23,6 +22,8 @@ use crate::wire::{Datagram, Marks, Protocol, ReplyBuffer};
 
 /// Rounds of receiving before other tasks of the worker get their turn.
 const ROUNDS: usize = 16;
+/// So many sockets that were ready at once make it likely that more are by now.
+const BUSY: usize = 16;
 /// ICMP errors of one socket before others get their turn.
 const ERRORS: usize = 16;
 
@@ -63,6 +64,11 @@ impl UdpListener {
         self.plain && datagram.first().is_none_or(|first| Protocol::of(*first) != Protocol::Tls)
     }
 
+    /// The source address to choose for a client, if the socket has several.
+    pub(super) fn source_for(&self, tuple: &FiveTuple) -> Option<IpAddr> {
+        self.is_wildcard().then_some(tuple.server.ip())
+    }
+
     /// The socket, and whether the kernel cuts its messages.
     pub(super) fn door(&self) -> (BorrowedFd<'_>, bool) {
         (self.socket.as_fd(), self.cuts.get())
@@ -70,7 +76,7 @@ impl UdpListener {
 
     /// Sends one datagram to a client, outside of any batch.
     pub(super) fn send(&self, bytes: &[u8], tuple: &FiveTuple, marks: Marks) -> io::Result<()> {
-        let from = self.is_wildcard().then_some(tuple.server.ip());
+        let from = self.source_for(tuple);
         let message = Message { to: tuple.client.0, from, marks, segment: None };
         sys::send_one(self.socket.as_fd(), bytes, &message)
     }
@@ -110,6 +116,10 @@ pub(super) struct UdpLoop {
     /// Slots of the batch that hold datagrams which are still to be sent.
     used: usize,
     outbox: Outbox,
+    /// Counts the rounds.
+    round: u32,
+    /// Whether this round may have left something in a socket.
+    left: bool,
     ready: Vec<Ready>,
     reply: Box<ReplyBuffer>,
 }
@@ -130,6 +140,8 @@ impl UdpLoop {
             batch: Batch::new(),
             used: 0,
             outbox: Outbox::new(),
+            round: 0,
+            left: false,
             ready: Vec::with_capacity(BATCH),
             reply: Box::default(),
         })
@@ -140,25 +152,35 @@ impl UdpLoop {
         let ready = self.epoll.watch()?;
         loop {
             let mut guard = ready.readable().await?;
+            // Whatever comes from here on wakes the task again.
+            guard.clear_ready();
+            let mut more = true;
             for _ in 0..ROUNDS {
                 self.ready.clear();
                 self.epoll.ready(&mut self.ready)?;
-                if self.ready.is_empty() {
-                    guard.clear_ready();
+                more = !self.ready.is_empty() && self.round();
+                if !more {
                     break;
                 }
-                self.round();
             }
             self.worker.borrow_mut().report_events();
-            tokio::task::yield_now().await;
+            while more {
+                // Others have their turn. What was left in a socket wakes nobody.
+                tokio::task::yield_now().await;
+                self.ready.clear();
+                self.epoll.ready(&mut self.ready)?;
+                more = !self.ready.is_empty() && self.round();
+            }
         }
     }
 
-    /// One pass over the sockets that are ready. The time is read once.
-    fn round(&mut self) {
+    /// One pass over the sockets that are ready. The time is read once. Says whether it is worth looking for more at
+    /// once: something may have been left, or so much has come that more will have come meanwhile.
+    fn round(&mut self) -> bool {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
         let now = worker.now();
+        self.round = self.round.wrapping_add(1);
         for i in 0..self.ready.len() {
             let Ready { token, readable, failed } = self.ready[i];
             if token < FIRST_RELAY_TOKEN {
@@ -173,6 +195,7 @@ impl UdpLoop {
             }
         }
         self.flush(&mut worker, &now);
+        std::mem::take(&mut self.left) || self.ready.len() >= BUSY
     }
 
     /// Sends what is queued when no slot is left to receive into.
@@ -183,10 +206,11 @@ impl UdpLoop {
     }
 
     /// Receives a batch into the free slots, and says which it filled.
-    fn receive(&mut self, socket: BorrowedFd<'_>) -> Range<usize> {
+    fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> Range<usize> {
         let first = self.used;
-        let count = self.batch.receive(socket, first).unwrap_or(0);
+        let count = self.batch.receive(socket, first, most).unwrap_or(0);
         self.used += count;
+        self.left |= count == most || self.used == BATCH;
         first..first + count
     }
 
@@ -207,7 +231,7 @@ impl UdpLoop {
         };
         let Some(client_link) = worker.post.link(link as usize) else { return };
         self.make_room(worker, now);
-        for slot in self.receive(listener.socket.as_fd()) {
+        for slot in self.receive(listener.socket.as_fd(), BATCH) {
             let Some(source) = self.batch.source(slot) else { continue };
             let (run, Told { local, tos, .. }) = self.open(slot);
             let server = local.map_or(listener.address, |ip| SocketAddr::new(ip, listener.address.port()));
@@ -248,9 +272,8 @@ impl UdpLoop {
         let Worker { server, relays, .. } = &mut *worker;
         match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
             Verdict::ToPeer { relay, peer } => {
-                let to = worker.shared.to_local(peer.0);
-                let way = Way { exit: Exit::Relay(relay), to, from: None };
-                self.outbox.push(way, &datagram, body(&place, &datagram));
+                let place = body(&place, &datagram);
+                worker.to_peer(now, (relay, peer), &datagram, place, &mut self.outbox);
             }
             Verdict::Reply => self.outbox.push_answer(back, self.reply.bytes()),
             Verdict::ReplyFrom { server, client } => match exit_at(&self.listeners, server) {
@@ -267,8 +290,10 @@ impl UdpLoop {
     fn receive_from_peers(&mut self, worker: &mut Worker, now: &Now, token: u64) {
         self.make_room(worker, now);
         // An allocation that has ended since its socket was found ready has nobody to relay to.
-        let Some((socket, id)) = worker.relays.by_token(token) else { return };
-        for slot in self.receive(socket) {
+        let Some((socket, id, most)) = worker.relays.by_token(token) else { return };
+        let slots = self.receive(socket, most);
+        worker.relays.adapt(token, slots.len(), self.round);
+        for slot in slots {
             let Some(source) = self.batch.source(slot) else { continue };
             let peer = PeerAddress(worker.shared.to_public(source));
             let (run, Told { tos, .. }) = self.open(slot);
@@ -277,13 +302,7 @@ impl UdpLoop {
                     self.send(worker, now);
                 }
                 let bytes = self.batch.memory().get(place.clone()).unwrap_or_default();
-                let mut datagram = Datagram::new(bytes, Marks { tos, dont_fragment: false });
-                let Worker { server, relays, .. } = &mut *worker;
-                if let Verdict::ToClient { client } = server.handle_peer(now, id, peer, &mut datagram, relays)
-                    && let Some(way) = to_client(&self.listeners, worker, now, client, &datagram)
-                {
-                    self.outbox.push(way, &datagram, body(&place, &datagram));
-                }
+                worker.from_peer(now, id, peer, bytes, tos, place, &mut self.outbox);
             }
         }
     }
@@ -317,10 +336,8 @@ impl UdpLoop {
         let peer = PeerAddress(worker.shared.to_public(to));
         let mut datagram = Datagram::new(&[], Marks::default());
         let error = IcmpError { peer, kind, code, info };
-        if let Verdict::ToClient { client } = worker.server.handle_icmp(now, id, &error, &mut datagram)
-            && let Some(way) = to_client(&self.listeners, worker, now, client, &datagram)
-        {
-            self.outbox.push(way, &datagram, 0..0);
+        if let Verdict::ToClient { client } = worker.server.handle_icmp(now, id, &error, &mut datagram) {
+            worker.to_client(now, client, &datagram, 0..0, &mut self.outbox);
         }
     }
 
@@ -333,14 +350,7 @@ impl UdpLoop {
 
     /// Sends what is queued. The slots keep what they hold.
     fn send(&mut self, worker: &mut Worker, now: &Now) {
-        if self.outbox.is_empty() {
-            return;
-        }
-        let Worker { relays, offload, .. } = &mut *worker;
-        let lost = self.outbox.flush(now.mono, self.batch.memory(), &self.listeners, relays, offload);
-        for _ in 0..lost {
-            worker.server.count(Transport::Udp).drop(DropReason::SendFailed);
-        }
+        worker.send(now, self.batch.memory(), &mut self.outbox);
     }
 }
 
@@ -359,34 +369,4 @@ fn exit_at(listeners: &[UdpListener], server: SocketAddr) -> Option<(Exit, Optio
     };
     let (link, listener) = (0..).zip(listeners).find(|(_, listener)| at(listener))?;
     Some((Exit::Listener(link), listener.is_wildcard().then_some(server.ip())))
-}
-
-/// Hands what goes to a client to whatever leads there, or says how it leaves by plain UDP.
-fn to_client(
-    listeners: &[UdpListener],
-    worker: &mut Worker,
-    now: &Now,
-    client: ClientRoute,
-    datagram: &Datagram<'_>,
-) -> Option<Way> {
-    let ClientRoute { tuple, link } = client;
-    if tuple.transport == Transport::Udp {
-        let listener = mail::index(link);
-        let wildcard = listeners.get(listener as usize).is_some_and(UdpListener::is_wildcard);
-        let from = wildcard.then_some(tuple.server.ip());
-        return Some(Way { exit: Exit::Listener(listener), to: tuple.client.0, from });
-    }
-    let Worker { server, streams, dtls, post, .. } = worker;
-    let full = |sent: bool| sent.then_some(()).ok_or(DropReason::QueueFull);
-    let sent = if !post.holds(link) {
-        full(post.to_client(client, &datagram.to_vec(), false))
-    } else if tuple.transport.is_stream() {
-        full(streams.push_to(&client, &datagram.parts(), false))
-    } else {
-        dtls.send(now, listeners, &client, &datagram.to_vec(), datagram.marks())
-    };
-    if let Err(reason) = sent {
-        server.count(tuple.transport).drop(reason);
-    }
-    None
 }

@@ -17,16 +17,18 @@ use tokio::task::LocalSet;
 
 use super::accept::{self, Door};
 use super::clock::Clock;
+use super::delivery::Bundle;
 use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, Mail, Post};
 use super::offload::Offload;
+use super::output::Streams;
 use super::ports::Shared;
 use super::relays::Relays;
 use super::report::Reporter;
-use super::stream::{READ_BUFFER, Streams};
+use super::stream::ReadSpace;
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
-use crate::sys::Epoll;
+use crate::sys::{Epoll, Timer};
 use crate::time::Now;
 use crate::turn::{self, Counters, FiveTuple, Server, StreamRefusal};
 use crate::wire::ReplyBuffer;
@@ -108,6 +110,9 @@ pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) relays: Relays,
     pub(super) offload: Offload,
+    /// Datagrams for relayed addresses of other workers, and whether there are any.
+    pub(super) bundles: Vec<Bundle>,
+    pub(super) bundled: bool,
     pub(super) streams: Streams,
     pub(super) dtls: Dtls,
     pub(super) listeners: Rc<Vec<UdpListener>>,
@@ -121,7 +126,7 @@ pub(super) struct Worker {
     pub(super) streams_per_address: u32,
     pub(super) entrance: Entrance,
     /// Lent to whichever stream is read.
-    pub(super) stream_buffer: Vec<u8>,
+    pub(super) read_space: Rc<RefCell<ReadSpace>>,
     clock: Clock,
     reporter: Reporter,
     /// Takes the panic of a task to the worker's own loop, which ends with it.
@@ -252,6 +257,8 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         server: server.in_a_group(plan.ticket_key, plan.post.me(), plan.seed[0]),
         relays,
         offload: Offload::new(Arc::clone(&plan.shared.offers)),
+        bundles: std::iter::repeat_with(Bundle::default).take(plan.post.workers()).collect(),
+        bundled: false,
         streams: Streams::default(),
         dtls,
         listeners: Rc::clone(&listeners),
@@ -261,7 +268,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         shared: Arc::clone(&plan.shared),
         streams_per_address: plan.tuning.streams_per_address,
         entrance: plan.entrance.clone(),
-        stream_buffer: vec![0; READ_BUFFER],
+        read_space: Rc::new(RefCell::new(ReadSpace::new())),
         clock: plan.clock,
         reporter: Reporter::default(),
         panics,
@@ -278,9 +285,9 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         }
         let udp = UdpLoop::new(Rc::clone(&worker), listeners, Rc::clone(&epoll))?;
         let mut udp = tokio::task::spawn_local(udp.run());
-        let tick = tokio::time::sleep(TICK);
-        tokio::pin!(tick);
-        let mut mail = Mail::default();
+        let tick = Timer::new()?;
+        tick.arm(TICK)?;
+        let mut mail = Mail::new();
         loop {
             tokio::select! {
                 ended = &mut udp => match ended {
@@ -316,9 +323,10 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                         return Ok(());
                     }
                 },
-                () = &mut tick => {
+                fired = tick.fired() => {
+                    fired?;
                     let pause = worker.borrow_mut().tick();
-                    tick.as_mut().reset(tokio::time::Instant::now() + pause);
+                    tick.arm(pause)?;
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! The only module of the package that may contain it.
 #![allow(unsafe_code, reason = "this module is the one audited place for it")]
 
+pub(crate) mod clock;
 mod control;
 mod devices;
 mod epoll;
@@ -14,6 +15,7 @@ mod netns;
 mod options;
 mod receive;
 mod send;
+mod timer;
 
 pub(crate) use devices::cuts_bursts;
 pub(crate) use epoll::{Epoll, Ready};
@@ -27,6 +29,7 @@ pub(crate) use options::{
 };
 pub(crate) use receive::{Batch, Told};
 pub(crate) use send::{MAX_SEGMENTS, Message, PIECES, SendSpace, Sending, send_one};
+pub(crate) use timer::Timer;
 
 /// Datagrams in a batch, and messages in a call.
 pub(crate) const BATCH: usize = 64;

@@ -23,8 +23,6 @@ pub(crate) struct Batch {
     vectors: Fixed<libc::iovec>,
     /// Point to names, controls and vectors.
     headers: Fixed<libc::mmsghdr>,
-    /// The headers from here on are as the kernel wants them; it has written into those before.
-    clean_from: usize,
 }
 
 impl Batch {
@@ -38,7 +36,6 @@ impl Batch {
             controls: Fixed::new(Control([0; CONTROL]), BATCH),
             vectors: Fixed::new(vector, BATCH),
             headers: Fixed::new(header, BATCH),
-            clean_from: BATCH,
         };
         for i in 0..BATCH {
             let slot = batch.slots.pointer(i * SLOT);
@@ -52,19 +49,21 @@ impl Batch {
         batch
     }
 
-    /// Receives without waiting into the slots from `first` on. Returns how many were filled.
-    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
-        let count = BATCH.saturating_sub(first);
+    /// Receives without waiting into the slots from `first` on, `most` at most. Returns how many were filled.
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, first: usize, most: usize) -> io::Result<usize> {
+        let count = most.min(BATCH.saturating_sub(first));
         if count == 0 {
             return Ok(0);
         }
-        for i in first..self.clean_from {
+        for i in first..first + count {
             let header = &mut self.headers.get_mut(i).msg_hdr;
             header.msg_namelen = size_of_u32::<libc::sockaddr_storage>();
             header.msg_controllen = CONTROL as _;
             header.msg_flags = 0;
         }
-        self.clean_from = first;
+        if count == 1 {
+            return self.receive_one(socket, first).map(|()| 1);
+        }
         // SAFETY: each header points to a name, a vector, a control buffer and a slot of this batch, which outlive
         // the call and are `count` in number from `first` on.
         let received = unsafe {
@@ -77,8 +76,20 @@ impl Batch {
             )
         };
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        self.clean_from = first + received;
         Ok(received)
+    }
+
+    /// Receives into one slot, which is cheaper than a batch of one: that would ask for a second datagram.
+    fn receive_one(&mut self, socket: BorrowedFd<'_>, slot: usize) -> io::Result<()> {
+        let header = self.headers.get_mut(slot);
+        // SAFETY: the header points to a name, a vector, a control buffer and a slot of this batch, which outlive the call.
+        let received =
+            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header.msg_hdr, libc::MSG_DONTWAIT) };
+        if received < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        header.msg_len = u32::try_from(received).unwrap_or(0);
+        Ok(())
     }
 
     /// All slots, one behind the other.

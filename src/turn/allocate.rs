@@ -93,7 +93,7 @@ impl Server {
             relays: given.relays.map(|given| given.map(relay)),
             reservation: given.reservation,
             half_refused: given.half_refused,
-            connections: is_tcp.then(Connections::default),
+            connections: is_tcp.then(Box::<Connections>::default),
             mobility: wants_ticket.then(|| self.first_ticket(id)),
         };
         let success = allocated(now, self.allocations.insert(now.mono, new), from.tuple.client.0);

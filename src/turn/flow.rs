@@ -3,7 +3,7 @@
 
 use core::net::SocketAddr;
 
-use super::allocation::Allocations;
+use super::allocations::Allocations;
 use super::{AllocationId, ClientRoute, PeerAddress, RelayToken};
 use crate::time::Timestamp;
 use crate::wire::ChannelNumber;

@@ -14,6 +14,7 @@
 
 mod allocate;
 mod allocation;
+mod allocations;
 mod binding;
 mod budget;
 mod channel;
@@ -30,6 +31,7 @@ mod refresh;
 mod relay;
 mod request;
 mod server;
+mod sorted;
 mod tcp;
 mod transaction;
 mod types;

@@ -1,7 +1,6 @@
 //! CreatePermission (RFC 8656 §10.2): all or nothing.
 
 use core::net::SocketAddr;
-use std::collections::BTreeSet;
 
 use super::allocation::Allocation;
 use super::policy::Gate;
@@ -18,16 +17,18 @@ impl Server {
         };
         let peers = || message.attributes().filter(|attribute| attribute.kind == attr::XOR_PEER_ADDRESS);
         // Form first, over all of them.
-        let mut addresses = BTreeSet::new();
+        let mut addresses = Vec::with_capacity(peers().count());
         for attribute in peers() {
             let peer = message
                 .xor_address(attribute.value)
                 .ok_or(const { Refused::because(400).told(RefusalCause::NoPeer) })?;
-            addresses.insert(peer.ip());
+            addresses.push((peer.ip(), Gate::Open));
         }
         if addresses.is_empty() {
             return Err(Refused::because(400).told(RefusalCause::NoPeer));
         }
+        addresses.sort_unstable_by_key(|(ip, _)| *ip);
+        addresses.dedup_by_key(|(ip, _)| *ip);
         // Then what is asked for; nothing is installed before all of it is allowed and fits.
         let max = self.settings.limits.permissions;
         let count = addresses.len();
@@ -39,16 +40,15 @@ impl Server {
         for attribute in peers() {
             check_family(now.mono, allocation, message.xor_address(attribute.value))?;
         }
-        let mut gates = Vec::with_capacity(count);
-        for ip in &addresses {
+        for (ip, gate) in &mut addresses {
             let refused = || Refused::about(403, SocketAddr::new(*ip, 0));
-            gates.push(self.settings.policy.gate(*ip).ok_or_else(refused)?);
+            *gate = self.settings.policy.gate(*ip).ok_or_else(refused)?;
         }
-        let new = addresses.iter().filter(|ip| !allocation.keeps_permission(**ip)).count();
+        let new = addresses.iter().filter(|(ip, _)| !allocation.keeps_permission(*ip)).count();
         if allocation.permission_count() + new > max {
             return Err(Refused::because(508).told(RefusalCause::Permissions));
         }
-        for (ip, gate) in addresses.into_iter().zip(gates) {
+        for (ip, gate) in addresses {
             self.allocations.permit(now.mono, id, ip, gate);
         }
         Ok(Success::default())

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::allocation::{Allocation, Allocations, Relay};
+use super::allocation::{Allocation, Relay};
+use super::allocations::Allocations;
 use super::budget::Budget;
 use super::event::Events;
 use super::mobility::Tickets;

@@ -1,5 +1,6 @@
 //! The values that cross the border of the core.
 
+use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, SocketAddr};
 
 use super::{DropReason, Traffic, Transport};
@@ -21,7 +22,7 @@ pub struct PeerAddress(pub SocketAddr);
 pub struct RelayedTransportAddress(pub SocketAddr);
 
 /// What identifies an allocation to its client (RFC 8656 §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FiveTuple {
     /// Where the client sends from.
     pub client: ClientAddress,
@@ -29,6 +30,29 @@ pub struct FiveTuple {
     pub server: SocketAddr,
     /// How.
     pub transport: Transport,
+}
+
+impl Hash for FiveTuple {
+    /// In one piece for IPv4: each packet of a client is looked up by it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let ports = u64::from(self.client.0.port()) << 16 | u64::from(self.server.port());
+        let rest = ports << 8 | self.transport as u64;
+        match (self.client.0.ip(), self.server.ip()) {
+            (IpAddr::V4(client), IpAddr::V4(server)) => {
+                let addresses = u64::from(u32::from(client)) << 32 | u64::from(u32::from(server));
+                state.write_u128(u128::from(addresses) << 64 | u128::from(rest));
+            }
+            (client, server) => {
+                for ip in [client, server] {
+                    state.write_u128(match ip {
+                        IpAddr::V4(ip) => u32::from(ip).into(),
+                        IpAddr::V6(ip) => ip.into(),
+                    });
+                }
+                state.write_u64(rest);
+            }
+        }
+    }
 }
 
 /// A 5-tuple, and the owner's number for the socket or stream that leads to the client.

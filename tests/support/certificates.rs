@@ -69,7 +69,7 @@ impl Pair {
         rustls::pki_types::CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 
-    fn key_der(&self) -> PrivateKeyDer<'static> {
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
         use rustls::pki_types::pem::PemObject as _;
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap()
     }

@@ -1,0 +1,203 @@
+//! Where relayed datagrams go: by a socket, to a stream, to another worker, or, when the peer is a relayed transport
+//! address of this server, straight to the allocation that has it.
+//!
+//! That short way (both callers behind relays) makes the same two decisions as the long one through the kernel: the sender's
+//! allocation has let the datagram go to the peer, and the receiver's is asked whether it takes it from there. Only the two
+//! sockets between them are left out.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::mail::{self, Parcel};
+use super::outbox::{Exit, Outbox, Way};
+use super::ports::Port;
+use super::worker::Worker;
+use crate::time::Now;
+use crate::turn::{AllocationId, ClientRoute, DropReason, PeerAddress, RelayToken, Transport, Verdict};
+use crate::wire::{Datagram, Marks};
+
+/// Datagrams that are handed to another worker at once.
+const BUNDLE: usize = 64;
+/// Their bytes: a bundle that has as many takes no more.
+const BUNDLE_BYTES: usize = 64 * 1024;
+/// The longest datagrams that IP carries.
+const MAX_V4: usize = 65_507;
+const MAX_V6: usize = 65_527;
+
+/// Datagrams for allocations of one other worker.
+#[derive(Default)]
+pub(super) struct Bundle {
+    bytes: Vec<u8>,
+    datagrams: Vec<Bundled>,
+}
+
+#[derive(Clone, Copy)]
+struct Bundled {
+    /// The number of the socket that would have received it, and the port that it must have.
+    index: u32,
+    port: Port,
+    /// The relayed transport address that it comes from.
+    from: SocketAddr,
+    start: usize,
+    len: usize,
+    tos: u8,
+}
+
+impl Worker {
+    /// Takes a datagram to a peer. Its body stands at `place` of what was received.
+    pub(super) fn to_peer(
+        &mut self,
+        now: &Now,
+        (relay, peer): (RelayToken, PeerAddress),
+        datagram: &Datagram<'_>,
+        place: Range<usize>,
+        outbox: &mut Outbox,
+    ) {
+        if let Some((port, link)) = self.shared.relay_at(peer.0) {
+            return self.hairpin(now, relay, (port, link), datagram, place, outbox);
+        }
+        let way = Way { exit: Exit::Relay(relay), to: self.shared.to_local(peer.0), from: None };
+        outbox.push(way, datagram, place);
+    }
+
+    /// Takes it to the allocation that has the port.
+    fn hairpin(
+        &mut self,
+        now: &Now,
+        relay: RelayToken,
+        (port, link): (Port, u32),
+        datagram: &Datagram<'_>,
+        place: Range<usize>,
+        outbox: &mut Outbox,
+    ) {
+        let Some(from) = self.relays.relayed(relay) else { return };
+        let body = datagram.body();
+        // What no packet could carry gets no further this way than by the other.
+        if body.len() > if from.is_ipv4() { MAX_V4 } else { MAX_V6 } {
+            return self.server.count(Transport::Udp).drop(DropReason::SendFailed);
+        }
+        let tos = datagram.marks().tos;
+        if !self.post.holds(link) {
+            return self.bundle(
+                link,
+                Bundled { index: mail::index(link), port, from, start: 0, len: 0, tos },
+                body,
+            );
+        }
+        match self.relays.id_of(mail::index(link), port) {
+            Some(id) => self.from_peer(now, id, PeerAddress(from), body, tos, place, outbox),
+            None => self.server.count(Transport::Udp).drop(DropReason::NoAllocation),
+        }
+    }
+
+    /// Takes what has arrived at a relayed transport address to the client.
+    #[expect(clippy::too_many_arguments, reason = "all of it is what is known of a datagram")]
+    pub(super) fn from_peer(
+        &mut self,
+        now: &Now,
+        id: AllocationId,
+        peer: PeerAddress,
+        body: &[u8],
+        tos: u8,
+        place: Range<usize>,
+        outbox: &mut Outbox,
+    ) {
+        let mut datagram = Datagram::new(body, Marks { tos, dont_fragment: false });
+        let verdict = self.server.handle_peer(now, id, peer, &mut datagram, &self.relays);
+        if let Verdict::ToClient { client } = verdict {
+            self.to_client(now, client, &datagram, place, outbox);
+        }
+    }
+
+    /// Takes a message to a client. Its body stands at `place` of what was received.
+    pub(super) fn to_client(
+        &mut self,
+        now: &Now,
+        client: ClientRoute,
+        datagram: &Datagram<'_>,
+        place: Range<usize>,
+        outbox: &mut Outbox,
+    ) {
+        let ClientRoute { tuple, link } = client;
+        if tuple.transport == Transport::Udp {
+            let listener = mail::index(link);
+            let from = self.listeners.get(listener as usize).and_then(|listener| listener.source_for(&tuple));
+            let way = Way { exit: Exit::Listener(listener), to: tuple.client.0, from };
+            return outbox.push(way, datagram, place);
+        }
+        let Self { server, streams, dtls, post, listeners, .. } = self;
+        let full = |sent: bool| sent.then_some(()).ok_or(DropReason::QueueFull);
+        let sent = if !post.holds(link) {
+            full(post.to_client(client, &datagram.to_vec(), false))
+        } else if tuple.transport.is_stream() {
+            full(streams.push_to(&client, &datagram.parts(), false))
+        } else {
+            dtls.send(now, listeners, &client, &datagram.to_vec(), datagram.marks())
+        };
+        if let Err(reason) = sent {
+            server.count(tuple.transport).drop(reason);
+        }
+    }
+
+    /// Puts a datagram to those for another worker.
+    fn bundle(&mut self, link: u32, mut item: Bundled, body: &[u8]) {
+        let owner = mail::holder(link);
+        let Some(bundle) = self.bundles.get_mut(usize::from(owner)) else { return };
+        (item.start, item.len) = (bundle.bytes.len(), body.len());
+        bundle.bytes.extend_from_slice(body);
+        bundle.datagrams.push(item);
+        self.bundled = true;
+        if bundle.datagrams.len() == BUNDLE || bundle.bytes.len() >= BUNDLE_BYTES {
+            self.hand_over(owner);
+        }
+    }
+
+    /// Hands over all that is for other workers.
+    pub(super) fn hand_over_all(&mut self) {
+        if !std::mem::take(&mut self.bundled) {
+            return;
+        }
+        for owner in (0..=u8::MAX).take(self.bundles.len()) {
+            self.hand_over(owner);
+        }
+    }
+
+    fn hand_over(&mut self, owner: u8) {
+        let Some(bundle) = self.bundles.get_mut(usize::from(owner)) else { return };
+        if bundle.datagrams.is_empty() {
+            return;
+        }
+        let bundle = std::mem::take(bundle);
+        let count = bundle.datagrams.len();
+        if !self.post.send(owner, Parcel::Hairpin(Box::new(bundle))) {
+            for _ in 0..count {
+                self.server.count(Transport::Udp).drop(DropReason::QueueFull);
+            }
+        }
+    }
+
+    /// Takes what another worker has handed over to the clients.
+    pub(super) fn open_bundle(&mut self, bundle: &Bundle, outbox: &mut Outbox) {
+        let now = self.now();
+        for item in &bundle.datagrams {
+            let place = item.start..item.start + item.len;
+            let body = bundle.bytes.get(place.clone()).unwrap_or_default();
+            match self.relays.id_of(item.index, item.port) {
+                Some(id) => self.from_peer(&now, id, PeerAddress(item.from), body, item.tos, place, outbox),
+                None => self.server.count(Transport::Udp).drop(DropReason::NoAllocation),
+            }
+        }
+        self.send(&now, &bundle.bytes, outbox);
+    }
+
+    /// Sends what is queued; `received` is where the bodies stand.
+    pub(super) fn send(&mut self, now: &Now, received: &[u8], outbox: &mut Outbox) {
+        let Self { relays, offload, listeners, server, .. } = self;
+        if !outbox.is_empty() {
+            for _ in 0..outbox.flush(now.mono, received, listeners, relays, offload) {
+                server.count(Transport::Udp).drop(DropReason::SendFailed);
+            }
+        }
+        self.hand_over_all();
+    }
+}
