@@ -24,6 +24,7 @@ class Load:
 
     def bench(self, kind, transport, pid, *options):
         """What `relais bench KIND` found, as a dictionary; `pid` is the server's, or None where there is no server."""
+        threads = [*([pid] if pid is not None else []), *(self._network.relay_threads if kind != "hold" else [])]
         server = []
         if pid is not None:
             uri = f"turns:{LISTEN}:5349" if transport == "tls" else f"turn:{LISTEN}:3478"
@@ -33,17 +34,19 @@ class Load:
                 server += ["--user", USER]
                 uri += f"?transport={'tcp' if transport == 'tls' else transport}"
             server = [uri, *server, *(["--ca", self._certificate] if transport == "tls" else [])]
-        threads = [*([pid] if pid is not None else []), *self._network.relay_threads]
         pids = [part for thread in threads for part in ("--server-pid", str(thread))]
         return self._run("bench", kind, *server, "--bind", CLIENT, *pids, "--json", *options)
+
+    def span(self):
+        """The options that say how long to measure."""
+        return ("--duration", f"{self._duration}s", "--warmup", f"{self._warmup}s")
 
     def throughput(self, transport, pid, *options):
         """What came through, in both directions, over the measured time."""
         before = self._received()
         work = sum(map(run_time_ns, self._network.relay_threads))
         found = self.bench("throughput", transport, pid, "--peer-netns", self._network.peer, "--peer-address", PEER,
-                           "--duration", f"{self._duration}s", "--warmup", f"{self._warmup}s",
-                           *(["--direct"] if pid is None else []), *options)
+                           *self.span(), *(["--direct"] if pid is None else []), *options)
         for kind in ("corrupt", "duplicate", "misdelivered"):
             if found.get(kind):
                 raise Failure(f"{found[kind]} of {found['sent']} packets came {kind}")

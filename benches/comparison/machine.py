@@ -1,4 +1,4 @@
-"""What the machine says about servers: memory, and what must be there to measure at all."""
+"""What the machine must have, and what it says about threads."""
 
 import os
 import shutil
@@ -22,15 +22,6 @@ def demand(binaries):
     for binary in binaries:
         if not os.access(binary, os.X_OK):
             raise Failure(f"{binary} is no program: cargo build --release")
-
-
-def resident_kib(pid):
-    """Resident memory of a process, in KiB."""
-    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
-        for line in status:
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-    raise Failure(f"process {pid} has ended")
 
 
 def run_time_ns(thread):

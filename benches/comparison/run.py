@@ -2,9 +2,8 @@
 
 import sys
 
-from .machine import resident_kib
-from .network import Failure
-from .rows import ROWS, result
+from .network import PEER, Failure
+from .rows import ROWS, Unmeasured, result
 
 HELD = 5000
 
@@ -12,15 +11,21 @@ HELD = 5000
 def measure(rows, servers, load, turns, scale):
     """The results of the rows, each from as many turns of every server."""
     runs = {}
-    for row in rows:
-        for needed in (row, *(other for other in ROWS if row.against and other.name == row.against[0])):
-            _take_turns(needed, runs.setdefault(needed.work, {}), servers, load, turns, scale)
 
     def own(name):
         other = next(row for row in ROWS if row.name == name)
+        _take_turns(other, runs.setdefault(other.work, {}), servers, load, turns, scale)
         return result(other, runs[other.work], own).figures["relais"]
 
-    return [result(row, runs[row.work], own) for row in rows]
+    results = []
+    for row in rows:
+        try:
+            _take_turns(row, runs.setdefault(row.work, {}), servers, load, turns, scale)
+            results.append(result(row, runs[row.work], own))
+        except Failure as failure:
+            print(f"{row.name}: {failure}", file=sys.stderr)
+            results.append(Unmeasured(row, str(failure)))
+    return results
 
 
 def _take_turns(row, runs, servers, load, turns, scale):
@@ -37,15 +42,14 @@ def _take_turns(row, runs, servers, load, turns, scale):
 
 def _once(row, name, servers, load, scale):
     """One run of a workload against one server that starts for it."""
-    if name == "forwarding":
-        return _throughput(row.work, load, None, scale)
-    server = servers.relais() if name == "relais" else servers.coturn()
+    server = {"relais": servers.relais, "coturn": servers.coturn, "forwarding": lambda: None}[name]()
     try:
-        return KINDS[row.work.kind](row.work, load, server.pid, scale)
+        return KINDS[row.work.kind](row.work, load, server and server.pid, scale)
     except Failure as failure:
-        raise Failure(f"{row.name}, {name}: {failure}") from failure
+        raise Failure(f"{name}: {failure}") from failure
     finally:
-        server.stop()
+        if server:
+            server.stop()
 
 
 def _throughput(work, load, pid, scale):
@@ -57,18 +61,27 @@ def _throughput(work, load, pid, scale):
     return found
 
 
-def _stun(work, load, pid, _scale):
-    return load.bench("stun", work.transport, pid)
+def _stun(work, load, pid, scale):
+    found = load.bench("stun", "udp", pid, *load.span(), "--rate", f"{work.kpps * scale:g}k")
+    found["loss"] = found["lost"] / found["sent"]
+    return found
 
 
-def _churn(work, load, pid, _scale):
-    return load.bench("churn", work.transport, pid)
+def _churn(_work, load, pid, _scale):
+    found = load.bench("churn", "udp", pid, *load.span(), "--peer-address", PEER)
+    if not found["cycles"]:
+        raise Failure("no cycle came to its end")
+    # A cycle is given up at its first request: coturn refuses the one after a deletion on the same addresses. What that cost is
+    # taken to be as much as any request, which is too much, and so in favor of the server that refuses.
+    requests = 4 * found["cycles"]
+    found["server_cpu_us_per_cycle"] *= requests / (requests + found["failed"])
+    return found
 
 
-def _hold(work, load, pid, _scale):
-    base = resident_kib(pid)
-    held = load.hold(pid, HELD, lambda: resident_kib(pid))
-    return {"base_mib": base / 1024, "kib_per_allocation": (held - base) / HELD}
+def _hold(_work, load, pid, _scale):
+    found = load.bench("hold", "udp", pid, "--allocations", str(HELD), "--duration", "1s")
+    return {"base_mib": found["server_rss_before"] / 2**20,
+            "kib_per_allocation": found["server_rss_per_allocation"] / 1024}
 
 
 KINDS = {"throughput": _throughput, "stun": _stun, "churn": _churn, "hold": _hold}

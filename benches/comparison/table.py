@@ -1,5 +1,7 @@
 """Prints results as a table in Markdown."""
 
+from .rows import Unmeasured
+
 NAMES = {"relais": "Relais", "coturn": "coturn", "forwarding": "forwarding"}
 
 
@@ -15,6 +17,8 @@ def table(results):
 
 def _line(result):
     row = result.row
+    if isinstance(result, Unmeasured):
+        return f"| {row.title} | {row.unit} | | | | | | | not measured |"
     cells = [_figure(result.figures.get(server)) for server in NAMES]
     sign = "≥" if row.bound.least else "≤"
     ratio = "" if row.absolute else f"{result.ratio:.2f}"
@@ -32,6 +36,9 @@ def _figure(value):
 
 
 def _notes(result):
+    if isinstance(result, Unmeasured):
+        yield f"{result.row.title}: {result.reason}"
+        return
     lost = [f"{NAMES[server]} {share:.0%}" for server, share in result.lost.items() if share > 0.01]
     if lost:
         yield f"{result.row.title}: lost by {', '.join(lost)}; the costs are those of a packet that arrived."

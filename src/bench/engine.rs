@@ -8,7 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::clock::{nanoseconds, seconds, timestamp};
-use super::cpu::{is_real_time, own_run_time, run_time};
+use super::cpu::{own_run_time, run_time};
 use super::crew::{Crew, datagrams_in};
 use super::explain;
 use super::lane::{Counts, End, Lanes};
@@ -18,6 +18,7 @@ use super::pace::{Due, Pace};
 use super::payload::Stamp;
 use super::progress::{Phase, Progress};
 use super::search::Tried;
+use super::share::Share;
 use crate::client::{Incoming, read};
 use crate::sys::{self, Ready, Way};
 use crate::wire::ChannelNumber;
@@ -28,21 +29,6 @@ const CATCH_UP: f64 = 128.0;
 
 /// What is less late than this is sent in any case, and what is later than that in none, in seconds.
 const PATIENCE: (f64, f64) = (0.001, 0.1);
-
-/// What is due sooner than this, in nanoseconds, is waited for without sleeping: to wake up takes about as long. Longer waits
-/// are slept through, however many there are, so that the load leaves the processor to whatever shares it.
-const SHORT: u64 = 10_000;
-
-/// In real time, where nobody else gets the core, the same: a core that sleeps has to be woken up by the server for what it
-/// sends, which would be counted as its cost.
-const SHORT_IN_REAL_TIME: u64 = 1_000_000;
-
-/// In real time, the pauses that leave usual threads the twentieth of the core that the kernel would take for them anyway,
-/// but in one piece of 50 ms each second, during which nobody sends or receives.
-const PAUSE: Duration = Duration::from_micros(60);
-
-/// The time between two pauses, in nanoseconds.
-const BETWEEN_PAUSES: u64 = 700_000;
 
 /// How often some of the clients are asked what they have to say.
 const KEEPING: u64 = 20_000_000;
@@ -208,9 +194,8 @@ impl Engine {
         let patience = Duration::from_secs_f64((CATCH_UP / rate).clamp(PATIENCE.0, PATIENCE.1));
         let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(patience));
         let mut extra = Extra::default();
-        let (mut sampled, mut kept, mut paused) = (begin, begin, begin);
-        let is_real_time = is_real_time();
-        let short = if is_real_time { SHORT_IN_REAL_TIME } else { SHORT };
+        let (mut sampled, mut kept) = (begin, begin);
+        let mut share = Share::new(clock);
         progress.begin(phase, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         loop {
             let before = clock.now();
@@ -237,16 +222,11 @@ impl Engine {
                     break 0;
                 }
             };
-            let sleep = if wait < short { 0 } else { wait.min(50_000_000).min(end.saturating_sub(now)) };
+            let sleep = share.sleep(wait).min(50_000_000).min(end.saturating_sub(now));
             let arrived = self.receive(Duration::from_nanos(sleep))?;
             let after = clock.now();
-            if is_real_time && sleep == 0 {
-                // The kernel's receive threads may have the same priority on the same core, and would never run.
-                std::thread::yield_now();
-                if after - paused > BETWEEN_PAUSES {
-                    std::thread::sleep(PAUSE);
-                    paused = clock.now();
-                }
+            if sleep == 0 {
+                share.give_way(clock);
             }
             if row == 0
                 && !arrived
