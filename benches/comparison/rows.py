@@ -100,7 +100,7 @@ class Result:
     row: Row
     figures: dict
     lost: dict
-    limited: bool
+    short: dict
     reference: float
 
     @property
@@ -126,8 +126,10 @@ class Unmeasured:
 
 def result(row, runs, own):
     """The result of a row from the runs of each server; `own` gives our figure in another row."""
-    figures = {server: statistics.median(found[row.figure] for found in several) for server, several in runs.items()}
-    lost = {server: statistics.median(found.get("loss", 0.0) for found in several) for server, several in runs.items()}
-    limited = any(found.get("generator_limited") for several in runs.values() for found in several)
+
+    def medians(figure):
+        return {server: statistics.median(found.get(figure, 0.0) for found in several) for server, several in runs.items()}
+
+    figures = medians(row.figure)
     reference = own(row.against[0]) * row.against[1] if row.against else figures["coturn"]
-    return Result(row, figures, lost, limited, reference)
+    return Result(row, figures, medians("loss"), medians("short"), reference)

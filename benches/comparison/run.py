@@ -55,15 +55,21 @@ def _once(row, name, servers, load, scale):
 def _throughput(work, load, pid, scale):
     rate = "search" if work.kpps is None else f"{work.kpps * scale:g}k"
     found = load.throughput(work.transport, pid, "--rate", rate, *work.options)
-    found["loss"] = found["lost"] / found["sent"]
+    _shares(found)
     found["p99"] = found["latency_us"]["p99"]
     found["kpps"] = found["packets_per_second"] / 1000
     return found
 
 
+def _shares(found):
+    """Adds which share of what was sent is lost, and which share of what was to be sent was not."""
+    found["loss"] = found["lost"] / found["sent"]
+    found["short"] = max(0.0, 1 - found["sent"] / (found["offered_per_second"] * found["seconds"]))
+
+
 def _stun(work, load, pid, scale):
     found = load.bench("stun", "udp", pid, *load.span(), "--rate", f"{work.kpps * scale:g}k")
-    found["loss"] = found["lost"] / found["sent"]
+    _shares(found)
     return found
 
 

@@ -39,8 +39,13 @@ def _notes(result):
     if isinstance(result, Unmeasured):
         yield f"{result.row.title}: {result.reason}"
         return
-    lost = [f"{NAMES[server]} {share:.0%}" for server, share in result.lost.items() if share > 0.01]
+    lost, short = (_shares(shares) for shares in (result.lost, result.short))
     if lost:
-        yield f"{result.row.title}: lost by {', '.join(lost)}; the costs are those of a packet that arrived."
-    if result.limited:
-        yield f"{result.row.title}: the load was the limit in at least one run."
+        yield f"{result.row.title}: lost by {lost}; the costs are those of a packet that arrived."
+    if short:
+        yield f"{result.row.title}: the load fell short of its rate, for {short}."
+
+
+def _shares(shares):
+    """The shares worth mentioning."""
+    return ", ".join(f"{NAMES[server]} {share:.0%}" for server, share in shares.items() if share > 0.02)
