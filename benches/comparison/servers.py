@@ -75,8 +75,9 @@ class Servers:
         self._relais = os.path.abspath(relais)
         self._directory = directory
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                        "-subj", "/CN=turn.test", "-addext", f"subjectAltName=IP:{LISTEN}", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out",
-                        "certificate.pem"], cwd=directory, check=True, capture_output=True)
+                        "-subj", "/CN=turn.test", "-addext", f"subjectAltName=IP:{LISTEN}",
+                        "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "certificate.pem"],
+                       cwd=directory, check=True, capture_output=True)
         self.certificate = os.path.join(directory, "certificate.pem")
         with open(os.path.join(directory, "relais.toml"), "w", encoding="utf-8", opener=_private) as file:
             file.write(CONFIGURATION)

@@ -49,3 +49,16 @@ impl Share {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_waits_that_are_worth_it_are_slept() {
+        let usual = Share { is_real_time: false, paused: 0 };
+        assert_eq!((usual.sleep(9_999), usual.sleep(10_000)), (0, 10_000));
+        let real_time = Share { is_real_time: true, paused: 0 };
+        assert_eq!((real_time.sleep(999_999), real_time.sleep(1_000_000)), (0, 1_000_000));
+    }
+}
