@@ -363,7 +363,7 @@ impl Engine {
         };
         match link {
             Link::Datagrams(socket) => {
-                let filled = match inbox.receive(socket.as_fd(), 0, crate::sys::BATCH) {
+                let filled = match inbox.receive(socket.as_fd(), 0, sys::BATCH) {
                     Ok(filled) => filled,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                     // Without a server this is the other end of the lane, which may not have read all.
@@ -391,7 +391,7 @@ impl Engine {
         let Self { crew, lanes, peers, .. } = self;
         let Some(socket) = peers.get(number) else { return };
         // Errors are ICMP about what was sent before; the packets count as lost.
-        let filled = crew.inbox.receive(socket.as_fd(), 0, crate::sys::BATCH).unwrap_or(0);
+        let filled = crew.inbox.receive(socket.as_fd(), 0, sys::BATCH).unwrap_or(0);
         let now = crew.clock.now();
         for i in 0..filled {
             let source = crew.inbox.source(i);

@@ -274,7 +274,7 @@ impl<'a> Asker<'a> {
         for socket in &self.ready {
             let lane = usize::try_from(socket.token).ok().and_then(|i| self.lanes.get_mut(i));
             let Some(lane) = lane else { continue };
-            let filled = match self.inbox.receive(lane.socket.as_fd(), 0, crate::sys::BATCH) {
+            let filled = match self.inbox.receive(lane.socket.as_fd(), 0, sys::BATCH) {
                 Ok(filled) => filled,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(trouble(error)),
