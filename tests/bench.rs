@@ -103,11 +103,11 @@ fn streams_carry_packets_too() {
     let authority = Authority::new("Test");
     let files = Files::new("bench");
     let [certificate, key] = files.pair("own", &authority.issue(&["localhost"]));
-    let ca = files.write("ca.crt", &authority.pem());
+    let ca = files.write("ca.crt", &authority.pem()).trim_matches('"').to_owned();
     let server = Server::start(&[
         ("listen.tls", "[\"127.0.0.1:0\"]".replace(":0", &format!(":{}", free_port())).as_str()),
-        ("tls.certificate", &format!("{certificate:?}")),
-        ("tls.key", &format!("{key:?}")),
+        ("tls.certificate", &certificate),
+        ("tls.key", &key),
         ("http.host", "\"localhost\""),
     ]);
     let tcp = format!("turn:{}?transport=tcp", server.ip);
@@ -239,6 +239,19 @@ fn what_cannot_work_is_told_with_its_cure() {
 }
 
 #[test]
+fn too_few_descriptors_are_told_before_anything_is_sent() {
+    let program = env!("CARGO_BIN_EXE_relais");
+    let script = "ulimit -n 100; exec \"$0\" bench throughput --direct --allocations 60 --duration 10ms";
+    let output = Command::new("/bin/sh").args(["-c", script, program]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("120 sockets") && text.contains("may open 100") && text.contains("ulimit -Hn"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_cannot_be_meant_is_usage() {
     let direct = ["throughput", "--direct", "--duration", "10ms"];
     for (flags, word) in [
@@ -276,6 +289,48 @@ fn what_cannot_be_meant_is_usage() {
         let (code, text) = failure(words);
         assert!(code == 2 && text.contains(word), "{text}");
     }
+}
+
+/// A network namespace, if this process may make one.
+struct Namespace(String);
+
+impl Namespace {
+    fn new() -> Option<Self> {
+        let name = format!("relais-bench-{}", std::process::id());
+        let ip = |words: &[&str]| Command::new("ip").args(words).output().is_ok_and(|it| it.status.success());
+        ip(&["netns", "add", &name]).then_some(())?;
+        let own = Self(name);
+        ip(&["-n", &own.0, "link", "set", "lo", "up"]).then_some(own)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).output();
+    }
+}
+
+#[test]
+fn peers_live_in_the_network_namespace_that_is_named() {
+    // Only root can make one; anybody else sees in another test that the name is looked up.
+    let Some(namespace) = Namespace::new() else { return };
+    // Its loopback is another one, so nothing that is sent to peers in there arrives, and nobody listens out here.
+    let load = [
+        "--direct",
+        "--rate",
+        "1000",
+        "--duration",
+        "100ms",
+        "--warmup",
+        "1ms",
+        "--direction",
+        "up",
+        "--json",
+    ];
+    let flags = ["throughput", "--allocations", "1", "--peer-address", "127.0.0.1"];
+    let (code, text) = failure(&[&flags[..], &load, &["--peer-netns", &namespace.0]].concat());
+    assert!(code == 1 && text.contains("--peer-netns"), "{code} {text}");
+    assert_all_arrived(&found(&bench(&[&flags[..], &load].concat())));
 }
 
 #[test]

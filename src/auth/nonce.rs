@@ -103,7 +103,7 @@ impl NonceKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// PASSWORD-ALGORITHMS was sent with it.
-    pub password_algorithms: bool,
+    pub offers_algorithms: bool,
     /// Clients must send USERHASH instead of USERNAME.
     pub username_anonymity: bool,
 }
@@ -120,7 +120,7 @@ impl Features {
             return Self::default();
         }
         Self {
-            password_algorithms: bits[0] & FEATURE_PASSWORD_ALGORITHMS != 0,
+            offers_algorithms: bits[0] & FEATURE_PASSWORD_ALGORITHMS != 0,
             username_anonymity: bits[0] & FEATURE_USERNAME_ANONYMITY != 0,
         }
     }
@@ -128,7 +128,7 @@ impl Features {
 
 /// Whether a nonce says that PASSWORD-ALGORITHMS was sent with it (RFC 8489 §9.2.4, third check).
 pub(super) fn announces_algorithms(nonce: &[u8]) -> bool {
-    Features::of(nonce).password_algorithms
+    Features::of(nonce).offers_algorithms
 }
 
 fn seconds(now: &Now) -> u64 {

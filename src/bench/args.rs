@@ -10,8 +10,20 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::control::args::{ChurnArgs, HoldArgs, StunArgs};
 use crate::config::Secret;
 
+/// What stands below the help of all kinds.
+const EXAMPLES: &str = "\
+Examples:
+  relais bench throughput turn:turn.example.org --user alice --password-file alice.txt --rate 20k
+  relais bench throughput turn:turn.example.org --secret-file secret --rate search --report report.html
+  relais ice-servers --config relais.toml | relais bench churn --ice-servers - --parallel 32
+  relais bench hold turn:127.0.0.1 --secret-file secret --allocations 5000 --server-pid \"$(pidof relais)\"
+
+A server refuses more allocations of one user than its quota allows, and peers with private addresses: docs/operations.md
+says what to set for the time of a run.";
+
 /// What to measure.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     #[command(subcommand)]
     pub(super) command: BenchCommand,
@@ -63,7 +75,7 @@ pub(super) struct ServerArgs {
     /// Local address to send from
     #[arg(long, value_name = "IP")]
     pub(super) bind: Option<IpAddr>,
-    /// Process or kernel thread of the server, to reckon its run time per packet; can be given several times
+    /// Process or kernel thread of the server on this machine, to tell what the load costs it; can be given several times
     #[arg(long, value_name = "PID")]
     pub(super) server_pid: Vec<u32>,
 }

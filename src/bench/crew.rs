@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, timestamp, until};
 use super::explain;
+use super::interrupt;
 use super::link::{Link, cannot_open};
 use super::outcome::Failure;
 use super::progress::{Phase, Progress};
@@ -133,6 +134,9 @@ impl Crew {
                 busy.push(begun);
                 begun += 1;
             }
+            if interrupt::is_asked() && phase != Phase::TearDown {
+                return Err(explain::interrupted());
+            }
             let now = self.clock.now();
             let mut wait = Duration::from_millis(100);
             for i in &busy {
@@ -218,6 +222,19 @@ impl Crew {
     pub(super) fn give_back(&mut self, progress: &mut dyn Progress) {
         // They end by themselves if this fails, and the measurement is done.
         let _ = self.each(Phase::TearDown, progress, |_, _| vec![Task::Refresh { lifetime: 0 }]);
+        self.callers.iter_mut().for_each(|caller| caller.relayed = None);
+    }
+}
+
+impl Drop for Crew {
+    /// A run that has failed leaves no allocation that would count against its user's quota: each is told to end, and no
+    /// answer is awaited.
+    fn drop(&mut self) {
+        let now = self.clock.now();
+        for caller in self.callers.iter_mut().filter(|caller| caller.relayed.is_some()) {
+            caller.client.ask(Task::Refresh { lifetime: 0 });
+            let _ = transmit(caller, now, self.server);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::clock::{nanoseconds, seconds, timestamp};
 use super::cpu::{own_run_time, run_time};
 use super::crew::{Crew, datagrams_in};
 use super::explain;
+use super::interrupt;
 use super::lane::{Counts, End, Lanes};
 use super::link::Link;
 use super::outcome::{Failure, Latency, Rung, Sample, histogram};
@@ -44,6 +45,10 @@ const SILENCE: u64 = 200_000_000;
 
 /// The longest wait for what is still on its way.
 const DRAIN: u64 = 2_000_000_000;
+
+/// Slots for a socket in which one lane ends: the kernel merges what arrives in a burst, and need not look whether there is
+/// more, which epoll tells anyway.
+const ONE_LANE: usize = 1;
 
 /// Packets that are sent without a look at what has arrived.
 const IN_A_ROW: u32 = 64;
@@ -240,6 +245,9 @@ impl Engine {
             }
             if after - sampled >= SAMPLING {
                 sampled = after;
+                if interrupt::is_asked() {
+                    return Err(explain::interrupted());
+                }
                 progress.advance((after - begin) / 1_000_000);
                 if let Some(record) = &mut record {
                     let server = run_time(&self.pids)?;
@@ -304,7 +312,7 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An ICMP error about an earlier packet; this one was not sent.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && from_peer(from) => break,
-                Err(error) => return Err(cannot_send(&error, self.crew.server(), segment)),
+                Err(error) => return Err(self.cannot_send(&error, segment)),
             }
         }
         let missing = u64::from(self.burst - taken);
@@ -329,8 +337,7 @@ impl Engine {
         for socket in &ready {
             let number = usize::try_from(socket.token).unwrap_or(usize::MAX);
             if number < clients {
-                self.receive_at_client(number)
-                    .map_err(|error| explain::lost_way(self.crew.server(), &error))?;
+                self.receive_at_client(number).map_err(|error| self.lost_way(&error))?;
             } else {
                 self.receive_at_peer(number - clients);
             }
@@ -363,11 +370,9 @@ impl Engine {
         };
         match link {
             Link::Datagrams(socket) => {
-                let filled = match inbox.receive(socket.as_fd(), 0, sys::BATCH) {
+                let filled = match inbox.receive(socket.as_fd(), 0, ONE_LANE) {
                     Ok(filled) => filled,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                    // Without a server this is the other end of the lane, which may not have read all.
-                    Err(error) if expected.is_none() && error.kind() == io::ErrorKind::ConnectionRefused => 0,
                     Err(error) => return Err(error),
                 };
                 let now = clock.now();
@@ -391,7 +396,8 @@ impl Engine {
         let Self { crew, lanes, peers, .. } = self;
         let Some(socket) = peers.get(number) else { return };
         // Errors are ICMP about what was sent before; the packets count as lost.
-        let filled = crew.inbox.receive(socket.as_fd(), 0, sys::BATCH).unwrap_or(0);
+        let slots = if peers.len() == 1 { sys::BATCH } else { ONE_LANE };
+        let filled = crew.inbox.receive(socket.as_fd(), 0, slots).unwrap_or(0);
         let now = crew.clock.now();
         for i in 0..filled {
             let source = crew.inbox.source(i);
@@ -399,6 +405,29 @@ impl Engine {
                 lanes.arrived(bytes, End::Peer(number), true, source, now);
             }
         }
+    }
+
+    fn cannot_send(&self, error: &io::Error, segment: usize) -> Failure {
+        if error.raw_os_error() == Some(libc::EMSGSIZE) {
+            return Failure::usage(
+                format!("packets of {segment} bytes are too long for the path"),
+                "give a smaller --payload",
+            );
+        }
+        self.lost_way(error)
+    }
+
+    fn lost_way(&self, error: &io::Error) -> Failure {
+        let other = self.crew.server();
+        if self.expected.is_none() && error.kind() == io::ErrorKind::ConnectionRefused {
+            return Failure::new(
+                format!(
+                    "packets do not get to the peer sockets: nothing listens at {other} as seen from the clients"
+                ),
+                "check --bind, --peer-address and --peer-netns, and the route between them",
+            );
+        }
+        explain::lost_way(other, error)
     }
 
     /// Datagrams that own sockets had no room for.
@@ -463,16 +492,6 @@ const fn from_peer(end: End) -> bool {
 /// Whether the kernel or the device does not cut super-packets.
 fn cannot_cut(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP))
-}
-
-fn cannot_send(error: &io::Error, server: SocketAddr, segment: usize) -> Failure {
-    if error.raw_os_error() == Some(libc::EMSGSIZE) {
-        return Failure::usage(
-            format!("packets of {segment} bytes are too long for the path"),
-            "give a smaller --payload",
-        );
-    }
-    explain::lost_way(server, error)
 }
 
 /// Why the figures would say more about the generator than about the server.

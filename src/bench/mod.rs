@@ -9,6 +9,7 @@ mod cpu;
 mod crew;
 mod engine;
 mod explain;
+mod interrupt;
 mod lane;
 mod link;
 mod outcome;
@@ -28,8 +29,8 @@ use std::process::ExitCode;
 
 pub use args::BenchArgs;
 use args::BenchCommand;
-use bars::{Bars, Words};
-use outcome::Failure;
+use bars::{Bars, Line, Words};
+use outcome::{Failure, settle};
 use present::Output;
 
 /// Exit code of a finding.
@@ -56,28 +57,32 @@ fn measure(command: &BenchCommand) -> Result<bool, Failure> {
     match command {
         BenchCommand::Throughput(args) => {
             let output = Output::open(&args.output, &args.server.server_pid)?;
-            let mut bars = Bars::new(Words { made: "allocations", counted: "packets" });
-            let found = throughput::run(args, &mut bars)?;
+            let mut bars = Bars::new(Words { made: "allocations", counted: "packets", line: Line::Sent });
+            let mut found = throughput::run(args, &mut bars)?;
             drop(bars);
+            settle(&mut found.samples, found.lost);
             Ok(output.present(&found)? && !found.generator_limited)
         }
         BenchCommand::Stun(args) => {
             let output = Output::open(&args.output, args.server.pids())?;
-            let mut bars = Bars::new(Words { made: "a first request", counted: "requests" });
-            let found = control::stun::run(args, &mut bars)?;
+            let mut bars =
+                Bars::new(Words { made: "a first request", counted: "requests", line: Line::Sent });
+            let mut found = control::stun::run(args, &mut bars)?;
             drop(bars);
+            settle(&mut found.samples, found.lost);
             Ok(output.present(&found)? && !found.generator_limited)
         }
         BenchCommand::Churn(args) => {
             let output = Output::open(&args.output, &args.server.server_pid)?;
-            let mut bars = Bars::new(Words { made: "clients", counted: "cycles" });
+            let mut bars = Bars::new(Words { made: "clients", counted: "cycles", line: Line::Done });
             let found = control::block_on(control::churn::run(args, &mut bars))?;
             drop(bars);
             Ok(output.present(&found)? && !found.generator_limited)
         }
         BenchCommand::Hold(args) => {
             let output = Output::open(&args.output, &args.server.server_pid)?;
-            let mut bars = Bars::new(Words { made: "allocations", counted: "allocations" });
+            let mut bars =
+                Bars::new(Words { made: "allocations", counted: "allocations held", line: Line::Held });
             let found = control::block_on(control::hold::run(args, &mut bars))?;
             drop(bars);
             output.present(&found)

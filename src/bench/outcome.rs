@@ -95,6 +95,34 @@ pub(super) struct Sample {
     pub(super) server_cpu_us: Option<f64>,
 }
 
+/// Gives each interval the share that was lost of what was sent in it, now that all of it is known: `lost` in all. While a
+/// run goes on, what is on its way looks like a loss, and arrives in the next interval.
+pub(super) fn settle(samples: &mut [Sample], lost: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+    let mut known = lost as f64;
+    let mut missing = Vec::with_capacity(samples.len());
+    let (mut before, mut sum) = (0.0, 0.0);
+    for sample in samples.iter() {
+        sum += (sample.sent_per_second - sample.received_per_second) * (sample.at - before);
+        before = sample.at;
+        missing.push(sum);
+    }
+    // What is missing now and not later was on its way.
+    for missing in missing.iter_mut().rev() {
+        known = missing.clamp(0.0, known.max(0.0));
+        *missing = known;
+    }
+    let (mut before, mut gone) = (0.0, 0.0);
+    for (sample, missing) in samples.iter_mut().zip(missing) {
+        let sent = sample.sent_per_second * (sample.at - before);
+        // Half a packet is a matter of rounding.
+        let share =
+            if missing - gone < 0.5 || sent <= 0.0 { 0.0 } else { ((missing - gone) / sent).min(1.0) };
+        sample.loss = share;
+        (before, gone) = (sample.at, missing);
+    }
+}
+
 /// One rate that was tried.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Rung {
@@ -162,4 +190,38 @@ pub(super) struct Throughput {
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53 nanoseconds")]
 fn microseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(rates: &[(f64, f64)], lost: u64) -> Vec<f64> {
+        let mut samples: Vec<Sample> = (1..)
+            .zip(rates)
+            .map(|(at, (sent, received))| Sample {
+                at: f64::from(at),
+                sent_per_second: *sent,
+                received_per_second: *received,
+                loss: 0.5,
+                ..Sample::default()
+            })
+            .collect();
+        settle(&mut samples, lost);
+        samples.iter().map(|sample| sample.loss).collect()
+    }
+
+    #[test]
+    fn what_was_on_its_way_is_no_loss() {
+        assert_eq!(settled(&[(100.0, 90.0), (100.0, 105.0), (100.0, 105.0)], 0), [0.0, 0.0, 0.0]);
+        // The last ten arrived after the end.
+        assert_eq!(settled(&[(100.0, 100.0), (100.0, 90.0)], 0), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_never_arrived_is_lost_when_it_was_sent() {
+        assert_eq!(settled(&[(100.0, 100.0), (100.0, 60.0), (100.0, 120.0)], 20), [0.0, 0.2, 0.0]);
+        assert_eq!(settled(&[(100.0, 0.0), (100.0, 0.0)], 200), [1.0, 1.0]);
+        assert_eq!(settled(&[], 5), [0.0; 0]);
+    }
 }

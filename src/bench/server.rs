@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -12,6 +13,9 @@ use crate::client::uri::{self, Service, Transport, Uri};
 use crate::probe::credentials::{Credentials, Sources};
 use crate::probe::tls::Tls;
 use crate::probe::{now_unix, paste};
+
+/// How long a credential lasts that is signed here: longer than the longest run, which is a day, and its set-up.
+const LASTS: Duration = Duration::from_secs(26 * 3_600);
 
 /// A server and what is needed to use it.
 pub(super) struct Target {
@@ -53,6 +57,7 @@ impl Target {
                             password_file: args.password_file.as_deref(),
                             secret: args.secret.as_ref(),
                             secret_file: args.secret_file.as_deref(),
+                            lasts: LASTS,
                         };
                         Some(Credentials::from_sources(sources, now_unix()).map_err(wrong)?)
                     }
@@ -83,7 +88,8 @@ fn pasted(path: &std::path::Path, service: Service) -> Result<(String, Uri, Opti
     for entry in entries {
         let Ok(uri) = Uri::parse(&entry.url) else { continue };
         match (service, uri.service, entry.username, entry.credential) {
-            (Service::Stun, ..) => return Ok((entry.url, uri, None)),
+            (Service::Stun, ..) if uri.transport == Transport::Udp => return Ok((entry.url, uri, None)),
+            (Service::Stun, ..) => {}
             (Service::Turn, Service::Turn, Some(username), Some(password)) => {
                 let credentials = Credentials { username, password, is_signed_here: false };
                 return Ok((entry.url, uri, Some(credentials)));
@@ -93,7 +99,10 @@ fn pasted(path: &std::path::Path, service: Service) -> Result<(String, Uri, Opti
     }
     Err(Failure::usage(
         "none of the iceServers can be used",
-        "there has to be a turn: or turns: URL with `username` and `credential`",
+        match service {
+            Service::Stun => "there has to be a URL of UDP: stun: or turn: without ?transport=tcp",
+            Service::Turn => "there has to be a turn: or turns: URL with `username` and `credential`",
+        },
     ))
 }
 

@@ -8,6 +8,7 @@ use super::args::{Direction, Form, Peers, Rate, ThroughputArgs};
 use super::crew::Crew;
 use super::engine::Engine;
 use super::explain;
+use super::interrupt;
 use super::lane::{End, Lane, Lanes};
 use super::link::{Link, cannot_bind, cannot_open, datagrams};
 use super::outcome::{Failure, Latency, Throughput, VERSION, bars};
@@ -91,8 +92,10 @@ struct Plan {
     count: usize,
     payload: usize,
     burst: u32,
-    /// Lanes, to reckon how much each remembers.
+    /// How many packets of each lane are remembered.
     memory: usize,
+    /// Sockets of clients and peers.
+    sockets: usize,
 }
 
 impl Plan {
@@ -123,7 +126,12 @@ impl Plan {
             return Err(Failure::usage("nothing can be measured in no time", "give a longer --duration"));
         }
         let memory = (MEMORY / (2 * count)).clamp(1_024, 65_536);
-        Ok(Self { count, payload, burst: args.burst.unwrap_or(args.mix.burst()).into(), memory })
+        let sockets = match args.peers {
+            Peers::Each => 2 * count,
+            Peers::One => count + 1,
+            Peers::Relay => count,
+        };
+        Ok(Self { count, payload, burst: args.burst.unwrap_or(args.mix.burst()).into(), memory, sockets })
     }
 }
 
@@ -134,7 +142,8 @@ fn through(
     target: &Target,
     progress: &mut dyn Progress,
 ) -> Result<(Engine, f64), Failure> {
-    raise_limits();
+    raise_limits(plan.sockets)?;
+    interrupt::listen();
     let mut crew = Crew::open(target, args.server.bind, plan.count)?;
     let begin = crew.clock.now();
     let peer_ip = match args.peer_address {
@@ -220,7 +229,7 @@ fn through(
 
 /// A load without a server, straight from clients to peers.
 fn direct(args: &ThroughputArgs, plan: &Plan) -> Result<Engine, Failure> {
-    raise_limits();
+    raise_limits(plan.sockets)?;
     if args.server.uri.is_some() {
         return Err(Failure::usage(
             "--direct has no server, but a URI was given",
@@ -334,11 +343,21 @@ fn payloads(plan: &Plan) -> Payloads {
     Payloads::new(u32::from_be_bytes(run), plan.payload)
 }
 
-/// Opens as many files as the system lets this process, and wakes up as punctually.
-fn raise_limits() {
-    sys::raise_descriptor_limit();
+/// Descriptors beside those of clients and peers.
+const OTHERS: u64 = 64;
+
+/// Lets this process open as many files as `sockets` need, and wake up as punctually as the system can.
+fn raise_limits(sockets: usize) -> Result<(), Failure> {
+    let limit = sys::raise_descriptor_limit();
+    if sockets as u64 + OTHERS > limit {
+        return Err(Failure::usage(
+            format!("{sockets} sockets are needed, and this process may open {limit} files"),
+            "raise the limit (ulimit -Hn), ask for fewer --allocations, or take --peers one, which needs half of the sockets",
+        ));
+    }
     // The usual slack of 50 microseconds would make bursts out of a steady rate. Where it cannot be set, they are told as late.
     let _ = std::fs::write("/proc/self/timerslack_ns", "1000");
+    Ok(())
 }
 
 /// How bursts leave: not as super-packets to where nothing cuts them, since no client's packets arrive like that.

@@ -34,7 +34,7 @@ impl Unit {
 
 /// In the first of `steps`, the largest first, that `value` reaches. A step of ten thousand divides by `thousand`.
 fn scaled(value: f64, steps: &[(f64, &str)], thousand: f64) -> String {
-    let fits = steps.iter().find(|(step, _)| value.abs() >= *step).or(steps.last());
+    let fits = steps.iter().find(|(step, _)| value.abs() >= *step).or_else(|| steps.last());
     let Some((step, name)) = fits else { return digits(value) };
     // Numbers below ten thousand are read as they are.
     let divisor = if *step == 1e4 { thousand } else { *step };

@@ -44,7 +44,7 @@ impl Login {
         let prepared = opaque_string(core::str::from_utf8(realm).ok()?)?;
         let features = Features::of(nonce);
         let algorithm = match challenge.get(attr::PASSWORD_ALGORITHMS) {
-            Some(offered) if features.password_algorithms => Some((offered.to_vec(), strongest(offered)?)),
+            Some(offered) if features.offers_algorithms => Some((offered.to_vec(), strongest(offered)?)),
             _ => None,
         };
         let key = long_term_key(

@@ -10,7 +10,7 @@ use crate::config::Secret;
 /// The variable with the password.
 const PASSWORD_VARIABLE: &str = "RELAIS_PASSWORD";
 
-/// How long a credential that is made here lasts.
+/// How long a credential lasts that a probe makes.
 const LASTS: Duration = Duration::from_secs(600);
 
 /// A user name and its password.
@@ -33,6 +33,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) password_file: Option<&'a Path>,
     pub(crate) secret: Option<&'a Secret>,
     pub(crate) secret_file: Option<&'a Path>,
+    /// How long a credential lasts that a shared secret signs.
+    pub(crate) lasts: Duration,
 }
 
 impl Credentials {
@@ -47,6 +49,7 @@ impl Credentials {
             password_file: args.password_file.as_deref(),
             secret: None,
             secret_file: args.secret_file.as_deref(),
+            lasts: LASTS,
         };
         Self::from_sources(sources, now_unix)
     }
@@ -64,8 +67,8 @@ impl Credentials {
         if let Some(secret) = secret {
             let username = match sources.user {
                 Some(user) if expiry(user).is_some() => user.to_owned(),
-                Some(user) => format!("{}:{user}", now_unix + LASTS.as_secs()),
-                None => (now_unix + LASTS.as_secs()).to_string(),
+                Some(user) => format!("{}:{user}", now_unix + sources.lasts.as_secs()),
+                None => (now_unix + sources.lasts.as_secs()).to_string(),
             };
             let password = Secret::new(rest::password(secret.expose().as_bytes(), username.as_bytes()));
             return Ok(Self { username, password, is_signed_here: true });

@@ -21,7 +21,7 @@ pub(in crate::bench) struct StunServerArgs {
     /// Local address to send from
     #[arg(long, value_name = "IP")]
     bind: Option<IpAddr>,
-    /// Process or kernel thread of the server, to reckon its run time per request; can be given several times
+    /// Process or kernel thread of the server on this machine, to tell what the load costs it; can be given several times
     #[arg(long, value_name = "PID")]
     server_pid: Vec<u32>,
 }

@@ -111,7 +111,9 @@ async fn hold(shared: &Shared<'_>, progress: &mut dyn Progress) -> Result<Hold, 
     };
     shared.is_over.set(true);
     shared.over.notify_waiters();
-    progress.begin(Phase::TearDown, shared.made.get().into());
+    if shared.made.get() > 0 {
+        progress.begin(Phase::TearDown, shared.made.get().into());
+    }
     let late = shared.clock.now() + nanoseconds(LEAVING);
     while !clients.is_empty() && shared.clock.now() < late {
         tokio::select! {

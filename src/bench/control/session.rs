@@ -53,6 +53,8 @@ pub(super) struct Session {
     filled: usize,
     /// When the request that is under way was sent first, in nanoseconds.
     asked: u64,
+    /// Tasks that were asked for and have not ended.
+    open: usize,
     /// Requests that were sent again.
     pub(super) sent_again: u64,
 }
@@ -91,6 +93,7 @@ impl Session {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             filled: 0,
             asked: 0,
+            open: 0,
             sent_again: 0,
         })
     }
@@ -100,9 +103,11 @@ impl Session {
     /// # Errors
     /// Those of the network.
     pub(super) async fn carry_out(&mut self, task: Task) -> io::Result<Answered> {
-        self.client.ask(task);
+        self.ask(task);
         loop {
-            if let Some(answered) = self.next(None).await? {
+            let answered = self.next(None).await?;
+            // One that was asked before may be answered first.
+            if let Some(answered) = answered.filter(|_| self.open == 0) {
                 return Ok(answered);
             }
         }
@@ -110,7 +115,9 @@ impl Session {
 
     /// Asks for something; [`Self::next`] tells what becomes of it.
     pub(super) fn ask(&mut self, task: Task) {
-        self.client.ask(task);
+        if self.client.ask(task) {
+            self.open += 1;
+        }
     }
 
     /// The next event; `None` when it has not come by `end`, in nanoseconds. Until then all is kept alive.
@@ -122,6 +129,8 @@ impl Session {
             self.transmit().await?;
             let now = self.clock.now();
             if let Some(event) = self.client.poll_event() {
+                // What the client renews by itself was never asked for here.
+                self.open = self.open.saturating_sub(1);
                 return Ok(Some((event, Duration::from_nanos(now.saturating_sub(self.asked)))));
             }
             if end.is_some_and(|end| end <= now) {

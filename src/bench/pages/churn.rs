@@ -6,7 +6,7 @@ use crate::bench::control::outcome::Churn;
 impl Shown for Churn {
     fn page(&self, circumstances: &Circumstances) -> Page {
         let mut charts = time_charts(&self.samples, "begun", "done", "cycle");
-        let of = "from the Allocate to the answer to the Refresh that deletes";
+        let of = "from Allocate to the end of the allocation";
         charts.extend(latency_charts(&self.latency_bars, &self.latency_us, of));
         let load = vec![
             row("transport", self.transport.clone()),
@@ -33,7 +33,7 @@ impl Shown for Churn {
             target: self.server.clone(),
             date: circumstances.date.clone(),
             verdict: verdict(self),
-            warnings: limits(self.generator_limited, &self.generator_limits),
+            warnings: limits(self.generator_limited, &self.generator_limits, false),
             tiles: tiles(self),
             charts,
             facts: vec![

@@ -61,11 +61,11 @@ fn tiles(found: &Hold) -> Vec<Tile> {
         tiles.push(tile(
             "Server's memory",
             bytes(each),
-            format!("for each allocation; {} before, {} after", whole(before), whole(after)),
+            format!("for each allocation, {} to {}", whole(before), whole(after)),
         ));
     }
     if let Some(cpu) = found.server_cpu {
-        tiles.push(tile("Server's CPU", percent(cpu), "of a core, while they were held"));
+        tiles.push(tile("Server's CPU", percent(cpu), "of a core, while held"));
     }
     tiles
 }

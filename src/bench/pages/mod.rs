@@ -58,11 +58,17 @@ fn counted(count: u64, word: &str) -> String {
 }
 
 /// What stands first among the warnings when the generator was at its end.
-fn limits(is_limited: bool, reasons: &[String]) -> Vec<String> {
+fn limits(is_limited: bool, reasons: &[String], is_search: bool) -> Vec<String> {
     if !is_limited {
         return Vec::new();
     }
     let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) };
+    if is_search {
+        return vec![format!(
+            "Generator limited: the search ended where this machine could not make more load{reasons}. The server carries at \
+             least this much, and nobody knows how much more. Run it on another machine or core than the server."
+        )];
+    }
     vec![format!(
         "Generator limited: this machine could not make more load{reasons}. The figures are those of the generator and \
          say nothing about what the server can carry. Run it on another machine or core than the server, or with less load."
@@ -182,6 +188,10 @@ fn search_charts(rungs: &[Rung]) -> Vec<Chart> {
     }
     let mut rungs = rungs.to_vec();
     rungs.sort_by(|a, b| a.offered_per_second.total_cmp(&b.offered_per_second));
+    // Of a rate that was tried again, the second try counts.
+    rungs.reverse();
+    rungs.dedup_by(|a, b| a.offered_per_second == b.offered_per_second);
+    rungs.reverse();
     let series = |name: &str, value: fn(&Rung) -> Option<f64>| Series {
         name: name.to_owned(),
         points: rungs.iter().filter_map(|rung| Some((rung.offered_per_second, value(rung)?))).collect(),

@@ -5,9 +5,9 @@ use crate::bench::control::outcome::Stun;
 
 impl Shown for Stun {
     fn page(&self, circumstances: &Circumstances) -> Page {
-        let mut charts = time_charts(&self.samples, "asked", "answered", "request");
+        let mut charts = search_charts(&self.rungs);
+        charts.extend(time_charts(&self.samples, "asked", "answered", "request"));
         charts.extend(latency_charts(&self.latency_bars, &self.latency_us, "from request to answer"));
-        charts.extend(search_charts(&self.rungs));
         let load = vec![
             row("transport", self.transport.clone()),
             row("sockets", grouped(self.clients.into())),
@@ -33,7 +33,7 @@ impl Shown for Stun {
             target: self.server.clone(),
             date: circumstances.date.clone(),
             verdict: verdict(self),
-            warnings: limits(self.generator_limited, &self.generator_limits),
+            warnings: limits(self.generator_limited, &self.generator_limits, !self.rungs.is_empty()),
             tiles: tiles(self),
             charts,
             facts: vec![
@@ -52,13 +52,13 @@ fn verdict(found: &Stun) -> (Tone, String) {
     if found.wrong > 0 {
         return (Tone::Bad, format!("{} wrong", counted(found.wrong, "answer")));
     }
-    if found.generator_limited {
-        return (Tone::Warning, "limited by the generator, not by the server".to_owned());
+    let rate = per_second(found.requests_per_second);
+    match (found.generator_limited, found.rungs.is_empty()) {
+        (true, true) => (Tone::Warning, "limited by the generator, not by the server".to_owned()),
+        (true, false) => (Tone::Warning, format!("answers {rate} or more")),
+        (false, false) => (Tone::Good, format!("answers {rate}")),
+        (false, true) => loss_verdict(found.lost, found.sent, "answer"),
     }
-    if !found.rungs.is_empty() {
-        return (Tone::Good, format!("answers {}", per_second(found.requests_per_second)));
-    }
-    loss_verdict(found.lost, found.sent, "answer")
 }
 
 fn tiles(found: &Stun) -> Vec<Tile> {

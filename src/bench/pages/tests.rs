@@ -217,7 +217,7 @@ fn a_generator_at_its_end_is_said_loudly() {
     let limited: [&dyn Shown; 3] = [
         &Throughput { generator_limited: true, generator_limits: reasons.clone(), ..throughput() },
         &Stun { generator_limited: true, generator_limits: reasons.clone(), ..stun() },
-        &Churn { generator_limited: true, generator_limits: reasons.clone(), ..churn() },
+        &Churn { generator_limited: true, generator_limits: reasons, ..churn() },
     ];
     for found in limited {
         let page = shown(found);

@@ -5,10 +5,10 @@ use crate::bench::outcome::Throughput;
 
 impl Shown for Throughput {
     fn page(&self, circumstances: &Circumstances) -> Page {
-        let mut charts = time_charts(&self.samples, "sent", "received", "packet");
-        let of = "from just before a packet is sent to just after it is received";
+        let mut charts = search_charts(&self.rungs);
+        charts.extend(time_charts(&self.samples, "sent", "received", "packet"));
+        let of = "from sending a packet to receiving it";
         charts.extend(latency_charts(&self.latency_bars, &self.latency_us, of));
-        charts.extend(search_charts(&self.rungs));
         Page {
             title: self.kind.to_owned(),
             target: self.server.clone(),
@@ -34,17 +34,17 @@ fn verdict(found: &Throughput) -> (Tone, String) {
         let wrong = counted(found.corrupt + found.misdelivered, "packet");
         return (Tone::Bad, format!("{wrong} arrived damaged or at the wrong place"));
     }
-    if found.generator_limited {
-        return (Tone::Warning, "limited by the generator, not by the server".to_owned());
+    let rate = per_second(found.packets_per_second);
+    match (found.generator_limited, found.rungs.is_empty()) {
+        (true, true) => (Tone::Warning, "limited by the generator, not by the server".to_owned()),
+        (true, false) => (Tone::Warning, format!("carries {rate} or more")),
+        (false, false) => (Tone::Good, format!("carries {rate}")),
+        (false, true) => loss_verdict(found.lost, found.sent, "packet"),
     }
-    if !found.rungs.is_empty() {
-        return (Tone::Good, format!("carries {}", per_second(found.packets_per_second)));
-    }
-    loss_verdict(found.lost, found.sent, "packet")
 }
 
 fn warnings(found: &Throughput) -> Vec<String> {
-    let mut warnings = limits(found.generator_limited, &found.generator_limits);
+    let mut warnings = limits(found.generator_limited, &found.generator_limits, !found.rungs.is_empty());
     if found.blocked > 0 {
         warnings.push(format!(
             "{} could not be sent because the connections took no more; they count as lost.",

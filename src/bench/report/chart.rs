@@ -92,7 +92,11 @@ impl Chart {
         if all().next().is_none() {
             return nothing(html);
         }
-        let y = Scale::from_zero(all().map(|point| point.1).fold(0.0, f64::max), 4.0);
+        let highest = all().map(|point| point.1).fold(0.0, f64::max);
+        let y = match self.unit {
+            Unit::Bytes => Scale::binary_from_zero(highest, 4.0),
+            _ => Scale::from_zero(highest, 4.0),
+        };
         let x = Scale::until(all().map(|point| point.0).fold(0.0, f64::max), 6.0);
         self.axis_y(html, &y);
         axis_x(html, x.ticks.iter().map(|tick| (x.place(*tick), show(*tick))));
@@ -106,7 +110,8 @@ impl Chart {
                 html.empty("polygon", &[("class", "area s0"), ("points", &format!("{from} {line} {to}"))]);
             }
             html.empty("polyline", &[("class", &format!("line s{number}")), ("points", &line)]);
-            for point in points.iter().filter(|_| dots) {
+            // A line of one point is none.
+            for point in points.iter().filter(|_| dots || points.len() < 3) {
                 let class = format!("tried s{number}");
                 let [x, y] =
                     [across(x.place(point.0)), up(y.place(point.1))].map(|place| format!("{place:.1}"));
@@ -203,7 +208,7 @@ impl Chart {
             }),
         );
         let place = |point: &(f64, f64)| (across(x.place(rarity(point.0))), up(y.place(point.1)));
-        let line: Vec<String> = points.iter().map(|point| place(point)).map(|(x, y)| pair(x, y)).collect();
+        let line: Vec<String> = points.iter().map(place).map(|(x, y)| pair(x, y)).collect();
         html.empty("polyline", &[("class", "line s0"), ("points", &line.join(" "))]);
         for (at, point) in points.iter().enumerate() {
             let (x, y) = place(point);
@@ -309,7 +314,7 @@ fn pair(x: f64, y: f64) -> String {
 
 fn number(value: f64) -> String {
     let text = format!("{value:.1}");
-    text.strip_suffix(".0").map_or(text.clone(), ToOwned::to_owned)
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a drawing needs three digits")]

@@ -31,6 +31,18 @@ impl Scale {
         Self { low: 0.0, high, is_logarithmic: false, ticks }
     }
 
+    /// The same with steps that are round in powers of 1024.
+    pub(super) fn binary_from_zero(highest: f64, count: f64) -> Self {
+        let mut unit = 1.0;
+        while highest / unit >= 1024.0 {
+            unit *= 1024.0;
+        }
+        let mut scale = Self::from_zero(highest / unit, count);
+        scale.high *= unit;
+        scale.ticks.iter_mut().for_each(|tick| *tick *= unit);
+        scale
+    }
+
     /// Even steps that do not go beyond `highest`: time.
     pub(super) fn until(highest: f64, count: f64) -> Self {
         let mut scale = Self::from_zero(highest, count);
@@ -77,6 +89,7 @@ mod tests {
         assert_eq!(Scale::from_zero(1.0, 4.0).ticks, [0.0, 0.25, 0.5, 0.75, 1.0]);
         assert_eq!(Scale::from_zero(0.0, 4.0).ticks.last(), Some(&1.0));
         assert_eq!(Scale::from_zero(f64::NAN, 4.0).ticks.last(), Some(&1.0));
+        assert_eq!(Scale::binary_from_zero(3_000.0, 4.0).ticks, [0.0, 1_024.0, 2_048.0, 3_072.0]);
         assert_eq!(Scale::until(5.2, 5.0).ticks, [0.0, 2.0, 4.0]);
         assert_eq!(Scale::until(5.2, 5.0).place(5.2), 1.0);
     }
