@@ -7,7 +7,6 @@
 mod world;
 
 mod bad_input;
-mod own_client;
 mod quirks;
 mod rfc5780;
 mod rfc6062;

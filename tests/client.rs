@@ -1,5 +1,15 @@
 //! The client of `relais bench` against the server, both without sockets: what RFC 8489 and RFC 8656 ask of a client.
 
+#![expect(
+    unreachable_pub,
+    reason = "the world is a module of the conformance suite, where it is public to its siblings"
+)]
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "test code; its numbers are small")]
+
+#[allow(dead_code, reason = "the conformance suite uses all of it")]
+#[path = "conformance/world.rs"]
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +20,7 @@ use relais::wire::{
     AddressFamily, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, TransactionId, attr, method,
 };
 
-use crate::world::{self, Out, World, addr};
+use crate::world::{Out, World, addr};
 
 const IPV4: Task = Task::Allocate { family: AddressFamily::Ipv4 };
 
