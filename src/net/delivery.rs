@@ -11,6 +11,7 @@ use std::ops::Range;
 use super::mail::{self, Parcel};
 use super::outbox::{Exit, Outbox, Way};
 use super::ports::Port;
+use super::relays;
 use super::worker::Worker;
 use crate::time::Now;
 use crate::turn::{AllocationId, ClientRoute, DropReason, PeerAddress, RelayToken, Transport, Verdict};
@@ -20,9 +21,6 @@ use crate::wire::{Datagram, Marks};
 const BUNDLE: usize = 64;
 /// Their bytes: a bundle that has as many takes no more.
 const BUNDLE_BYTES: usize = 64 * 1024;
-/// The longest datagrams that IP carries.
-const MAX_V4: usize = 65_507;
-const MAX_V6: usize = 65_527;
 
 /// Datagrams for allocations of one other worker.
 #[derive(Default)]
@@ -44,7 +42,7 @@ struct Bundled {
 }
 
 impl Worker {
-    /// Takes a datagram to a peer. Its body stands at `place` of what was received.
+    /// Takes a datagram to a peer. Its body stands at `place` of what was received. `false`: no packet could carry it.
     pub(super) fn to_peer(
         &mut self,
         now: &Now,
@@ -52,12 +50,19 @@ impl Worker {
         datagram: &Datagram<'_>,
         place: Range<usize>,
         outbox: &mut Outbox,
-    ) {
-        if let Some((port, link)) = self.shared.relay_at(peer.0) {
-            return self.hairpin(now, relay, (port, link), datagram, place, outbox);
+    ) -> bool {
+        // Streams carry frames that no datagram can. That is no matter of any path's MTU, so the network is not asked.
+        if !relays::is_datagram(datagram.len(), peer.0) {
+            return false;
         }
-        let way = Way { exit: Exit::Relay(relay), to: self.shared.to_local(peer.0), from: None };
-        outbox.push(way, datagram, place);
+        match self.shared.relay_at(peer.0) {
+            Some(there) => self.hairpin(now, relay, there, datagram, place, outbox),
+            None => {
+                let way = Way { exit: Exit::Relay(relay), to: self.shared.to_local(peer.0), from: None };
+                outbox.push(way, datagram, place);
+            }
+        }
+        true
     }
 
     /// Takes it to the allocation that has the port.
@@ -72,10 +77,6 @@ impl Worker {
     ) {
         let Some(from) = self.relays.relayed(relay) else { return };
         let body = datagram.body();
-        // What no packet could carry gets no further this way than by the other.
-        if body.len() > if from.is_ipv4() { MAX_V4 } else { MAX_V6 } {
-            return self.server.count(Transport::Udp).drop(DropReason::SendFailed);
-        }
         let tos = datagram.marks().tos;
         if !self.post.holds(link) {
             return self.bundle(
@@ -187,15 +188,15 @@ impl Worker {
                 None => self.server.count(Transport::Udp).drop(DropReason::NoAllocation),
             }
         }
-        self.send(&now, &bundle.bytes, outbox);
+        self.send(&now, &bundle.bytes, outbox, Transport::Udp);
     }
 
-    /// Sends what is queued; `received` is where the bodies stand.
-    pub(super) fn send(&mut self, now: &Now, received: &[u8], outbox: &mut Outbox) {
+    /// Sends what is queued; `received` is where the bodies stand. What is lost is counted to the transport that it came by.
+    pub(super) fn send(&mut self, now: &Now, received: &[u8], outbox: &mut Outbox, came_by: Transport) {
         let Self { relays, offload, listeners, server, .. } = self;
         if !outbox.is_empty() {
             for _ in 0..outbox.flush(now.mono, received, listeners, relays, offload) {
-                server.count(Transport::Udp).drop(DropReason::SendFailed);
+                server.count(came_by).drop(DropReason::SendFailed);
             }
         }
         self.hand_over_all();

@@ -17,10 +17,9 @@ use super::connections::Claim;
 use super::frame::{self, Frame, MAX_BEFORE_LOGIN, MAX_FRAME};
 use super::io::Io;
 use super::mail;
-use super::outbox::{Exit, Outbox, Way};
+use super::outbox::Outbox;
 use super::ports::Admission;
 use super::proxy;
-use super::relays;
 use super::tcp_relay;
 use super::worker::Worker;
 use crate::time::{Now, Timestamp};
@@ -359,13 +358,7 @@ impl Connection {
 
     /// Sends what the frames of one read bring to peers. It stands in `bytes` until the next one.
     fn to_peers(&self, worker: &mut Worker, now: &Now, bytes: &[u8], outbox: &mut Outbox) {
-        if outbox.is_empty() {
-            return;
-        }
-        let Worker { server, relays, offload, listeners, .. } = worker;
-        for _ in 0..outbox.flush(now.mono, bytes, listeners, relays, offload) {
-            server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
-        }
+        worker.send(now, bytes, outbox, self.route.tuple.transport);
     }
 
     /// Handles one frame, and ends the stream of a client that does not read its answers.
@@ -383,7 +376,7 @@ impl Connection {
             return Next::Go;
         }
         let mut datagram = Datagram::new(frame, self.marks);
-        let Worker { server, relays, streams, shared, reply, .. } = worker;
+        let Worker { server, relays, streams, reply, .. } = &mut *worker;
         match server.handle_client(now, self.route, &mut datagram, reply, relays) {
             Verdict::Reply => {
                 let fits = streams.push_to(&self.route, &[reply.bytes()], true);
@@ -398,13 +391,10 @@ impl Connection {
                 return Next::Bound;
             }
             Verdict::ToPeer { relay, peer } => {
-                let to = shared.to_local(peer.0);
-                if relays::is_datagram(datagram.len(), to) {
-                    let start = range.start + datagram.offset();
-                    let way = Way { exit: Exit::Relay(relay), to, from: None };
-                    outbox.push(way, &datagram, start..start + datagram.len());
-                } else {
-                    server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
+                let start = range.start + datagram.offset();
+                let place = start..start + datagram.len();
+                if !worker.to_peer(now, (relay, peer), &datagram, place, outbox) {
+                    worker.server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
                 }
             }
             Verdict::Forward { worker: owner } => worker.forward(owner, self.route, datagram.body()),

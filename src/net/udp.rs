@@ -273,7 +273,9 @@ impl UdpLoop {
         match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
             Verdict::ToPeer { relay, peer } => {
                 let place = body(&place, &datagram);
-                worker.to_peer(now, (relay, peer), &datagram, place, &mut self.outbox);
+                if !worker.to_peer(now, (relay, peer), &datagram, place, &mut self.outbox) {
+                    worker.server.count(Transport::Udp).drop(DropReason::SendFailed);
+                }
             }
             Verdict::Reply => self.outbox.push_answer(back, self.reply.bytes()),
             Verdict::ReplyFrom { server, client } => match exit_at(&self.listeners, server) {
@@ -350,7 +352,7 @@ impl UdpLoop {
 
     /// Sends what is queued. The slots keep what they hold.
     fn send(&mut self, worker: &mut Worker, now: &Now) {
-        worker.send(now, self.batch.memory(), &mut self.outbox);
+        worker.send(now, self.batch.memory(), &mut self.outbox, Transport::Udp);
     }
 }
 
