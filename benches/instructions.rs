@@ -1,7 +1,7 @@
 //! Instructions for each relayed packet, indications beside ChannelData, and for requests, counted by callgrind.
 //!
-//! `cargo bench --bench instructions` prints its tables and fails when an indication costs more than [`MOST`] times what
-//! ChannelData does, or when anything costs more than 1.05 times what `instructions/baseline.toml` says; with `-- --renew`
+//! `cargo bench --bench instructions` prints its tables and fails when an indication costs the program more than [`MOST`]
+//! times what ChannelData does, or when anything costs more than 1.05 times what `instructions/baseline.toml` says; with `-- --renew`
 //! the figures become the baseline instead. Counted are the core alone, fed the same bytes again and again, and the whole program between real
 //! sockets, without the kernel. Each figure is the difference of two runs of different length, so that what is done once
 //! falls out. `cargo bench --bench instructions -- core` leaves out the program. Needs valgrind.
@@ -31,7 +31,8 @@ use std::process::{Command, ExitCode};
 use baseline::Figures;
 use shape::Shape;
 
-/// What an indication may cost, in units of ChannelData in the same direction with the same payload.
+/// What an indication may cost the program, in units of ChannelData in the same direction with the same payload. Of the core
+/// alone, which remembers the last flow, there is too little left for a ratio.
 const MOST: f64 = 1.15;
 /// Payloads in bytes: a packet of audio, a packet of video.
 const PAYLOADS: [usize; 2] = [160, 1200];
@@ -103,7 +104,7 @@ fn table(whole: bool, folder: &Path, figures: &mut Figures) -> bool {
                 let ratio = (indication - crc) / channel;
                 let name = shape.name();
                 println!("| {name} | {payload} | {channel:.0} | {indication:.0} | {crc:.0} | {ratio:.2} |");
-                good &= printed || ratio <= MOST;
+                good &= printed || !whole || ratio <= MOST;
             }
         }
     }

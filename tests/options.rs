@@ -46,6 +46,7 @@ const TESTS: &[(&str, fn())] = &[
     ("listen.tcp", listen_tcp_is_where_streams_are_accepted),
     ("listen.tls", options_tls::listen_tls_is_where_tls_is_spoken),
     ("listen.dtls", listen_dtls_is_where_dtls_is_spoken),
+    ("listen.pin_workers", listen_pin_workers_keeps_each_on_one_cpu),
     ("listen.proxy_from", options_tls::listen_proxy_from_is_who_may_speak_for_others),
     ("tls.certificate", options_tls::tls_certificate_and_key_are_what_clients_see),
     ("tls.key", options_tls::tls_certificate_and_key_are_what_clients_see),

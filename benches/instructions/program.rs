@@ -52,10 +52,13 @@ fn load(server: SocketAddr, shape: Shape, payload: usize, packets: usize, signal
         // The program starts slowly under valgrind; until then its port is closed.
         for _ in 0..120 {
             let sent = client.send(request);
-            if sent.is_ok()
+            // What has been sent again is answered again, perhaps when the next request is on its way.
+            while sent.is_ok()
                 && let Ok(len) = client.recv(&mut buffer)
             {
-                return buffer[..len].to_vec();
+                if buffer[8..20] == request[8..20] {
+                    return buffer[..len].to_vec();
+                }
             }
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -84,7 +84,8 @@ pub struct Authenticator {
     third_party: ThirdParty,
     expired: Expired,
     nonces: NonceKey,
-    /// What an unknown user's integrity is compared with, so that it costs what a known one's does.
+    /// What an unknown user's integrity is compared with, so that it costs what a known one's does: the keys of the list
+    /// stand ready like this one.
     nobody: IntegrityKey,
 }
 

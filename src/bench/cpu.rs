@@ -34,6 +34,15 @@ pub(super) fn own_run_time() -> u64 {
     schedstat(Path::new("/proc/thread-self")).unwrap_or(0)
 }
 
+/// Whether the calling thread runs in real time, so that usual threads on its core wait until it sleeps.
+pub(super) fn is_real_time() -> bool {
+    const FIFO_OR_ROUND_ROBIN: [&str; 2] = ["1", "2"];
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
+    // The 41st field is the policy, the second the name in parentheses, with whatever is in it (proc_pid_stat(5)).
+    let policy = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(38));
+    policy.is_some_and(|policy| FIFO_OR_ROUND_ROBIN.contains(&policy))
+}
+
 /// The first number in `schedstat`: nanoseconds on a processor.
 fn schedstat(thread: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(thread.join("schedstat")).ok()?;

@@ -19,6 +19,7 @@ use super::pace::{Due, Pace};
 use super::payload::Stamp;
 use super::progress::{Phase, Progress};
 use super::search::Tried;
+use super::share::Share;
 use crate::client::{Incoming, read};
 use crate::sys::{self, Ready, Way};
 use crate::wire::ChannelNumber;
@@ -29,10 +30,6 @@ const CATCH_UP: f64 = 128.0;
 
 /// What is less late than this is sent in any case, and what is later than that in none, in seconds.
 const PATIENCE: (f64, f64) = (0.001, 0.1);
-
-/// What is due sooner than this, in nanoseconds, is waited for without sleeping: to wake up takes about as long. Longer waits
-/// are slept through, however many there are, so that the load leaves the processor to whatever shares it.
-const SHORT: u64 = 10_000;
 
 /// How often some of the clients are asked what they have to say.
 const KEEPING: u64 = 20_000_000;
@@ -203,6 +200,7 @@ impl Engine {
         let mut pace = Pace::new(begin, rate / f64::from(self.burst), nanoseconds(patience));
         let mut extra = Extra::default();
         let (mut sampled, mut kept) = (begin, begin);
+        let mut share = Share::new(clock);
         progress.begin(phase, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         loop {
             let before = clock.now();
@@ -229,9 +227,12 @@ impl Engine {
                     break 0;
                 }
             };
-            let sleep = if wait < SHORT { 0 } else { wait.min(50_000_000).min(end.saturating_sub(now)) };
+            let sleep = share.sleep(wait).min(50_000_000).min(end.saturating_sub(now));
             let arrived = self.receive(Duration::from_nanos(sleep))?;
             let after = clock.now();
+            if sleep == 0 {
+                share.give_way(clock);
+            }
             if row == 0
                 && !arrived
                 && sleep == 0

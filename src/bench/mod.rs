@@ -21,6 +21,7 @@ mod progress;
 mod report;
 mod search;
 mod server;
+mod share;
 mod tally;
 mod throughput;
 mod units;

@@ -25,9 +25,8 @@ impl Tally {
         Self { bits: vec![0; words].into_boxed_slice(), end: 0 }
     }
 
-    const fn capacity(&self) -> u32 {
-        // A lane remembers some thousands.
-        self.bits.len() as u32 * 64
+    fn capacity(&self) -> u32 {
+        u32::try_from(self.bits.len() * 64).unwrap_or(u32::MAX)
     }
 
     fn bit(&mut self, sequence: u32) -> (&mut u64, u64) {

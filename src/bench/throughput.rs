@@ -100,7 +100,7 @@ struct Plan {
 
 impl Plan {
     fn new(args: &ThroughputArgs) -> Result<Self, Failure> {
-        let payload = usize::from(args.payload.unwrap_or(args.mix.payload()));
+        let payload = usize::from(args.payload.unwrap_or_else(|| args.mix.payload()));
         if payload < HEAD {
             return Err(Failure::usage(
                 format!("a payload of {payload} bytes has no room for sequence, time and checksum"),
@@ -115,7 +115,7 @@ impl Plan {
                     "leave out one of the two",
                 ));
             }
-            if count % 2 != 0 {
+            if !count.is_multiple_of(2) {
                 return Err(Failure::usage(
                     format!("with --peers relay, allocations talk in pairs, and {count} is odd"),
                     "give an even number with --allocations",
@@ -131,7 +131,13 @@ impl Plan {
             Peers::One => count + 1,
             Peers::Relay => count,
         };
-        Ok(Self { count, payload, burst: args.burst.unwrap_or(args.mix.burst()).into(), memory, sockets })
+        Ok(Self {
+            count,
+            payload,
+            burst: args.burst.unwrap_or_else(|| args.mix.burst()).into(),
+            memory,
+            sockets,
+        })
     }
 }
 
@@ -200,7 +206,7 @@ fn through(
     };
     let (up, down) = directions(args.direction);
     let mut lanes = Vec::new();
-    for i in 0..plan.count {
+    for (i, relayed) in relayed.iter().enumerate() {
         let peer = match args.peers {
             Peers::Each => End::Peer(i),
             Peers::One => End::Peer(0),
@@ -211,12 +217,12 @@ fn through(
         if from_client {
             let mut lane = Lane::new(End::Client(i), peer, plan.memory);
             lane.head = Some(head(i)?);
-            lane.source = (args.peers == Peers::One).then_some(relayed[i]);
+            lane.source = (args.peers == Peers::One).then_some(*relayed);
             lanes.push(lane);
         }
         if down && args.peers != Peers::Relay {
             let mut lane = Lane::new(peer, End::Client(i), plan.memory);
-            lane.address = (args.peers == Peers::One).then_some(relayed[i]);
+            lane.address = (args.peers == Peers::One).then_some(*relayed);
             lanes.push(lane);
         }
     }
@@ -236,11 +242,11 @@ fn direct(args: &ThroughputArgs, plan: &Plan) -> Result<Engine, Failure> {
             "leave out one of the two",
         ));
     }
-    let peer_ip = args.peer_address.unwrap_or(match args.server.bind {
+    let peer_ip = args.peer_address.unwrap_or_else(|| match args.server.bind {
         Some(IpAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
         _ => Ipv4Addr::LOCALHOST.into(),
     });
-    let client_ip = args.server.bind.unwrap_or(match peer_ip {
+    let client_ip = args.server.bind.unwrap_or_else(|| match peer_ip {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     });

@@ -556,3 +556,14 @@ fn open_socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One for each allocation, thousands of which may wait for a call.
+    #[test]
+    fn a_relay_socket_takes_one_cache_line() {
+        assert!(size_of::<Relay>() <= 64, "{} bytes", size_of::<Relay>());
+    }
+}

@@ -50,9 +50,20 @@ const UNDERSTOOD: &[AttributeType] = &[
     attr::CONNECTION_ID,
 ];
 
+/// The same as bits: all of them are below 64.
+const UNDERSTOOD_BITS: u64 = {
+    let (mut bits, mut at) = (0, 0);
+    while at < UNDERSTOOD.len() {
+        assert!(UNDERSTOOD[at].0 < 64, "it has a bit");
+        bits |= 1 << UNDERSTOOD[at].0;
+        at += 1;
+    }
+    bits
+};
+
 /// Whether an attribute must not be ignored and is not understood.
-pub(super) fn is_unknown(kind: AttributeType) -> bool {
-    kind.is_comprehension_required() && !UNDERSTOOD.contains(&kind)
+pub(super) const fn is_unknown(kind: AttributeType) -> bool {
+    kind.is_comprehension_required() && (kind.0 >= 64 || UNDERSTOOD_BITS >> kind.0 & 1 == 0)
 }
 
 /// An authenticated request and what belongs to it.
@@ -424,8 +435,11 @@ impl UnknownAttributes {
 
     /// The same without those that are `understood` for this once.
     pub(super) fn beyond(message: &Message<'_>, understood: impl Fn(AttributeType) -> bool) -> Option<Self> {
-        let mut unknown = Self { types: [0; 2 * MAX_UNKNOWN], count: 0 };
         let is_unknown = |kind| is_unknown(kind) && !understood(kind);
+        if !message.attributes().any(|attribute| is_unknown(attribute.kind)) {
+            return None;
+        }
+        let mut unknown = Self { types: [0; 2 * MAX_UNKNOWN], count: 0 };
         for attribute in message.attributes().filter(|attribute| is_unknown(attribute.kind)) {
             let kind = attribute.kind.0.to_be_bytes();
             let listed = unknown.types.chunks_exact(2).take(unknown.count).any(|known| known == kind);
@@ -434,7 +448,7 @@ impl UnknownAttributes {
                 unknown.count += 1;
             }
         }
-        (unknown.count > 0).then_some(unknown)
+        Some(unknown)
     }
 
     pub(super) fn write(&self, writer: &mut MessageWriter<'_>) {

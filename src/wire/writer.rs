@@ -109,7 +109,25 @@ impl<'a> MessageWriter<'a> {
 
     /// Appends an attribute; its padding is zero.
     pub fn attribute(&mut self, kind: AttributeType, value: &[u8]) -> &mut Self {
-        self.attribute_parts(kind, &[value])
+        let whole = 4 + padded(value.len());
+        let room = self.buffer.get_mut(self.len..).and_then(|rest| rest.get_mut(..whole));
+        let (Some(room), Ok(field)) = (room, u16::try_from(value.len())) else {
+            self.overflow = true;
+            return self;
+        };
+        // The padding stands in the last word, which the value then covers.
+        if let Some(last) = room.last_chunk_mut::<4>() {
+            *last = [0; 4];
+        }
+        let (kind, field) = (kind.0.to_be_bytes(), field.to_be_bytes());
+        if let Some((head, body)) = room.split_first_chunk_mut::<4>() {
+            *head = [kind[0], kind[1], field[0], field[1]];
+            if let Some(body) = body.get_mut(..value.len()) {
+                body.copy_from_slice(value);
+            }
+        }
+        self.len += whole;
+        self
     }
 
     /// Appends an attribute whose value comes in pieces.

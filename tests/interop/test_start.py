@@ -101,7 +101,7 @@ def idle_it_needs_less_than_12_mb(net):
 
 
 @test(180)
-def an_idle_allocation_costs_less_than_4_kb(net):
+def an_idle_allocation_costs_less_than_1536_bytes(net):
     count, each = 2000, 250
     server = start_server(net, {"limits": {"allocations_per_user": count + 100}})
     sources = [f"8.34.2.{20 + n}" for n in range(count // each)]
@@ -119,7 +119,7 @@ def an_idle_allocation_costs_less_than_4_kb(net):
     print(f"   {cost:.0f} bytes an allocation")
     for client in clients:
         client.close()
-    assert cost < 4096, f"{cost:.0f} bytes an allocation"
+    assert cost < 1536, f"{cost:.0f} bytes an allocation"
 
 
 # Bad starts. Each exits 1 within five seconds, with a message that names the place and a cure.

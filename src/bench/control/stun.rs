@@ -16,6 +16,7 @@ use super::super::pace::{Due, Pace};
 use super::super::progress::{Phase, Progress};
 use super::super::search::{Tried, search};
 use super::super::server::Target;
+use super::super::share::Share;
 use super::answers::{Answers, REQUEST, Seen};
 use super::args::StunArgs;
 use super::meter::{Meter, ratio};
@@ -29,9 +30,6 @@ use crate::sys::{self, Batch, Epoll, Ready, Way};
 
 /// What is later than this is not sent any more: made up for in one go, it would be another load.
 const PATIENCE: Duration = Duration::from_millis(20);
-
-/// What is due sooner than this, in nanoseconds, is waited for without sleeping: to wake up takes about as long.
-const SHORT: u64 = 50_000;
 
 /// Requests that are sent without a look at what has arrived.
 const IN_A_ROW: usize = 64;
@@ -207,6 +205,7 @@ impl<'a> Asker<'a> {
         let begin = self.clock.now();
         let end = begin + nanoseconds(time);
         let mut pace = Pace::new(begin, rate, nanoseconds(PATIENCE));
+        let mut share = Share::new(self.clock);
         loop {
             let before = self.clock.now();
             if before >= end {
@@ -228,11 +227,14 @@ impl<'a> Asker<'a> {
                 }
             }
             self.send(due, meter)?;
-            let sleep = if due > 0 || wait < SHORT { 0 } else { wait.min(50_000_000).min(end - before) };
+            let sleep = if due > 0 { 0 } else { share.sleep(wait).min(50_000_000).min(end - before) };
             let has_arrived = self.receive(Duration::from_nanos(sleep), meter)?;
             let now = self.clock.now();
             if due == 0 && !has_arrived && sleep == 0 {
                 meter.idle += now - before;
+            }
+            if sleep == 0 {
+                share.give_way(self.clock);
             }
             if now >= meter.next() {
                 let sample = meter.sample(now, self.pids)?;

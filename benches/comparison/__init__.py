@@ -1,0 +1,1 @@
+"""Relais beside coturn and beside kernel forwarding: the parts of benches/compare."""
