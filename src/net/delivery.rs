@@ -43,7 +43,7 @@ struct Bundled {
 
 impl Worker {
     /// Takes a datagram to a peer. Its body stands at `place` of what was received. `false`: no packet could carry it.
-    pub(super) fn to_peer(
+    pub(super) fn pass_to_peer(
         &mut self,
         now: &Now,
         (relay, peer): (RelayToken, PeerAddress),
@@ -86,14 +86,14 @@ impl Worker {
             );
         }
         match self.relays.id_of(mail::index(link), port) {
-            Some(id) => self.from_peer(now, id, PeerAddress(from), body, tos, place, outbox),
+            Some(id) => self.take_from_peer(now, id, PeerAddress(from), body, tos, place, outbox),
             None => self.server.count(Transport::Udp).drop(DropReason::NoAllocation),
         }
     }
 
     /// Takes what has arrived at a relayed transport address to the client.
     #[expect(clippy::too_many_arguments, reason = "all of it is what is known of a datagram")]
-    pub(super) fn from_peer(
+    pub(super) fn take_from_peer(
         &mut self,
         now: &Now,
         id: AllocationId,
@@ -106,12 +106,12 @@ impl Worker {
         let mut datagram = Datagram::new(body, Marks { tos, dont_fragment: false });
         let verdict = self.server.handle_peer(now, id, peer, &mut datagram, &self.relays);
         if let Verdict::ToClient { client } = verdict {
-            self.to_client(now, client, &datagram, place, outbox);
+            self.pass_to_client(now, client, &datagram, place, outbox);
         }
     }
 
     /// Takes a message to a client. Its body stands at `place` of what was received.
-    pub(super) fn to_client(
+    pub(super) fn pass_to_client(
         &mut self,
         now: &Now,
         client: ClientRoute,
@@ -184,7 +184,9 @@ impl Worker {
             let place = item.start..item.start + item.len;
             let body = bundle.bytes.get(place.clone()).unwrap_or_default();
             match self.relays.id_of(item.index, item.port) {
-                Some(id) => self.from_peer(&now, id, PeerAddress(item.from), body, item.tos, place, outbox),
+                Some(id) => {
+                    self.take_from_peer(&now, id, PeerAddress(item.from), body, item.tos, place, outbox)
+                }
                 None => self.server.count(Transport::Udp).drop(DropReason::NoAllocation),
             }
         }

@@ -393,7 +393,7 @@ impl Connection {
             Verdict::ToPeer { relay, peer } => {
                 let start = range.start + datagram.offset();
                 let place = start..start + datagram.len();
-                if !worker.to_peer(now, (relay, peer), &datagram, place, outbox) {
+                if !worker.pass_to_peer(now, (relay, peer), &datagram, place, outbox) {
                     worker.server.count(self.route.tuple.transport).drop(DropReason::SendFailed);
                 }
             }

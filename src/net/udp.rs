@@ -95,7 +95,7 @@ impl Run {
     /// The datagrams in a slot, and what their packets came with.
     pub(super) fn open(batch: &Batch, slot: usize) -> (Self, Told) {
         let (rest, told) = (batch.place(slot), batch.told(slot));
-        let segment = told.segment.filter(|len| *len > 0).unwrap_or(rest.len());
+        let segment = told.segment.filter(|len| *len > 0).unwrap_or_else(|| rest.len());
         (Self { rest, segment, done: false }, told)
     }
 }
@@ -280,7 +280,7 @@ impl UdpLoop {
         match server.handle_client(now, route, &mut datagram, &mut self.reply, relays) {
             Verdict::ToPeer { relay, peer } => {
                 let place = body(&place, &datagram);
-                if !worker.to_peer(now, (relay, peer), &datagram, place, &mut self.outbox) {
+                if !worker.pass_to_peer(now, (relay, peer), &datagram, place, &mut self.outbox) {
                     worker.server.count(Transport::Udp).drop(DropReason::SendFailed);
                 }
             }
@@ -311,7 +311,7 @@ impl UdpLoop {
                     self.send(worker, now);
                 }
                 let bytes = self.batch.memory().get(place.clone()).unwrap_or_default();
-                worker.from_peer(now, id, peer, bytes, tos, place, &mut self.outbox);
+                worker.take_from_peer(now, id, peer, bytes, tos, place, &mut self.outbox);
             }
         }
     }
@@ -348,7 +348,7 @@ impl UdpLoop {
         let mut datagram = Datagram::new(&[], Marks::default());
         let error = IcmpError { peer, kind, code, info };
         if let Verdict::ToClient { client } = worker.server.handle_icmp(now, id, &error, &mut datagram) {
-            worker.to_client(now, client, &datagram, 0..0, &mut self.outbox);
+            worker.pass_to_client(now, client, &datagram, 0..0, &mut self.outbox);
         }
     }
 
