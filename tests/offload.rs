@@ -1,5 +1,5 @@
 //! The relay on kernels that do less for UDP than this one: nothing is lost, nothing changes its place, the operator is told
-//! once, and the metrics say it.
+//! once, and the metrics say it. And what one look at a full queue leaves in it waits for nothing else.
 #![cfg(all(feature = "server", target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use live::{Client, Link, Server, channel_data, data_of, heard, peer};
-use relais::wire::{Class, MessageWriter, TransactionId, attr, method};
+use relais::wire::{Class, Message, MessageWriter, TransactionId, attr, method};
 use socket2::{MsgHdr, SockAddr, SockRef};
 
 /// Datagrams in a burst.
@@ -172,4 +172,31 @@ fn what_is_never_merged_is_relayed_all_the_same() {
     let server = on("never-merges");
     relay_bursts(&server);
     assert_eq!(told(&server), (1.0, 1.0, 0.0));
+}
+
+#[test]
+fn small_receive_buffers_are_told_once_with_their_cure() {
+    let environment = [("LD_PRELOAD", library()), ("RELAIS_TEST_KERNEL", "small-buffers")];
+    let server = Server::start_in(&environment, &[("listen.workers", "3")]);
+    let said =
+        ["INFO", "net.core.rmem_max keeps receive buffers small", "sysctl -w net.core.rmem_max=4194304"];
+    assert_eq!((lines(&server, &said), lines(&server, &["rmem_max"])), (1, 1), "{}", server.log());
+}
+
+#[test]
+fn errors_that_one_look_leaves_in_the_queue_wait_for_nothing_else() {
+    const CLOSED: usize = 24;
+    let server = Server::start(&[]);
+    let mut client = server.udp();
+    client.relay();
+    // Nobody has these ports: they were somebody's a moment ago.
+    let closed: Vec<_> = (0..CLOSED).map(|_| peer()).map(|(_, address)| address).collect();
+    assert_eq!(client.permit(closed[0]), 0);
+    let said: Vec<_> = closed.iter().map(|address| send_indication(*address, b"anybody?")).collect();
+    // All at once, and nothing later that could wake the worker.
+    burst(socket(&client), server.address(), &said);
+    for number in 0..CLOSED {
+        let Some(told) = client.try_receive() else { panic!("{number} of {CLOSED} errors have been told") };
+        assert!(Message::parse(&told).unwrap().get(attr::ICMP).is_some());
+    }
 }

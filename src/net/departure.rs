@@ -156,7 +156,9 @@ impl<'a> Departure<'a> {
         let Some(first) = rest.first().and_then(|at| self.letters.item(*at)) else { return 0 };
         let len = first.len();
         let longest = if first.way.to.is_ipv4() { MAX_JOINED_V4 } else { MAX_JOINED_V6 };
-        if !self.cuts || len == 0 || len > longest || self.offload.is_refused(first.way.to.ip(), self.now) {
+        // Port 0 gets the error that refusals have (EINVAL), and any client may have it tried.
+        let can_cut = self.cuts && first.way.to.port() != 0;
+        if !can_cut || len == 0 || len > longest || self.offload.is_refused(first.way.to.ip(), self.now) {
             return 1;
         }
         let (mut count, mut bytes) = (1, len);

@@ -217,12 +217,8 @@ impl UdpLoop {
     /// Receives a batch into the free slots, and says which it filled.
     fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> Range<usize> {
         let first = self.used;
-        let mut received = self.batch.receive(socket, first, most);
-        if received.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
-            // An ICMP error that came meanwhile, and is gone now. What is in the socket would wake nobody again.
-            received = self.batch.receive(socket, first, most);
-        }
-        let count = received.unwrap_or(0);
+        // An error is one of ICMP that came meanwhile, which wakes the worker again.
+        let count = self.batch.receive(socket, first, most).unwrap_or(0);
         self.used += count;
         self.left |= count == most || self.used == BATCH;
         first..first + count
@@ -335,8 +331,7 @@ impl UdpLoop {
                 }
             }
         }
-        // What is left in the queue wakes nobody again.
-        self.left = true;
+        // What is left in the queue wakes the worker again: the kernel tells of the next error when one is taken.
     }
 
     fn tell_error(&mut self, worker: &mut Worker, now: &Now, id: AllocationId, error: NetworkError) {

@@ -1,6 +1,6 @@
 /* Plays a kernel that does less for UDP than this one. RELAIS_TEST_KERNEL says which: no-gro and no-gso know one of the socket
    options no more; never-merges takes UDP_GRO and does nothing; eio and einval refuse to cut messages, as a device without
-   checksums and a path with a small MTU do. Built and preloaded by tests/offload.rs. */
+   checksums and a path with a small MTU do; small-buffers grants no larger receive buffer. Built and preloaded by tests/offload.rs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,6 +25,10 @@ int setsockopt(int fd, int level, int option, const void *value, socklen_t lengt
     if (level == OF_UDP && ((option == GRO && plays("no-gro")) || (option == SEGMENT && plays("no-gso")))) {
         errno = ENOPROTOOPT;
         return -1;
+    }
+    if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_RCVBUFFORCE) && plays("small-buffers")) {
+        int least = 64 * 1024;
+        return real(fd, level, SO_RCVBUF, &least, sizeof least);
     }
     return real(fd, level, option, value, length);
 }

@@ -293,3 +293,16 @@ fn it_says_when_it_is_full() {
     }
     assert_eq!((post.outbox.items.capacity(), post.outbox.written.capacity()), (WAITING, WRITTEN));
 }
+
+#[test]
+fn a_client_that_sends_to_port_0_keeps_nobody_from_joined_datagrams() {
+    let mut post = Post::new(true, true);
+    let to = (post.receivers[0].socket.local_addr().unwrap().ip(), 0).into();
+    for _ in 0..2 {
+        post.outbox.push_answer(Way { exit: Exit::Listener(0), to, from: None }, b"nowhere");
+    }
+    let Post { outbox, listeners, relays, offload, .. } = &mut post;
+    assert_eq!(outbox.flush(Timestamp::START, &[], listeners, relays, offload), 2, "lost");
+    assert!(!post.offload.is_refused(to.ip(), Timestamp::START));
+    assert_eq!(post.offload.refusals(), 0);
+}
