@@ -3,12 +3,12 @@
 //!
 //! That short way (both callers behind relays) makes the same two decisions as the long one through the kernel: the sender's
 //! allocation has let the datagram go to the peer, and the receiver's is asked whether it takes it from there. Only the two
-//! sockets between them are left out.
+//! sockets between them are left out. What comes by DTLS or from another worker takes the long way.
 
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::mail::{self, Parcel};
+use super::mail;
 use super::outbox::{Exit, Outbox, Way};
 use super::ports::Port;
 use super::relays;
@@ -75,7 +75,9 @@ impl Worker {
         place: Range<usize>,
         outbox: &mut Outbox,
     ) {
-        let Some(from) = self.relays.relayed(relay) else { return };
+        let Some(from) = self.relays.relayed(relay) else {
+            return self.server.count(Transport::Udp).drop(DropReason::NoAllocation);
+        };
         let body = datagram.body();
         let tos = datagram.marks().tos;
         if !self.post.holds(link) {
@@ -169,8 +171,8 @@ impl Worker {
             return;
         }
         let bundle = std::mem::take(bundle);
-        let count = bundle.datagrams.len();
-        if !self.post.send(owner, Parcel::Hairpin(Box::new(bundle))) {
+        let (count, bytes) = (bundle.datagrams.len(), bundle.bytes.len());
+        if !self.post.send_bundle(owner, Box::new(bundle), bytes) {
             for _ in 0..count {
                 self.server.count(Transport::Udp).drop(DropReason::QueueFull);
             }
@@ -180,6 +182,7 @@ impl Worker {
     /// Takes what another worker has handed over to the clients.
     pub(super) fn open_bundle(&mut self, bundle: &Bundle, outbox: &mut Outbox) {
         let now = self.now();
+        self.post.taken(bundle.bytes.len());
         for item in &bundle.datagrams {
             let place = item.start..item.start + item.len;
             let body = bundle.bytes.get(place.clone()).unwrap_or_default();

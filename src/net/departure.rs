@@ -16,6 +16,8 @@ const MAX_MESSAGE: usize = 65_000;
 /// into them.
 const MAX_JOINED_V4: usize = 1472;
 const MAX_JOINED_V6: usize = 1452;
+/// Failures of one round that are looked into; more are only counted.
+const FAILURES: usize = 8;
 /// Pieces of a datagram: head, body, padding.
 const PARTS: usize = 3;
 
@@ -72,8 +74,8 @@ pub(super) struct Departure<'a> {
     offload: &'a mut Offload,
     /// Datagrams that could not be sent.
     pub(super) lost: usize,
-    /// Why the last of them could not.
-    pub(super) failed: Option<Failure>,
+    /// Why the first of them could not.
+    pub(super) failed: Vec<Failure>,
     /// The device behind the socket cannot cut.
     pub(super) refused: bool,
 }
@@ -86,7 +88,7 @@ impl<'a> Departure<'a> {
         now: Timestamp,
         offload: &'a mut Offload,
     ) -> Self {
-        Self { letters, socket, cuts, now, offload, lost: 0, failed: None, refused: false }
+        Self { letters, socket, cuts, now, offload, lost: 0, failed: Vec::new(), refused: false }
     }
 
     /// Sends the items in this order.
@@ -158,7 +160,8 @@ impl<'a> Departure<'a> {
         let longest = if first.way.to.is_ipv4() { MAX_JOINED_V4 } else { MAX_JOINED_V6 };
         // Port 0 gets the error that refusals have (EINVAL), and any client may have it tried.
         let can_cut = self.cuts && first.way.to.port() != 0;
-        if !can_cut || len == 0 || len > longest || self.offload.is_refused(first.way.to.ip(), self.now) {
+        if !can_cut || len == 0 || len > longest || self.offload.is_refused(first.way.to.ip(), len, self.now)
+        {
             return 1;
         }
         let (mut count, mut bytes) = (1, len);
@@ -191,18 +194,20 @@ impl<'a> Departure<'a> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.give_up(items, rest),
+                // An ICMP error about an earlier datagram fails the next call, whatever that is about, and is gone then.
+                Err(error) if tries + 1 < TRIES && may_be_stale(&error) => tries += 1,
                 Err(error) if counts[first] > 1 && self.is_refusal(&error, rest, items) => {
                     return Done { items, alone: counts[first] };
                 }
-                // An ICMP error about an earlier datagram fails the next call, whatever that is about, and is gone then.
-                Err(_) if tries + 1 < TRIES => tries += 1,
-                // The error is about this message, an unreachable peer, say, or about one of its datagrams.
-                Err(_) if counts[first] > 1 => return Done { items, alone: counts[first] },
+                // The error is about this message: an unreachable peer, say, to which all of it goes.
                 Err(error) => {
-                    let to = rest.get(items).and_then(|at| self.letters.item(*at)).map(|item| item.way.to);
-                    self.failed = to.map(|to| (error, to));
-                    self.lost += 1;
-                    items += 1;
+                    if let Some(item) = rest.get(items).and_then(|at| self.letters.item(*at))
+                        && self.failed.len() < FAILURES
+                    {
+                        self.failed.push((error, item.way.to));
+                    }
+                    self.lost += counts[first];
+                    items += counts[first];
                     first += 1;
                     tries = 0;
                 }
@@ -229,13 +234,22 @@ impl<'a> Departure<'a> {
             }
             Some(libc::EINVAL | libc::EMSGSIZE) => {
                 if let Some(item) = rest.get(items).and_then(|at| self.letters.item(*at)) {
-                    self.offload.refuse(item.way.to.ip(), self.now);
+                    self.offload.refuse(item.way.to.ip(), item.len(), self.now);
                 }
                 true
             }
             _ => false,
         }
     }
+}
+
+/// Whether an error may be about an earlier datagram. A full queue, a rule of the firewall and a device that cannot cut are
+/// about this one.
+fn may_be_stale(error: &io::Error) -> bool {
+    !matches!(
+        error.raw_os_error(),
+        Some(libc::ENOBUFS | libc::ENOMEM | libc::EPERM | libc::EIO | libc::EINVAL)
+    )
 }
 
 /// What a call has done.

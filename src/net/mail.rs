@@ -5,6 +5,7 @@
 //! allocation answers. Boxes are bounded: what does not fit is dropped, as a router does.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -17,6 +18,8 @@ use crate::wire::{Datagram, Marks};
 
 /// Parcels that wait for a worker.
 const BOX: usize = 1024;
+/// Bytes of bundles that wait for a worker: what the receive buffers of the sockets would hold that are left out.
+const BUNDLES: usize = 1 << 20;
 /// Parcels that a worker opens before its other work gets its turn.
 const PARCELS: usize = 64;
 
@@ -102,6 +105,8 @@ pub(super) enum Notice {
 pub(super) struct Post {
     me: u8,
     boxes: Arc<[mpsc::Sender<Parcel>]>,
+    /// Bytes of the bundles in each box.
+    bundled: Arc<[AtomicUsize]>,
     notices: Arc<[mpsc::UnboundedSender<Notice>]>,
 }
 
@@ -146,7 +151,13 @@ pub(super) fn connect(workers: usize) -> Vec<(Post, Inbox)> {
     let (senders, notices): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
     let (boxes, senders): (Arc<[_]>, Arc<[_]>) = (boxes.into(), senders.into());
     let inboxes = parcels.into_iter().zip(notices).map(|(parcels, notices)| Inbox { parcels, notices });
-    let post = |me| Post { me, boxes: Arc::clone(&boxes), notices: Arc::clone(&senders) };
+    let bundled: Arc<[_]> = (0..workers).map(|_| AtomicUsize::new(0)).collect();
+    let post = |me| Post {
+        me,
+        boxes: Arc::clone(&boxes),
+        bundled: Arc::clone(&bundled),
+        notices: Arc::clone(&senders),
+    };
     (0..=u8::MAX).zip(inboxes).map(|(me, inbox)| (post(me), inbox)).collect()
 }
 
@@ -175,6 +186,25 @@ impl Post {
     /// Sends a parcel. `false`: it is lost, because the box is full or nobody has it.
     pub(super) fn send(&self, worker: u8, parcel: Parcel) -> bool {
         self.boxes.get(usize::from(worker)).is_some_and(|mailbox| mailbox.try_send(parcel).is_ok())
+    }
+
+    /// Sends a bundle of so many bytes, to be taken out by [`Self::taken`]. `false`: it is lost, because the worker has
+    /// enough of them.
+    pub(super) fn send_bundle(&self, worker: u8, bundle: Box<Bundle>, bytes: usize) -> bool {
+        let Some(waiting) = self.bundled.get(usize::from(worker)) else { return false };
+        let fits = waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= BUNDLES
+            && self.send(worker, Parcel::Hairpin(bundle));
+        if !fits {
+            waiting.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// This worker has taken a bundle of so many bytes out of its box.
+    pub(super) fn taken(&self, bytes: usize) {
+        if let Some(waiting) = self.bundled.get(usize::from(self.me)) {
+            waiting.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     fn notify(&self, worker: u8, notice: Notice) {

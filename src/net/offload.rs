@@ -72,8 +72,17 @@ pub struct KernelOffload {
 /// What one worker knows of it.
 pub(super) struct Offload {
     offers: Arc<Offers>,
-    /// Destinations, and until when.
-    refused: Vec<(IpAddr, Timestamp)>,
+    refused: Vec<Refused>,
+}
+
+/// A destination to which the kernel would not cut a message into datagrams of some length.
+#[derive(Clone, Copy)]
+struct Refused {
+    to: IpAddr,
+    /// The shortest such length. A path that carries no such datagrams whole may carry shorter ones.
+    len: usize,
+    /// How long that is remembered.
+    until: Timestamp,
 }
 
 impl Offload {
@@ -81,19 +90,28 @@ impl Offload {
         Self { offers, refused: Vec::with_capacity(REFUSALS) }
     }
 
-    /// Whether messages to a destination are not to be cut.
-    pub(super) fn is_refused(&self, to: IpAddr, now: Timestamp) -> bool {
-        !self.refused.is_empty() && self.refused.iter().any(|(ip, until)| *ip == to && *until > now)
+    /// Whether messages to a destination are not to be cut into datagrams of this length.
+    pub(super) fn is_refused(&self, to: IpAddr, len: usize, now: Timestamp) -> bool {
+        let covers = |known: &Refused| known.to == to && known.len <= len && known.until > now;
+        !self.refused.is_empty() && self.refused.iter().any(covers)
     }
 
     /// Remembers that.
-    pub(super) fn refuse(&mut self, to: IpAddr, now: Timestamp) {
+    pub(super) fn refuse(&mut self, to: IpAddr, len: usize, now: Timestamp) {
         self.count_refusal();
-        self.refused.retain(|(ip, until)| *ip != to && *until > now);
+        self.forget_expired(now);
+        let known = self.refused.iter().find(|known| known.to == to).map(|known| known.len);
+        self.refused.retain(|known| known.to != to);
         if self.refused.len() == REFUSALS {
             self.refused.remove(0);
         }
-        self.refused.push((to, now + REFUSAL));
+        let len = known.map_or(len, |known| known.min(len));
+        self.refused.push(Refused { to, len, until: now + REFUSAL });
+    }
+
+    /// Forgets what is over.
+    pub(super) fn forget_expired(&mut self, now: Timestamp) {
+        self.refused.retain(|known| known.until > now);
     }
 
     /// How often the kernel would not cut a message.
@@ -107,7 +125,7 @@ impl Offload {
         if self.offers.refusals.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::info!(
                 target: "relais::net",
-                "the kernel would not cut a message into datagrams; they have been sent one by one, and so are those to this destination for a minute, or all of this socket"
+                "the kernel would not cut a message into datagrams; they have been sent one by one, and so are those of this length to this destination for a minute, or all of this socket"
             );
         }
     }
@@ -123,14 +141,18 @@ mod tests {
         let ip = |i: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0A00_0000 + i));
         let (start, second) = (Timestamp::START, Duration::from_secs(1));
         for i in 0..=u32::try_from(REFUSALS).unwrap() {
-            offload.refuse(ip(i), start);
+            offload.refuse(ip(i), 1200, start);
         }
         assert_eq!(offload.refused.len(), REFUSALS);
-        assert!(!offload.is_refused(ip(0), start), "the oldest");
-        assert!(offload.is_refused(ip(1), start) && offload.is_refused(ip(1), start + (REFUSAL - second)));
-        assert!(!offload.is_refused(ip(1), start + REFUSAL));
-        offload.refuse(ip(1), start + REFUSAL);
+        assert!(!offload.is_refused(ip(0), 1200, start), "the oldest");
+        assert!(offload.is_refused(ip(1), 1200, start));
+        assert!(offload.is_refused(ip(1), 1200, start + (REFUSAL - second)));
+        assert!(!offload.is_refused(ip(1), 1199, start), "shorter ones may pass");
+        assert!(!offload.is_refused(ip(1), 1200, start + REFUSAL));
+        offload.refuse(ip(1), 1000, start + REFUSAL);
         assert_eq!(offload.refused.len(), 1, "those that are over are forgotten");
-        assert_eq!(offload.refusals(), u64::try_from(REFUSALS).unwrap() + 2);
+        offload.refuse(ip(1), 1100, start + REFUSAL);
+        assert!(offload.is_refused(ip(1), 1000, start + REFUSAL), "the shortest counts");
+        assert_eq!(offload.refusals(), u64::try_from(REFUSALS).unwrap() + 3);
     }
 }

@@ -17,6 +17,8 @@ use crate::turn::Transport;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// With less of it, the bursts of a few milliseconds are lost on a busy machine, and the operator is told.
 const ENOUGH: usize = 1 << 20;
+/// The same as send buffer: all clients of a worker are sent to by one socket.
+const SEND_BUFFER: usize = 4 << 20;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -166,7 +168,7 @@ fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Re
                 sys::tell_local_address(socket.as_fd(), address.is_ipv6())?;
             }
             if member {
-                enlarge_buffer(&socket);
+                enlarge_buffers(&socket);
             }
             socket.bind(&address.into())?;
         }
@@ -180,7 +182,11 @@ fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Re
     Ok(socket)
 }
 
-fn enlarge_buffer(socket: &Socket) {
+fn enlarge_buffers(socket: &Socket) {
+    if sys::force_send_buffer(socket.as_fd(), i32::try_from(SEND_BUFFER).unwrap_or(i32::MAX)).is_err() {
+        // Whatever the system grants; it is only needed where a device is slower than a burst.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    }
     let wanted = i32::try_from(RECEIVE_BUFFER).unwrap_or(i32::MAX);
     if sys::force_receive_buffer(socket.as_fd(), wanted).is_err() {
         // Whatever the system grants is read back below.

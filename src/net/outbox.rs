@@ -190,7 +190,7 @@ impl Outbox {
             lost += departure.lost;
             let Departure { failed, refused, .. } = departure;
             match queue.exit {
-                Exit::Relay(relay) => relays.note(relay, failed.as_ref(), refused),
+                Exit::Relay(relay) => relays.note(relay, &failed, refused),
                 Exit::Listener(link) if refused => {
                     if let Some(listener) = listeners.get(link as usize) {
                         listener.cuts.set(false);

@@ -142,7 +142,7 @@ impl Relays {
         }
     }
 
-    /// Sends one datagram that came by a stream.
+    /// Sends one datagram that came by DTLS or from another worker.
     pub(super) fn send(
         &mut self,
         relay: RelayToken,
@@ -178,9 +178,9 @@ impl Relays {
         sent
     }
 
-    /// Remembers what became of a departure: the last failure, and whether the device behind the socket cannot cut.
-    pub(super) fn note(&mut self, relay: RelayToken, failed: Option<&Failure>, refused: bool) {
-        if let Some((error, to)) = failed {
+    /// Remembers what became of a departure: its failures, and whether the device behind the socket cannot cut.
+    pub(super) fn note(&mut self, relay: RelayToken, failed: &[Failure], refused: bool) {
+        for (error, to) in failed {
             self.note_failure(relay, error, *to);
         }
         if refused && let Some(relay) = self.sockets.get_mut(relay.0 as usize) {
@@ -259,10 +259,10 @@ impl Relays {
 
     /// Asks a socket for more the next time if it had more left after all that was asked for, and for less if it has given
     /// little: what is asked for in vain costs as much as a system call.
-    pub(super) fn adapt(&mut self, token: u64, given: usize, round: u32) {
+    pub(super) fn adapt(&mut self, token: u64, (given, asked): (usize, usize), round: u32) {
         let index = usize::try_from(token - FIRST_RELAY_TOKEN).unwrap_or(usize::MAX);
         let Some(relay) = self.sockets.get_mut(index) else { return };
-        if given < usize::from(relay.most) {
+        if given < asked {
             relay.most = (relay.most / 2).max(1);
         } else if relay.read_in.wrapping_add(1) == round {
             relay.most = (relay.most * 2).min(MOST_AT_ONCE);

@@ -179,6 +179,7 @@ impl UdpLoop {
                 self.ready.clear();
                 self.epoll.ready(&mut self.ready)?;
                 more = !self.ready.is_empty() && self.round();
+                self.worker.borrow_mut().report_events();
             }
         }
     }
@@ -296,8 +297,9 @@ impl UdpLoop {
         self.make_room(worker, now);
         // An allocation that has ended since its socket was found ready has nobody to relay to.
         let Some((socket, id, most)) = worker.relays.by_token(token) else { return };
+        let most = most.min(BATCH - self.used);
         let slots = self.receive(socket, most);
-        worker.relays.adapt(token, slots.len(), self.round);
+        worker.relays.adapt(token, (slots.len(), most), self.round);
         for slot in slots {
             let Some(source) = self.batch.source(slot) else { continue };
             let peer = PeerAddress(worker.shared.to_public(source));

@@ -170,6 +170,7 @@ impl Worker {
         self.relays.reap();
         self.shared.forget_expired(now.mono);
         self.relays.hear_again(now.mono);
+        self.offload.forget_expired(now.mono);
         self.reporter.tick(&now, false);
         self.report_events();
         let more = more || self.server.next_timeout().is_some_and(|due| due <= now.mono);

@@ -26,8 +26,8 @@ pub(crate) use interfaces::{InterfaceAddress, interface_addresses};
 pub(crate) use load::{Way, drops, force_buffers, send_burst};
 pub(crate) use netns::within;
 pub(crate) use options::{
-    allow_fragmentation, allow_relay_fragmentation, can_segment, force_receive_buffer, hear_errors,
-    keep_whole, merge, raise_descriptor_limit, tell_local_address, tell_tos, tos_of_connection,
+    allow_fragmentation, allow_relay_fragmentation, can_segment, force_receive_buffer, force_send_buffer,
+    hear_errors, keep_whole, merge, raise_descriptor_limit, tell_local_address, tell_tos, tos_of_connection,
 };
 pub(crate) use receive::{Batch, Told};
 pub(crate) use send::{MAX_SEGMENTS, Message, PIECES, SendSpace, Sending, send_one};

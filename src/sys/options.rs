@@ -108,6 +108,11 @@ pub(crate) fn can_segment(socket: BorrowedFd<'_>) -> bool {
     set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
 }
 
+/// Asks for a send buffer beyond the limit of the system, which only the privileged get.
+pub(crate) fn force_send_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+}
+
 /// Asks for a receive buffer beyond the limit of the system, which only the privileged get.
 pub(crate) fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)

@@ -303,6 +303,6 @@ fn a_client_that_sends_to_port_0_keeps_nobody_from_joined_datagrams() {
     }
     let Post { outbox, listeners, relays, offload, .. } = &mut post;
     assert_eq!(outbox.flush(Timestamp::START, &[], listeners, relays, offload), 2, "lost");
-    assert!(!post.offload.is_refused(to.ip(), Timestamp::START));
+    assert!(!post.offload.is_refused(to.ip(), 7, Timestamp::START));
     assert_eq!(post.offload.refusals(), 0);
 }
