@@ -255,7 +255,7 @@ fn too_few_descriptors_are_told_before_anything_is_sent() {
 fn what_cannot_be_meant_is_usage() {
     let direct = ["throughput", "--direct", "--duration", "10ms"];
     for (flags, word) in [
-        (&["--payload", "27"][..], "--payload 28"),
+        (&["--payload", "27"][..], "28..=9000"),
         (&["--peers", "relay"], "leave out one"),
         (&["--duration", "0"], "--duration"),
         (&["--bind", "192.0.2.7"], "--bind"),

@@ -7,6 +7,9 @@ from .rows import ROWS, Unmeasured, result
 
 HELD = 5000
 
+# The share of cycles that may fail.
+MAY_FAIL = 0.005
+
 
 def measure(rows, servers, load, turns, scale):
     """The results of the rows, each from as many turns of every server."""
@@ -77,15 +80,15 @@ def _churn(_work, load, pid, _scale):
     found = load.bench("churn", "udp", pid, *load.span(), "--peer-address", PEER)
     if not found["cycles"]:
         raise Failure("no cycle came to its end")
-    # A cycle is given up at its first request: coturn refuses the one after a deletion on the same addresses. What that cost is
-    # taken to be as much as any request, which is too much, and so in favor of the server that refuses.
-    requests = 4 * found["cycles"]
-    found["server_cpu_us_per_cycle"] *= requests / (requests + found["failed"])
+    if found["failed_share"] > MAY_FAIL:
+        raise Failure(f"{found['failed']} cycles failed: {found['failed_by_code']}")
     return found
 
 
 def _hold(_work, load, pid, _scale):
     found = load.bench("hold", "udp", pid, "--allocations", str(HELD), "--duration", "1s")
+    if found["server_rss_per_allocation"] is None:
+        raise Failure("the server's memory has not grown")
     return {"base_mib": found["server_rss_before"] / 2**20,
             "kib_per_allocation": found["server_rss_per_allocation"] / 1024}
 

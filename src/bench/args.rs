@@ -111,8 +111,8 @@ pub(super) struct ThroughputArgs {
     /// Traffic like that of a call: sets --payload and --burst unless they are given
     #[arg(long, default_value = "video")]
     pub(super) mix: Mix,
-    /// Bytes of application data in a packet
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..=9_000))]
+    /// Bytes of application data in a packet, 28 to 9000
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(28..=9_000))]
     pub(super) payload: Option<u16>,
     /// Packets that a flow sends at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=50))]

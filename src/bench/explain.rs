@@ -9,6 +9,30 @@ use crate::probe::explain as probe;
 
 /// A task of the set-up failed, when `done` of `count` clients were through.
 pub(super) fn failed(server: SocketAddr, task: Task, why: Why, done: usize, count: usize) -> Failure {
+    let mut failure = of(server, task, why, count, "--allocations");
+    if done > 0 {
+        failure.message += &format!(" ({done} of {count} clients had got all they asked for before)");
+    }
+    failure
+}
+
+/// A task of a cycle failed, with so many cycles side by side.
+pub(super) fn failed_cycle(server: SocketAddr, task: Task, why: Why, parallel: usize) -> Failure {
+    of(server, task, why, parallel, "--parallel")
+}
+
+/// Why a task failed, in one word: the error code if there is one.
+pub(super) fn reason(why: Why) -> String {
+    match why {
+        Why::Refused { code, .. } => code.to_string(),
+        Why::Silence => "silence".to_owned(),
+        Why::Unsigned => "unsigned".to_owned(),
+        Why::Unusable => "unusable".to_owned(),
+    }
+}
+
+/// `flag` says how many allocations there are at the same time, which are `count`.
+fn of(server: SocketAddr, task: Task, why: Why, count: usize, flag: &str) -> Failure {
     let what = name(task);
     let (message, help) = match why {
         Why::Silence => (
@@ -25,15 +49,14 @@ pub(super) fn failed(server: SocketAddr, task: Task, why: Why, done: usize, coun
             "check that this is a TURN server: relais probe looks closer".to_owned(),
         ),
         Why::Refused { code, alternate } => {
-            (format!("{server} refuses {what} with {code} {}", probe::name(code)), refused(task, code, alternate, count))
+            (format!("{server} refuses {what} with {code} {}", probe::name(code)), refused(task, code, alternate, count, flag))
         }
     };
-    let through = if done > 0 { format!(" ({done} of {count} clients were through)") } else { String::new() };
-    Failure::new(format!("{message}{through}"), help)
+    Failure::new(message, help)
 }
 
 /// What to do about an error code.
-fn refused(task: Task, code: u16, alternate: Option<SocketAddr>, count: usize) -> String {
+fn refused(task: Task, code: u16, alternate: Option<SocketAddr>, count: usize, flag: &str) -> String {
     match (code, task) {
         (300, _) => match alternate {
             Some(other) => format!("the server sends its clients to {other}: measure that one"),
@@ -58,11 +81,11 @@ fn refused(task: Task, code: u16, alternate: Option<SocketAddr>, count: usize) -
         (442, _) => "the server relays no UDP".to_owned(),
         (486, _) => format!(
             "the quota is used up: allow this user {count} allocations (limits.allocations_per_user for relais, user-quota for coturn), or \
-             ask for fewer with --allocations"
+             ask for fewer with {flag}"
         ),
         (508, _) => format!(
             "the server is out of relay ports or at its limit: give it a range of at least {count} ports (relay.ports for \
-             relais, min-port and max-port for coturn), or ask for fewer with --allocations"
+             relais, min-port and max-port for coturn), or ask for fewer with {flag}"
         ),
         _ => "look into the server's log".to_owned(),
     }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -50,34 +51,54 @@ impl<'a> Output<'a> {
     /// Writes all that was asked for. Returns whether the result is one to rely on.
     ///
     /// # Errors
-    /// The report cannot be written.
+    /// It cannot be written.
     pub(super) fn present<T: Shown + Serialize>(mut self, found: &T) -> Result<bool, Failure> {
         let page = found.page(&self.circumstances);
+        let mut report = Ok(());
         if let (Some(file), Some(path)) = (&mut self.report, &self.args.report) {
-            file.set_len(0)
-                .and_then(|()| file.write_all(page.html().as_bytes()))
-                .map_err(|error| cannot_write(path, &error))?;
+            let is_regular = file.metadata().is_ok_and(|data| data.is_file());
+            let emptied = if is_regular { file.set_len(0) } else { Ok(()) };
+            let written = emptied.and_then(|()| file.write_all(page.html().as_bytes()));
+            report = written.map_err(|error| Failure { is_usage: false, ..cannot_write(path, &error) });
         }
-        let text = match self.args.json {
+        let mut text = match self.args.json {
             true => serde_json::to_string(found).map(|text| text + "\n").map_err(|error| {
                 Failure::new(format!("the result cannot be written as JSON: {error}"), "leave --json out")
             })?,
             false => page.text(),
         };
-        let mut out = std::io::stdout().lock();
-        // A reader that went away is no failure of ours.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        if let (Some(path), false) = (&self.args.report, self.args.json) {
-            let _ = writeln!(out, "\nreport: {}", path.display());
+        if let (Some(path), false, Ok(())) = (&self.args.report, self.args.json, &report) {
+            text += &format!("\nreport: {}\n", path.display());
         }
-        Ok(page.verdict.0 != Tone::Bad)
+        print(&text)?;
+        report.map(|()| page.verdict.0 != Tone::Bad)
+    }
+}
+
+/// Writes to standard output, past the buffer of the library, which takes a descriptor that cannot be written to for one
+/// that takes all.
+fn print(text: &str) -> Result<(), Failure> {
+    let written = std::io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|out| File::from(out).write_all(text.as_bytes()));
+    match written {
+        // A reader that went away is no failure of ours.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            format!("the result cannot be written: {error}"),
+            "give standard output a place that takes it, or --report a file",
+        )),
+        _ => Ok(()),
     }
 }
 
 impl Drop for Output<'_> {
     fn drop(&mut self) {
-        let is_empty =
-            self.report.as_ref().and_then(|file| file.metadata().ok()).is_some_and(|file| file.len() == 0);
+        let is_empty = self
+            .report
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .is_some_and(|file| file.is_file() && file.len() == 0);
         if let (true, Some(path)) = (is_empty, &self.args.report) {
             // There was no result; an empty file is none either.
             let _ = std::fs::remove_file(path);

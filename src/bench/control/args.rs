@@ -64,7 +64,7 @@ pub(in crate::bench) struct StunArgs {
     /// more than --max-loss is lost
     #[arg(long, default_value = "10k")]
     pub(in crate::bench) rate: Rate,
-    /// The share that may be lost with --rate search
+    /// The share that may be lost; more is a finding
     #[arg(long, value_name = "PERCENT", default_value = "0.5%", value_parser = share)]
     pub(in crate::bench) max_loss: f64,
     /// How long to measure, for each rate

@@ -1,6 +1,7 @@
 //! `churn`: allocations that come and go.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +10,19 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use hdrhistogram::Histogram;
 
-use super::super::clock::{Clock, nanoseconds};
+use super::super::clock::{Clock, nanoseconds, seconds};
 use super::super::explain;
 use super::super::outcome::{Failure, Latency, VERSION, bars, histogram};
 use super::super::progress::{Phase, Progress};
 use super::super::server::Target;
 use super::args::{ChurnArgs, CycleRate};
-use super::meter::{Meter, float};
-use super::outcome::{Churn, Steps};
-use super::session::Session;
+use super::meter::{Meter, float, ratio};
+use super::outcome::{Churn, MAY_FAIL, STANDSTILL, Steps};
+use super::ports::Ports;
+use super::session::{Answered, Session};
+use super::stall::Stall;
 use super::{account, check_duration, sleep_until};
-use crate::client::uri::Service;
+use crate::client::uri::{Service, Transport};
 use crate::client::{Account, Event, Failure as Refusal, Task};
 use crate::wire::{AddressFamily, ChannelNumber};
 
@@ -44,6 +47,9 @@ const BUSY: f64 = 0.9;
 /// The share of a fixed rate that has to be reached.
 const REACHED: f64 = 0.98;
 
+/// What has become of a cycle that was not done.
+type Given = (Task, Refusal);
+
 /// What all clients of a run share; they run on one thread.
 struct Shared<'a> {
     args: &'a ChurnArgs,
@@ -54,6 +60,10 @@ struct Shared<'a> {
     meter: RefCell<Meter>,
     steps: RefCell<[Histogram<u64>; STEPS]>,
     sent_again: Cell<u64>,
+    stall: RefCell<Stall>,
+    ports: Ports,
+    /// How many cycles were given up, and why, by what JSON calls the reason.
+    failed: RefCell<BTreeMap<String, (u64, Given)>>,
     /// With a fixed rate: when the next cycle is due, in nanoseconds.
     turn: Cell<u64>,
     is_over: Cell<bool>,
@@ -76,14 +86,17 @@ pub(in crate::bench) async fn run(args: &ChurnArgs, progress: &mut dyn Progress)
         meter: RefCell::new(Meter::start(clock.now(), pids)?),
         steps: RefCell::new(std::array::from_fn(|_| histogram())),
         sent_again: Cell::new(0),
+        ports: Ports::new(),
+        stall: RefCell::new(Stall::new(args.parallel as usize)),
+        failed: RefCell::default(),
         turn: Cell::new(0),
         is_over: Cell::new(false),
         target: &target,
     };
     // The first cycle alone tells all that is wrong with the server, the login or the peer.
     progress.begin(Phase::SetUp, 1);
-    let first = shared.first().await?;
-    let elapsed = load(&shared, first, progress).await?;
+    shared.first().await?;
+    let elapsed = load(&shared, progress).await?;
     result(&shared, elapsed)
 }
 
@@ -99,13 +112,16 @@ struct Elapsed {
     seconds: f64,
     own_share: f64,
     server_cpu: Option<f64>,
+    /// The longest time without any answer, while clients waited for one.
+    standstill: f64,
+    /// Cycles that were under way at the end, and whose answer was overdue.
+    overdue: u64,
 }
 
 /// Runs all clients. Whatever happens in between, each ends its cycle and leaves nothing behind.
-async fn load(shared: &Shared<'_>, first: Session, progress: &mut dyn Progress) -> Result<Elapsed, Failure> {
+async fn load(shared: &Shared<'_>, progress: &mut dyn Progress) -> Result<Elapsed, Failure> {
     let mut clients = FuturesUnordered::new();
-    clients.push(client(shared, Some(first)));
-    clients.extend((1..shared.args.parallel).map(|_| client(shared, None)));
+    clients.extend((0..shared.args.parallel as usize).map(|number| client(shared, number)));
     let found = tokio::select! {
         found = measure(shared, &mut clients, progress) => found,
         _ = tokio::signal::ctrl_c() => Err(explain::interrupted()),
@@ -114,12 +130,14 @@ async fn load(shared: &Shared<'_>, first: Session, progress: &mut dyn Progress) 
     let nothing = Meter::start(shared.clock.now(), &[])?;
     let meter = std::mem::replace(&mut *shared.meter.borrow_mut(), nothing);
     let steps = shared.steps.borrow().clone();
+    let failed = shared.failed.borrow().clone();
     shared.is_over.set(true);
     progress.begin(Phase::TearDown, clients.len() as u64);
     while clients.next().await.is_some() {}
     drop(clients);
     *shared.meter.borrow_mut() = meter;
     *shared.steps.borrow_mut() = steps;
+    *shared.failed.borrow_mut() = failed;
     found
 }
 
@@ -138,6 +156,8 @@ async fn measure<F: Future<Output = Result<(), Failure>>>(
         *shared.meter.borrow_mut() = Meter::start(start, pids)?;
         shared.steps.borrow_mut().iter_mut().for_each(Histogram::reset);
         shared.sent_again.set(0);
+        shared.failed.borrow_mut().clear();
+        shared.stall.borrow_mut().begin(start);
         let end = start + nanoseconds(time);
         while clock.now() < end {
             let next = shared.meter.borrow().next().min(end);
@@ -152,8 +172,10 @@ async fn measure<F: Future<Output = Result<(), Failure>>>(
             }
         }
     }
-    let (meter, now) = (shared.meter.borrow(), clock.now());
+    let (meter, stall, now) = (shared.meter.borrow(), shared.stall.borrow(), clock.now());
     Ok(Elapsed {
+        standstill: seconds(stall.longest(now)),
+        overdue: stall.overdue(now) as u64,
         seconds: meter.elapsed(now),
         own_share: meter.own_share(now),
         server_cpu: meter.cpu_each(pids)?,
@@ -165,33 +187,67 @@ fn millis(time: Duration) -> u64 {
 }
 
 impl Shared<'_> {
-    async fn open(&self) -> Result<Session, Failure> {
-        Session::open(self.target, self.args.server.bind, Some(&self.account), self.clock)
-            .await
-            .map_err(|error| explain::lost_way(self.target.address, &error))
+    /// Carries out what a client waits for, and notes for how long it waits.
+    async fn wait<T>(
+        &self,
+        number: usize,
+        work: impl Future<Output = T>,
+        is_answer: impl FnOnce(&T) -> bool,
+    ) -> T {
+        self.stall.borrow_mut().ask(number, self.clock.now());
+        let found = work.await;
+        self.stall.borrow_mut().end(number, self.clock.now(), is_answer(&found));
+        found
     }
 
-    /// A client that has gone through one cycle.
-    async fn first(&self) -> Result<Session, Failure> {
-        let mut tries = 0;
-        loop {
-            let mut session = self.open().await?;
-            let trouble = |error: std::io::Error| explain::lost_way(self.target.address, &error);
-            tries += 1;
-            match cycle(self, &mut session).await.map_err(trouble)? {
-                Ok(()) => return Ok(session),
-                Err((_, Refusal::Refused { code: 437, .. })) if tries < TRIES => {}
-                Err((task, refusal)) => {
-                    return Err(explain::failed(
-                        self.target.address,
-                        task,
-                        refusal,
-                        0,
-                        self.args.parallel as usize,
-                    ));
-                }
+    /// A new client, from addresses on which the server holds nothing.
+    async fn open(&self, number: usize) -> std::io::Result<Session> {
+        for _ in 0..self.ports.count() {
+            let (bind, port) = (self.args.server.bind, self.ports.next());
+            let open = Session::open_at(self.target, bind, port, Some(&self.account), self.clock);
+            let opened = match self.target.transport() {
+                Transport::Udp => open.await,
+                Transport::Tcp | Transport::Tls => self.wait(number, open, Result::is_ok).await,
+            };
+            match opened {
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+                opened => return opened,
             }
         }
+        Err(std::io::ErrorKind::AddrInUse.into())
+    }
+
+    /// One task of a client.
+    async fn carry_out(&self, number: usize, session: &mut Session, task: Task) -> std::io::Result<Answered> {
+        let is_answer = |found: &std::io::Result<Answered>| {
+            found.as_ref().is_ok_and(|(event, _)| !matches!(event, Event::Failed(_, Refusal::Silence)))
+        };
+        self.wait(number, session.carry_out(task), is_answer).await
+    }
+
+    /// The first cycle.
+    async fn first(&self) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match cycle(self, 0).await.map_err(|error| explain::lost_way(self.target.address, &error))? {
+                Ok(()) => return Ok(()),
+                Err((_, Refusal::Refused { code: 437, .. })) if tries < TRIES => {}
+                Err(given) => return Err(self.explain(given)),
+            }
+        }
+    }
+
+    fn explain(&self, (task, refusal): Given) -> Failure {
+        explain::failed_cycle(self.target.address, task, refusal, self.args.parallel as usize)
+    }
+
+    /// A cycle is given up.
+    fn give_up(&self, given: Given, count: u64) {
+        let mut failed = self.failed.borrow_mut();
+        failed.entry(explain::reason(given.1)).or_insert((0, given)).0 += count;
+        let mut meter = self.meter.borrow_mut();
+        (0..count).for_each(|_| meter.lose());
     }
 
     /// Waits until it is time for another cycle; `false`: there is none any more.
@@ -206,42 +262,33 @@ impl Shared<'_> {
 }
 
 /// One client: cycle after cycle.
-async fn client(shared: &Shared<'_>, session: Option<Session>) -> Result<(), Failure> {
-    let mut session = match session {
-        Some(session) => session,
-        None => shared.open().await?,
-    };
+async fn client(shared: &Shared<'_>, number: usize) -> Result<(), Failure> {
     while shared.turn().await {
         shared.meter.borrow_mut().begin();
-        let sent_again = session.sent_again;
         let start = shared.clock.now();
-        match cycle(shared, &mut session).await {
+        match cycle(shared, number).await {
             Ok(Ok(())) => shared.meter.borrow_mut().done(shared.clock.now() - start),
-            // Of an allocation that may or may not be there, nothing more is wanted; from a port on which the server still
-            // holds one of a former run, a client moves on to another port (RFC 8656 §7.4).
-            Ok(Err((_, Refusal::Silence) | (Task::Allocate { .. }, Refusal::Refused { code: 437, .. }))) => {
-                shared.meter.borrow_mut().lose();
-                session = shared.open().await?;
-                continue;
-            }
-            Ok(Err((task, refusal))) => {
-                return Err(explain::failed(
-                    shared.target.address,
-                    task,
-                    refusal,
-                    0,
-                    shared.args.parallel as usize,
-                ));
-            }
+            Ok(Err(given)) => shared.give_up(given, 1),
             Err(error) => return Err(explain::lost_way(shared.target.address, &error)),
         }
-        shared.sent_again.set(shared.sent_again.get() + session.sent_again - sent_again);
     }
     Ok(())
 }
 
-/// Allocate, CreatePermission, ChannelBind, delete.
-async fn cycle(shared: &Shared<'_>, session: &mut Session) -> std::io::Result<Result<(), (Task, Refusal)>> {
+/// Allocate, CreatePermission, ChannelBind, delete, from a socket of its own: servers may refuse another Allocate on the
+/// addresses of an allocation that has just ended.
+async fn cycle(shared: &Shared<'_>, number: usize) -> std::io::Result<Result<(), Given>> {
+    let mut session = shared.open(number).await?;
+    let ended = steps(shared, number, &mut session).await;
+    shared.sent_again.set(shared.sent_again.get() + session.sent_again);
+    ended
+}
+
+async fn steps(
+    shared: &Shared<'_>,
+    number: usize,
+    session: &mut Session,
+) -> std::io::Result<Result<(), Given>> {
     let mut peer = shared.args.peer_address.map(|ip| SocketAddr::new(ip, PEER_PORT));
     for step in 0..STEPS {
         // The relayed address is known from the first step on.
@@ -252,12 +299,12 @@ async fn cycle(shared: &Shared<'_>, session: &mut Session) -> std::io::Result<Re
             2 => Task::BindChannel { channel: CHANNEL, peer: peer_now },
             _ => Task::Refresh { lifetime: 0 },
         };
-        let (event, took) = session.carry_out(task).await?;
+        let (event, took) = shared.carry_out(number, session, task).await?;
         match event {
             Event::Failed(task, refusal) => {
                 if step > 0 && refusal != Refusal::Silence {
                     // What cannot be given back ends by itself.
-                    let _ = session.carry_out(Task::Refresh { lifetime: 0 }).await;
+                    let _ = shared.carry_out(number, session, Task::Refresh { lifetime: 0 }).await;
                 }
                 return Ok(Err((task, refusal)));
             }
@@ -272,17 +319,25 @@ async fn cycle(shared: &Shared<'_>, session: &mut Session) -> std::io::Result<Re
 }
 
 fn result(shared: &Shared<'_>, elapsed: Elapsed) -> Result<Churn, Failure> {
-    let (args, meter) = (shared.args, shared.meter.borrow());
-    if meter.all.done == 0 && meter.all.lost > 0 {
-        let task = Task::Allocate { family: shared.family };
-        return Err(explain::failed(shared.target.address, task, Refusal::Silence, 0, 0));
+    if elapsed.overdue > 0 {
+        shared.give_up((Task::Allocate { family: shared.family }, Refusal::Silence), elapsed.overdue);
+    }
+    let (args, meter, failed) = (shared.args, shared.meter.borrow(), shared.failed.borrow());
+    if meter.all.done == 0
+        && let Some((_, given)) = failed.values().max_by_key(|(count, _)| *count)
+    {
+        return Err(shared.explain(*given));
     }
     let rate = float(meter.all.done) / elapsed.seconds;
     let offered = match args.rate {
         CycleRate::Fixed(rate) => Some(rate),
         CycleRate::Most => None,
     };
-    let limits = limits(offered, rate, elapsed.own_share, args.parallel);
+    let ended = meter.all.done + meter.all.lost;
+    let failed_share = ratio(meter.all.lost, ended);
+    // A server that refuses or stands still is no fault of the generator.
+    let offered_in_vain = offered.filter(|_| failed_share <= MAY_FAIL && elapsed.standstill < STANDSTILL);
+    let limits = limits(offered_in_vain, float(ended) / elapsed.seconds, elapsed.own_share, args.parallel);
     let [allocate, permission, channel, delete] = &*shared.steps.borrow();
     Ok(Churn {
         version: VERSION,
@@ -293,6 +348,11 @@ fn result(shared: &Shared<'_>, elapsed: Elapsed) -> Result<Churn, Failure> {
         peer: args.peer_address.map(|ip| ip.to_string()),
         cycles: meter.all.done,
         failed: meter.all.lost,
+        failed_share,
+        failed_by_code: failed.iter().map(|(reason, (count, _))| (reason.clone(), *count)).collect(),
+        failed_in_words: failed.values().map(|(_, given)| shared.explain(*given)).map(in_words).collect(),
+        unfinished: elapsed.overdue,
+        standstill_seconds: elapsed.standstill,
         retransmissions: shared.sent_again.get(),
         seconds: elapsed.seconds,
         cycles_per_second: rate,
@@ -311,6 +371,10 @@ fn result(shared: &Shared<'_>, elapsed: Elapsed) -> Result<Churn, Failure> {
         latency_bars: bars(&meter.latency),
         samples: meter.samples.clone(),
     })
+}
+
+fn in_words(failure: Failure) -> String {
+    format!("{}: {}", failure.message, failure.help)
 }
 
 /// Whether it was this side that made no more cycles, in words.

@@ -39,6 +39,10 @@ const TRIES: u32 = 5;
 /// How long to go on asking when the clients give their allocations back; what is left ends by itself.
 const LEAVING: Duration = Duration::from_secs(10);
 
+/// When no answer has come for so long while all allocations are looked at, the server is taken to be gone. One request is
+/// given up after 5.5 seconds.
+const GONE: Duration = Duration::from_secs(7);
+
 /// Descriptors that are used for other things than clients.
 const OTHER_DESCRIPTORS: u64 = 64;
 
@@ -53,7 +57,16 @@ struct Shared<'a> {
     made: Cell<u32>,
     lost: Cell<u32>,
     refreshes: Cell<u64>,
-    given_back: Cell<u32>,
+    /// Clients that are done.
+    ended: Cell<u32>,
+    /// Of the lost ones, those whose last Refresh got no answer.
+    unanswered: Cell<u32>,
+    /// Allocations that were there at the end.
+    kept: Cell<u32>,
+    /// When an answer came last at the end.
+    heard: Cell<u64>,
+    /// At the end all allocations are looked at once more, before they are given back.
+    is_checked: Cell<bool>,
     allocate: RefCell<Histogram<u64>>,
     refresh: RefCell<Histogram<u64>>,
     /// All are to be given back.
@@ -78,7 +91,11 @@ pub(in crate::bench) async fn run(args: &HoldArgs, progress: &mut dyn Progress) 
         made: Cell::new(0),
         lost: Cell::new(0),
         refreshes: Cell::new(0),
-        given_back: Cell::new(0),
+        ended: Cell::new(0),
+        unanswered: Cell::new(0),
+        kept: Cell::new(0),
+        heard: Cell::new(0),
+        is_checked: Cell::new(false),
         allocate: RefCell::new(histogram()),
         refresh: RefCell::new(histogram()),
         is_over: Cell::new(false),
@@ -109,20 +126,35 @@ async fn hold(shared: &Shared<'_>, progress: &mut dyn Progress) -> Result<Hold, 
         found = measure(shared, &mut clients, progress) => found,
         _ = tokio::signal::ctrl_c() => Err(explain::interrupted()),
     };
+    let now = shared.clock.now();
+    shared.heard.set(now);
+    shared.is_checked.set(found.is_ok());
     shared.is_over.set(true);
     shared.over.notify_waiters();
     if shared.made.get() > 0 {
         progress.begin(Phase::TearDown, shared.made.get().into());
     }
-    let late = shared.clock.now() + nanoseconds(LEAVING);
-    while !clients.is_empty() && shared.clock.now() < late {
+    // All are waited for while there are answers, if it is to be known whether they are there.
+    let late = || match shared.is_checked.get() {
+        true => shared.heard.get() + nanoseconds(GONE),
+        false => now + nanoseconds(LEAVING),
+    };
+    while !clients.is_empty() && shared.clock.now() < late() {
         tokio::select! {
             _ = clients.next() => {}
-            () = sleep_until(&shared.clock, late) => {}
+            () = sleep_until(&shared.clock, late()) => {}
         }
-        progress.advance(shared.given_back.get().into());
+        progress.advance(shared.ended.get().into());
     }
-    found
+    found.map(|found| checked(shared, found))
+}
+
+/// What was found, with what has become of the allocations at the end. Those that nobody has answered for are lost.
+fn checked(shared: &Shared<'_>, found: Hold) -> Hold {
+    let (made, kept) = (shared.made.get(), shared.kept.get());
+    let refused = shared.lost.get() - shared.unanswered.get();
+    let lost = made - kept;
+    Hold { lost, unanswered: lost - refused, ..found }
 }
 
 async fn measure<F: Future<Output = Result<(), Failure>>>(
@@ -158,6 +190,7 @@ async fn measure<F: Future<Output = Result<(), Failure>>>(
         transport: shared.target.transport().to_string(),
         allocations: args.allocations,
         lost: shared.lost.get(),
+        unanswered: shared.unanswered.get(),
         refreshes: shared.refreshes.get(),
         seconds: held,
         setup_seconds: seconds(held_from - start),
@@ -167,7 +200,7 @@ async fn measure<F: Future<Output = Result<(), Failure>>>(
         server_rss_after: after,
         server_rss_per_allocation: before
             .zip(after)
-            .filter(|_| kept > 0)
+            .filter(|(before, after)| kept > 0 && after > before)
             .map(|(before, after)| (float(after) - float(before)) / f64::from(kept)),
         server_cpu: used.map(|used| seconds(used) / held.max(1e-9)),
         moments: shared.moments.borrow().clone(),
@@ -220,15 +253,43 @@ async fn client(shared: &Shared<'_>) -> Result<(), Failure> {
         shared.made.set(shared.made.get() + 1);
         session
     };
-    if keep(shared, &mut session).await.map_err(trouble)? {
+    let mut held = keep(shared, &mut session).await.map_err(trouble)?;
+    if held.is_ok() {
         let _permit = shared.permits.acquire().await;
-        // What cannot be given back ends by itself.
-        let _ = session.carry_out(Task::Refresh { lifetime: 0 }).await;
-    } else {
-        shared.lost.set(shared.lost.get() + 1);
+        if shared.is_checked.get() {
+            held = check(shared, &mut session).await;
+        }
+        if held.is_ok() {
+            // What cannot be given back ends by itself.
+            let _ = session.carry_out(Task::Refresh { lifetime: 0 }).await;
+        }
     }
-    shared.given_back.set(shared.given_back.get() + 1);
+    if let Err(refusal) = held {
+        shared.lost.set(shared.lost.get() + 1);
+        if refusal == Refusal::Silence {
+            shared.unanswered.set(shared.unanswered.get() + 1);
+        }
+    }
+    shared.ended.set(shared.ended.get() + 1);
     Ok(())
+}
+
+/// Whether an allocation is there at the end, and why not.
+async fn check(shared: &Shared<'_>, session: &mut Session) -> Result<(), Refusal> {
+    let answered = session.carry_out(Task::Refresh { lifetime: DEFAULT_LIFETIME }).await;
+    let held = match answered {
+        Ok((Event::Failed(_, refusal), _)) => Err(refusal),
+        Ok(_) => {
+            shared.kept.set(shared.kept.get() + 1);
+            Ok(())
+        }
+        // Nothing listens any more, or the connection is closed.
+        Err(_) => Err(Refusal::Silence),
+    };
+    if held != Err(Refusal::Silence) {
+        shared.heard.set(shared.clock.now());
+    }
+    held
 }
 
 /// An allocation, and how long it took. From a port on which the server still holds one of a former run, a client moves on
@@ -260,8 +321,8 @@ async fn allocate(shared: &Shared<'_>) -> Result<(Session, Duration), Failure> {
     }
 }
 
-/// Keeps an allocation to the end; `false`: the server has forgotten it.
-async fn keep(shared: &Shared<'_>, session: &mut Session) -> std::io::Result<bool> {
+/// Keeps an allocation to the end, or until it cannot be refreshed.
+async fn keep(shared: &Shared<'_>, session: &mut Session) -> std::io::Result<Result<(), Refusal>> {
     let clock = &shared.clock;
     let mut lifetime = DEFAULT_LIFETIME;
     let mut next = next_refresh(shared, clock.now());
@@ -273,7 +334,7 @@ async fn keep(shared: &Shared<'_>, session: &mut Session) -> std::io::Result<boo
         }
         let event = tokio::select! {
             event = session.next(next) => event?,
-            () = shared.over.notified() => return Ok(true),
+            () = shared.over.notified() => return Ok(Ok(())),
         };
         match event {
             Some((Event::Refreshed { lifetime: granted }, took)) => {
@@ -281,11 +342,11 @@ async fn keep(shared: &Shared<'_>, session: &mut Session) -> std::io::Result<boo
                 shared.refresh.borrow_mut().saturating_record(nanoseconds(took));
                 lifetime = granted;
             }
-            Some((Event::Failed(Task::Refresh { .. }, _), _)) => return Ok(false),
+            Some((Event::Failed(Task::Refresh { .. }, refusal), _)) => return Ok(Err(refusal)),
             _ => {}
         }
     }
-    Ok(true)
+    Ok(Ok(()))
 }
 
 /// When the next refresh is due that the client does not think of by itself.

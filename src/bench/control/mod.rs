@@ -9,7 +9,9 @@ pub(super) mod hold;
 mod memory;
 mod meter;
 pub(super) mod outcome;
+mod ports;
 mod session;
+mod stall;
 pub(super) mod stun;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What `stun`, `churn` and `hold` have found, in the form in which it is printed as JSON.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::bench::outcome::{Bar, Latency, Rung, Sample};
@@ -16,9 +18,12 @@ pub(in crate::bench) struct Stun {
     pub(in crate::bench) clients: u32,
     /// Requests sent within the measured time.
     pub(in crate::bench) sent: u64,
+    pub(in crate::bench) sent_per_second: f64,
     /// Of these answered, once and rightly.
     pub(in crate::bench) received: u64,
     pub(in crate::bench) lost: u64,
+    /// The share that may be lost: 0 to 1.
+    pub(in crate::bench) max_loss: f64,
     pub(in crate::bench) duplicate: u64,
     /// Answers to one of these requests that are errors, or tell another address than the answers before.
     pub(in crate::bench) wrong: u64,
@@ -46,6 +51,12 @@ pub(in crate::bench) struct Stun {
     pub(in crate::bench) rungs: Vec<Rung>,
 }
 
+/// The share of cycles of `churn` that may fail: 0 to 1.
+pub(in crate::bench) const MAY_FAIL: f64 = 0.005;
+
+/// A time in which clients wait and none is answered, after which the server is said to have stood still, in seconds.
+pub(in crate::bench) const STANDSTILL: f64 = 1.0;
+
 /// The round trips of a cycle.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(in crate::bench) struct Steps {
@@ -69,8 +80,18 @@ pub(in crate::bench) struct Churn {
     pub(in crate::bench) peer: Option<String>,
     /// Cycles done within the measured time.
     pub(in crate::bench) cycles: u64,
-    /// Cycles given up because an answer did not come.
+    /// Cycles given up because the server refused a request or did not answer it.
     pub(in crate::bench) failed: u64,
+    /// Their share of all that ended: 0 to 1.
+    pub(in crate::bench) failed_share: f64,
+    /// The same by error code, or by `silence`, `unsigned` (answers that somebody else has signed) or `unusable`.
+    pub(in crate::bench) failed_by_code: BTreeMap<String, u64>,
+    /// What the codes mean, and what to do about them; in the order of the codes.
+    pub(in crate::bench) failed_in_words: Vec<String>,
+    /// Of `failed`: cycles that were under way at the end, with a request unanswered for more than a second.
+    pub(in crate::bench) unfinished: u64,
+    /// The longest time in which requests were under way and none was answered.
+    pub(in crate::bench) standstill_seconds: f64,
     /// Requests that were sent again because no answer came within the time of RFC 8489 §6.2.1.
     pub(in crate::bench) retransmissions: u64,
     pub(in crate::bench) seconds: f64,
@@ -112,8 +133,10 @@ pub(in crate::bench) struct Hold {
     pub(in crate::bench) server: String,
     pub(in crate::bench) transport: String,
     pub(in crate::bench) allocations: u32,
-    /// Allocations that the server forgot before the end.
+    /// Allocations that could not be refreshed before the end or at the end.
     pub(in crate::bench) lost: u32,
+    /// Of these: those whose last Refresh got no answer at all.
+    pub(in crate::bench) unanswered: u32,
     pub(in crate::bench) refreshes: u64,
     /// How long all were held.
     pub(in crate::bench) seconds: f64,
@@ -125,6 +148,7 @@ pub(in crate::bench) struct Hold {
     pub(in crate::bench) server_rss_before: Option<u64>,
     /// The same at the end of the time.
     pub(in crate::bench) server_rss_after: Option<u64>,
+    /// None when it has not grown, because memory from before was used again.
     pub(in crate::bench) server_rss_per_allocation: Option<f64>,
     /// Share of one core that the server used while it held them: 0 to 1.
     pub(in crate::bench) server_cpu: Option<f64>,

@@ -73,7 +73,21 @@ impl Session {
         account: Option<&Arc<Account>>,
         clock: Clock,
     ) -> io::Result<Self> {
-        let local = SocketAddr::new(bind.unwrap_or_else(|| any(target.address)), 0);
+        Self::open_at(target, bind, 0, account, clock).await
+    }
+
+    /// The same from this local port; 0: any.
+    ///
+    /// # Errors
+    /// There is no way, or the port is used.
+    pub(super) async fn open_at(
+        target: &Target,
+        bind: Option<IpAddr>,
+        port: u16,
+        account: Option<&Arc<Account>>,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let local = SocketAddr::new(bind.unwrap_or_else(|| any(target.address)), port);
         let (wire, timers) = match target.transport() {
             Transport::Udp => {
                 let socket = UdpSocket::bind(local).await?;
@@ -222,6 +236,8 @@ fn take(client: &mut Client, bytes: &[u8], now: Timestamp) {
 async fn connect(local: SocketAddr, target: &Target) -> io::Result<Box<dyn Stream>> {
     let socket = if local.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(local)?;
+    // The port is free as soon as the connection ends: many that come and go would use all of them up.
+    socket.set_zero_linger()?;
     let stream = socket.connect(target.address).await?;
     stream.set_nodelay(true)?;
     match &target.tls {

@@ -15,7 +15,8 @@ impl Shown for Hold {
         let mut answers = vec![
             row("Allocate, median / p99", both(&self.allocate_us)),
             row("refreshed", grouped(self.refreshes)),
-            row("forgotten by the server", grouped(self.lost.into())),
+            row("forgotten by the server", grouped((self.lost - self.unanswered).into())),
+            row("unanswered at the end", grouped(self.unanswered.into())),
         ];
         if self.refreshes > 0 {
             answers.insert(1, row("Refresh", both(&self.refresh_us)));
@@ -25,7 +26,7 @@ impl Shown for Hold {
             target: self.server.clone(),
             date: circumstances.date.clone(),
             verdict: verdict(self),
-            warnings: Vec::new(),
+            warnings: warnings(self),
             tiles: tiles(self),
             charts: charts(&self.moments),
             facts: vec![
@@ -38,9 +39,31 @@ impl Shown for Hold {
 }
 
 fn verdict(found: &Hold) -> (Tone, String) {
-    match found.lost {
-        0 => (Tone::Good, format!("{} held to the end", counted(found.allocations.into(), "allocation"))),
-        lost => (Tone::Bad, format!("{} forgotten by the server", counted(lost.into(), "allocation"))),
+    let allocations = |count: u32| counted(count.into(), "allocation");
+    match (found.lost - found.unanswered, found.unanswered) {
+        (0, 0) => (Tone::Good, format!("{} held to the end", allocations(found.allocations))),
+        (lost, 0) => (Tone::Bad, format!("{} forgotten by the server", allocations(lost))),
+        (0, silent) => (Tone::Bad, format!("the server answers no more for {}", allocations(silent))),
+        (lost, silent) => (
+            Tone::Bad,
+            format!(
+                "{} forgotten by the server, and no answer for {}",
+                allocations(lost),
+                grouped(silent.into())
+            ),
+        ),
+    }
+}
+
+fn warnings(found: &Hold) -> Vec<String> {
+    match (found.server_rss_before, found.server_rss_after) {
+        (Some(before), Some(after)) if after <= before && found.lost < found.allocations => vec![format!(
+            "The server's memory did not grow ({} to {}), so it says nothing about an allocation: what was freed before is used \
+             again. Start the server afresh, and let this be the first that it does.",
+            whole(before),
+            whole(after)
+        )],
+        _ => Vec::new(),
     }
 }
 

@@ -248,16 +248,25 @@ fn latency_rows(latency: &Latency) -> Vec<(String, String)> {
     ]
 }
 
-/// The verdict on a share that was lost.
-fn loss_verdict(lost: u64, sent: u64, thing: &str) -> (Tone, String) {
+/// The verdict on a share that was lost, of which `most` is no finding.
+fn loss_verdict(lost: u64, sent: u64, most: f64, thing: &str) -> (Tone, String) {
     if sent == lost {
         return (Tone::Bad, format!("no {thing} came back"));
     }
     let loss = share(lost, sent);
     match lost {
+        0 if sent == 1 => (Tone::Good, format!("the only {thing} came back")),
         0 => (Tone::Good, format!("all {} came back", counted(sent, thing))),
-        _ if loss <= 0.005 => (Tone::Good, format!("{} of {} lost", percent(loss), counted(sent, thing))),
-        _ => (Tone::Warning, format!("{} of {} lost", percent(loss), counted(sent, thing))),
+        _ if loss <= most => (Tone::Good, format!("{} of {} lost", percent(loss), counted(sent, thing))),
+        _ => (
+            Tone::Bad,
+            format!(
+                "{} of {} lost, and {} may be (--max-loss)",
+                percent(loss),
+                counted(sent, thing),
+                percent(most)
+            ),
+        ),
     }
 }
 

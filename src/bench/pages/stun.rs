@@ -11,7 +11,7 @@ impl Shown for Stun {
         let load = vec![
             row("transport", self.transport.clone()),
             row("sockets", grouped(self.clients.into())),
-            row("offered", per_second(self.offered_per_second)),
+            row("wanted", per_second(self.offered_per_second)),
             row("measured", format!("{} s", crate::bench::units::digits(self.seconds))),
             row(
                 "address translation",
@@ -19,7 +19,7 @@ impl Shown for Stun {
             ),
         ];
         let mut answers = vec![
-            row("sent", grouped(self.sent)),
+            row("sent", format!("{} ({})", grouped(self.sent), per_second(self.sent_per_second))),
             row("answered", grouped(self.received)),
             row("lost", grouped(self.lost)),
             row("wrong", grouped(self.wrong)),
@@ -57,7 +57,7 @@ fn verdict(found: &Stun) -> (Tone, String) {
         (true, true) => (Tone::Warning, "limited by the generator, not by the server".to_owned()),
         (true, false) => (Tone::Warning, format!("answers {rate} or more")),
         (false, false) => (Tone::Good, format!("answers {rate}")),
-        (false, true) => loss_verdict(found.lost, found.sent, "answer"),
+        (false, true) => loss_verdict(found.lost, found.sent, found.max_loss, "answer"),
     }
 }
 
@@ -66,7 +66,11 @@ fn tiles(found: &Stun) -> Vec<Tile> {
         tile(
             "Answered",
             per_second(found.requests_per_second),
-            format!("{} offered", per_second(found.offered_per_second)),
+            format!(
+                "{} asked of {} wanted",
+                per_second(found.sent_per_second),
+                per_second(found.offered_per_second)
+            ),
         ),
         tile(
             "Lost",

@@ -85,6 +85,8 @@ fn stun() -> Stun {
         sent: 1_000,
         received: 990,
         lost: 10,
+        max_loss: 0.02,
+        sent_per_second: 200.0,
         duplicate: 0,
         wrong: 0,
         foreign: 0,
@@ -114,6 +116,11 @@ fn churn() -> Churn {
         peer: None,
         cycles: 5_000,
         failed: 0,
+        failed_share: 0.0,
+        failed_by_code: std::collections::BTreeMap::new(),
+        failed_in_words: Vec::new(),
+        unfinished: 0,
+        standstill_seconds: 0.001,
         retransmissions: 2,
         seconds: 5.0,
         cycles_per_second: 1_000.0,
@@ -137,6 +144,7 @@ fn hold() -> Hold {
         transport: "udp".to_owned(),
         allocations: 1_000,
         lost: 0,
+        unanswered: 0,
         refreshes: 40,
         seconds: 30.0,
         setup_seconds: 0.4,
@@ -200,15 +208,56 @@ fn without_a_process_nothing_is_said_about_it() {
 fn verdicts_are_no_better_than_what_was_found() {
     let tone = |found: &dyn Shown| shown(found).verdict.0;
     assert_eq!(tone(&throughput()), Tone::Good);
-    assert_eq!(tone(&Throughput { lost: 5_000, ..throughput() }), Tone::Warning);
+    assert_eq!(tone(&Throughput { lost: 5_000, ..throughput() }), Tone::Bad);
     assert_eq!(tone(&Throughput { lost: 50_000, received: 0, ..throughput() }), Tone::Bad);
     assert_eq!(tone(&Throughput { corrupt: 1, ..throughput() }), Tone::Bad);
     assert_eq!(tone(&Throughput { misdelivered: 1, ..throughput() }), Tone::Bad);
     assert_eq!(tone(&Stun { wrong: 1, ..stun() }), Tone::Bad);
-    assert_eq!(tone(&Stun { lost: 0, ..stun() }), Tone::Good);
-    assert_eq!(tone(&Churn { failed: 1, ..churn() }), Tone::Warning);
+    assert_eq!(tone(&stun()), Tone::Good);
+    assert_eq!(tone(&Stun { max_loss: 0.005, ..stun() }), Tone::Bad);
+    assert_eq!(tone(&Churn { failed: 1, failed_share: 0.0002, ..churn() }), Tone::Warning);
+    assert_eq!(tone(&Churn { failed: 50, failed_share: 0.01, ..churn() }), Tone::Bad);
+    assert_eq!(tone(&Churn { standstill_seconds: 1.5, ..churn() }), Tone::Bad);
     assert_eq!(tone(&Churn { cycles: 0, ..churn() }), Tone::Bad);
     assert_eq!(tone(&Hold { lost: 1, ..hold() }), Tone::Bad);
+    assert_eq!(tone(&Hold { lost: 1, unanswered: 1, ..hold() }), Tone::Bad);
+}
+
+#[test]
+fn cycles_that_failed_are_told_by_their_reason() {
+    let failed_by_code = [("437".to_owned(), 40), ("silence".to_owned(), 10)].into();
+    let failed_in_words = vec!["refuses: wait".to_owned(), "is silent: look".to_owned()];
+    let found = Churn {
+        failed: 50,
+        failed_share: 0.0099,
+        failed_by_code,
+        failed_in_words,
+        unfinished: 10,
+        ..churn()
+    };
+    let text = shown(&found).html();
+    for word in [
+        "refused with 437",
+        "no answer",
+        "(0.792 %)",
+        "40 (0.792 %) of the cycles were given up: refuses: wait.",
+    ] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+}
+
+#[test]
+fn memory_that_did_not_grow_gives_no_figure() {
+    let found = Hold { server_rss_after: Some(9_000_000), server_rss_per_allocation: None, ..hold() };
+    let text = shown(&found).text();
+    assert!(text.contains("Start the server afresh") && !text.contains("for each allocation"), "{text}");
+    assert!(!shown(&hold()).text().contains("afresh"));
+}
+
+#[test]
+fn one_is_not_all() {
+    let text = |sent| shown(&Stun { lost: 0, sent, received: sent, ..stun() }).verdict.1;
+    assert_eq!([text(1), text(2)], ["the only answer came back", "all 2 answers came back"]);
 }
 
 #[test]

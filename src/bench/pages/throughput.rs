@@ -39,7 +39,7 @@ fn verdict(found: &Throughput) -> (Tone, String) {
         (true, true) => (Tone::Warning, "limited by the generator, not by the server".to_owned()),
         (true, false) => (Tone::Warning, format!("carries {rate} or more")),
         (false, false) => (Tone::Good, format!("carries {rate}")),
-        (false, true) => loss_verdict(found.lost, found.sent, "packet"),
+        (false, true) => loss_verdict(found.lost, found.sent, 0.005, "packet"),
     }
 }
 
