@@ -26,7 +26,7 @@ impl Ports {
         let count = u32::from(range.end() - range.start()) + 1;
         // Below the end of the range.
         let first = u16::try_from(u32::from(*range.start()) + u32::from(start) % count);
-        let next = Cell::new(first.unwrap_or(*range.start()));
+        let next = Cell::new(first.unwrap_or_else(|_| *range.start()));
         Self { range, next }
     }
 
