@@ -279,6 +279,19 @@ impl Running {
         Self::start(server, count, &words)
     }
 
+    fn churn(server: &Server, count: u32) -> Self {
+        let (uri, wanted) = (uri(server), count.to_string());
+        let words = ["churn", &uri, "--duration", "10m", "--parallel", &wanted];
+        let mut command = command(&[&words, &ALICE[..]].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        assert!(eventually(|| allocations(server) > 1.0));
+        Self(child)
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap().success());
+    }
+
     /// Waits until there are so many allocations.
     fn start(server: &Server, count: u32, words: &[&str]) -> Self {
         let mut command = command(&[words, &ALICE].concat());
@@ -297,14 +310,33 @@ impl Running {
 #[test]
 fn an_interrupted_run_gives_all_back() {
     let server = Server::start(&[]);
-    for start in [Running::hold, Running::throughput] {
-        let running = start(&server, 5);
-        let killed = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-        let (code, said) = running.end();
-        assert!(code == Some(1) && said.contains("interrupted"), "{said}");
-        assert!(eventually(|| allocations(&server) == 0.0), "all were given back");
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        for start in [Running::hold, Running::throughput, Running::churn] {
+            let running = start(&server, 5);
+            running.signal(signal);
+            let (code, said) = running.end();
+            assert!(code == Some(1) && said.contains("interrupted"), "{signal}: {code:?} {said}");
+            assert!(eventually(|| allocations(&server) == 0.0), "all were given back");
+        }
     }
+}
+
+#[test]
+fn a_run_that_outlives_its_terminal_does_so() {
+    let server = Server::start(&[]);
+    let script = "trap '' HUP; exec \"$0\" bench throughput \"$@\" --peer-address 127.0.0.1 --allocations 2 --duration 10m";
+    let program = env!("CARGO_BIN_EXE_relais");
+    let mut shell = Command::new("/bin/sh");
+    shell.args([&["-c", script, program, &uri(&server)][..], &ALICE].concat());
+    let child = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let running = Running(child);
+    assert!(eventually(|| allocations(&server) == 2.0));
+    running.signal("-HUP");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 1, 1, "{status}");
+    running.signal("-TERM");
+    assert_eq!(running.end().0, Some(1));
 }
 
 #[test]

@@ -29,6 +29,14 @@ pub(super) fn run_time(pids: &[u32]) -> Result<Option<u64>, Failure> {
     Ok(Some(sum))
 }
 
+/// Looks whether all of these processes are there, before anything is done for a figure that cannot be had.
+///
+/// # Errors
+/// One of them is not.
+pub(super) fn check(pids: &[u32]) -> Result<(), Failure> {
+    run_time(pids).map(drop).map_err(|failure| Failure { is_usage: true, ..failure })
+}
+
 /// Run time of the calling thread in nanoseconds, the kernel's work for it included.
 pub(super) fn own_run_time() -> u64 {
     schedstat(Path::new("/proc/thread-self")).unwrap_or(0)
@@ -65,5 +73,6 @@ mod tests {
         assert!(run_time(&own).unwrap().unwrap() > before.1);
         assert_eq!(run_time(&[]), Ok(None));
         assert!(run_time(&[u32::MAX]).unwrap_err().message.contains("4294967295"));
+        assert!(check(&own).is_ok() && check(&[own[0], u32::MAX]).unwrap_err().is_usage);
     }
 }

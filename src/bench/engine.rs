@@ -313,7 +313,7 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An ICMP error about an earlier packet; this one was not sent.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && from_peer(from) => break,
-                Err(error) => return Err(self.cannot_send(&error, segment)),
+                Err(error) => return Err(self.cannot_send(&error, segment, from)),
             }
         }
         let missing = u64::from(self.burst - taken);
@@ -408,12 +408,15 @@ impl Engine {
         }
     }
 
-    fn cannot_send(&self, error: &io::Error, segment: usize) -> Failure {
+    fn cannot_send(&self, error: &io::Error, segment: usize, from: End) -> Failure {
         if error.raw_os_error() == Some(libc::EMSGSIZE) {
             return Failure::usage(
                 format!("packets of {segment} bytes are too long for the path"),
                 "give a smaller --payload",
             );
+        }
+        if from_peer(from) {
+            return explain::lost_peer(None, error);
         }
         self.lost_way(error)
     }

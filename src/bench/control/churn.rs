@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 
 use super::super::clock::{Clock, nanoseconds};
 use super::super::explain;
+use super::super::interrupt;
 use super::super::outcome::{Failure, Latency, VERSION, bars, histogram};
 use super::super::progress::{Phase, Progress};
 use super::super::server::Target;
@@ -108,7 +109,7 @@ async fn load(shared: &Shared<'_>, first: Session, progress: &mut dyn Progress) 
     clients.extend((1..shared.args.parallel).map(|_| client(shared, None)));
     let found = tokio::select! {
         found = measure(shared, &mut clients, progress) => found,
-        _ = tokio::signal::ctrl_c() => Err(explain::interrupted()),
+        () = interrupt::asked() => Err(explain::interrupted()),
     };
     // What comes from now on is not measured.
     let nothing = Meter::start(shared.clock.now(), &[])?;
