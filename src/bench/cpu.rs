@@ -5,7 +5,7 @@ use std::path::Path;
 use super::outcome::Failure;
 
 /// Run time of all threads of these processes together, in nanoseconds. A thread that ends takes its time with it, so the
-/// difference of two readings may come out too small, but not too large.
+/// difference of two readings may come out too small, even below zero, but not too large.
 ///
 /// # Errors
 /// One of them is not there.

@@ -163,7 +163,7 @@ impl Engine {
         let sent = self.lanes.sent();
         self.drain(sent)?;
         record.latency.add(&self.lanes.interval).unwrap_or_default();
-        let server = run_time(&self.pids)?.zip(server).map(|(after, before)| after - before);
+        let server = run_time(&self.pids)?.zip(server).map(|(after, before)| after.saturating_sub(before));
         self.lanes.end();
         let seconds = seconds(end - begin);
         let generator_cpu = ratio(own.saturating_sub(record.idle), end - begin).min(1.0);
@@ -471,7 +471,7 @@ impl Record {
         let (sent, received) = (lanes.sent() + blocked, lanes.counts.received);
         let (more_sent, more_received) = (sent - sent_before, received - received_before);
         let latency = Latency::of(&lanes.interval);
-        let run = server.zip(server_before).map(|(after, before)| after - before);
+        let run = server.zip(server_before).map(|(after, before)| after.saturating_sub(before));
         let sample = Sample {
             at: seconds(now - self.begin),
             sent_per_second: ratio(more_sent, now - then) * 1e9,
