@@ -12,7 +12,7 @@ use super::interrupt;
 use super::lane::{End, Lane, Lanes};
 use super::link::{Link, cannot_bind, cannot_open, datagrams};
 use super::outcome::{DIRECT, Failure, Latency, Throughput, VERSION, bars};
-use super::payload::{HEAD, Payloads};
+use super::payload::Payloads;
 use super::progress::{Phase, Progress};
 use super::search::search;
 use super::server::Target;
@@ -107,12 +107,6 @@ struct Plan {
 impl Plan {
     fn new(args: &ThroughputArgs) -> Result<Self, Failure> {
         let payload = usize::from(args.payload.unwrap_or_else(|| args.mix.payload()));
-        if payload < HEAD {
-            return Err(Failure::usage(
-                format!("a payload of {payload} bytes has no room for sequence, time and checksum"),
-                format!("give at least --payload {HEAD}"),
-            ));
-        }
         let count = args.allocations as usize;
         if args.peers == Peers::Relay {
             if args.direct {
