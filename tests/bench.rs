@@ -7,7 +7,10 @@ mod certificates;
 #[path = "support/live.rs"]
 mod live;
 
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, RwLock};
 
 use serde_json::Value;
 
@@ -42,6 +45,8 @@ fn assert_all_arrived(found: &Value) {
     for name in ["corrupt", "duplicate", "misdelivered", "blocked"] {
         assert_eq!(count(name), 0, "{name}: {found}");
     }
+    let sent_per_second = found["sent"].as_f64().unwrap() / found["seconds"].as_f64().unwrap();
+    assert!((found["sent_per_second"].as_f64().unwrap() - sent_per_second).abs() < 1.0, "{found}");
     assert!(found["latency_us"]["p50"].as_f64().unwrap() > 0.0, "{found}");
     assert!(found["latency_us"]["max"].as_f64().unwrap() >= found["latency_us"]["p99"].as_f64().unwrap());
 }
@@ -123,6 +128,11 @@ fn streams_carry_packets_too() {
     assert_all_arrived(&found);
     assert_eq!(found["transport"], "tls");
     // Another name than that of the certificate, and nobody who has signed it.
+    // A port that speaks TURN, but no TLS.
+    let plain = format!("turns:{}:3478?transport=tcp", server.ip);
+    let (code, text) =
+        failure(&["throughput", &plain, "--user", "alice", "--password", "wonderland", "--insecure"]);
+    assert!(code == 1 && text.contains("speaks TLS") && text.contains("transport=tcp"), "{text}");
     let by_address = format!("turns:127.0.0.1:{port}");
     let flags = ["throughput", &by_address, "--user", "alice", "--password", "wonderland", "--ca", &ca];
     let (code, text) = failure(&flags);
@@ -173,18 +183,126 @@ fn run_time_of_the_server_is_shared_out_among_the_packets() {
     assert!(own["server_cpu_us_per_packet"].is_number(), "{own}");
     let without = throughput(&uri(&server), &["--allocations", "2"]);
     assert!(without["server_cpu_us_per_packet"].is_null(), "{without}");
-    let flags = [
-        "throughput",
-        &uri(&server),
-        "--user",
-        "alice",
-        "--password",
-        "wonderland",
-        "--server-pid",
-        "4294967295",
-    ];
-    let (code, text) = failure(&[&flags[..], &["--peer-address", "127.0.0.1"]].concat());
-    assert!(code == 1 && text.contains("--server-pid"), "{text}");
+}
+
+#[test]
+fn a_process_that_is_not_there_is_told_before_anything_is_done() {
+    // Nobody would answer.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let uri = format!("turn:{}", silent.local_addr().unwrap());
+    let alice = ["--user", "alice", "--password", "wonderland"];
+    for kind in ["throughput", "stun", "churn", "hold"] {
+        let who = if kind == "stun" { &[][..] } else { &alice };
+        let (code, text) = failure(&[&[kind, &uri, "--server-pid", "4294967295"], who].concat());
+        assert!(code == 2 && text.contains("process 4294967295") && text.contains("--server-pid"), "{text}");
+    }
+    assert!(silent.recv(&mut [0; 1]).is_err(), "nothing was sent");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_told_before_all_repetitions_are_over() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let uri = format!("turn:{}", silent.local_addr().unwrap());
+    let (code, text) =
+        failure(&["throughput", &uri, "--user", "alice", "--password", "wonderland", "--allocations", "1"]);
+    assert!(code == 1 && text.contains("does not answer"), "{text}");
+    let mut repetitions = 0;
+    while silent.recv(&mut [0; 1]).is_ok() {
+        repetitions += 1;
+    }
+    assert!((1..=4).contains(&repetitions), "{repetitions}: the 5th would be sent after 7.5 seconds");
+}
+
+/// All allocations of a server.
+fn allocations(server: &Server) -> f64 {
+    server.metric("relais_allocations{transport=\"udp\"}")
+        + server.metric("relais_allocations{transport=\"tcp\"}")
+}
+
+#[test]
+fn a_refused_set_up_leaves_no_allocation() {
+    let server = Server::start(&[("peers.allow", "[]"), ("limits.streams_per_address", "200")]);
+    for transport in ["udp", "tcp"] {
+        for count in ["10", "100"] {
+            let uri = format!("{}?transport={transport}", uri(&server));
+            let alice = ["throughput", &uri, "--user", "alice", "--password", "wonderland"];
+            let (code, text) =
+                failure(&[&alice[..], &["--peer-address", "127.0.0.1", "--allocations", count]].concat());
+            assert!(code == 1 && text.contains("403"), "{text}");
+            assert_eq!(allocations(&server), 0.0, "{transport}, {count} clients");
+        }
+    }
+}
+
+/// A way to a server on which every fifth packet of data gets lost.
+fn lossy(server: &Server) -> SocketAddr {
+    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+    far.connect(server.address()).unwrap();
+    let address = near.local_addr().unwrap();
+    let (near_again, far_again) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+    let client = Arc::new(RwLock::new(None));
+    let client_again = Arc::clone(&client);
+    // Both threads end with the process.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2_048];
+        let mut count = 0_u32;
+        while let Ok((len, from)) = near.recv_from(&mut buffer) {
+            *client.write().unwrap() = Some(from);
+            let is_data = (0x40..0x50).contains(&buffer[0]);
+            count += u32::from(is_data);
+            if !is_data || !count.is_multiple_of(5) {
+                let _ = far.send(&buffer[..len]);
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2_048];
+        while let Ok(len) = far_again.recv(&mut buffer) {
+            let to = client_again.read().unwrap().unwrap();
+            let _ = near_again.send_to(&buffer[..len], to);
+        }
+    });
+    address
+}
+
+#[test]
+fn more_loss_than_max_loss_is_a_finding_at_a_fixed_rate_too() {
+    let server = Server::start(&[]);
+    let uri = format!("turn:{}", lossy(&server));
+    let words =
+        ["throughput", &uri, "--user", "alice", "--password", "wonderland", "--peer-address", "127.0.0.1"];
+    let load =
+        ["--allocations", "1", "--direction", "up", "--rate", "500", "--duration", "300ms", "--gso", "off"];
+    let run = |flags: &[&str]| bench(&[&words[..], &load, flags].concat());
+    for (flags, is_too_much) in [(&[][..], true), (&["--max-loss", "45%"], false)] {
+        let output = run(flags);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.contains("of --max-loss"), is_too_much, "{text}");
+        // A busy machine ends either with 1.
+        if is_too_much || !text.contains("Generator limited") {
+            assert_eq!(output.status.code(), Some(i32::from(is_too_much)), "{text}");
+        }
+        let found = found(&run(&[flags, &["--json"]].concat()));
+        assert!(found["lost"].as_u64().unwrap() > 0, "{found}");
+        assert_eq!(found["max_loss"], if is_too_much { 0.005 } else { 0.45 });
+    }
+}
+
+#[test]
+fn help_tells_limits_and_exit_codes() {
+    for (words, told) in [
+        (&["throughput", "--help"][..], &["1 to 10000", "28 to 9000", "1 to 50", "0 to 50%"][..]),
+        (&["stun", "--help"], &["1 to 1000"]),
+        (&["churn", "--help"], &["1 to 1000"]),
+        (&["hold", "--help"], &["1 to 50000"]),
+        (&["--help"], &["Exit codes:", "more lost than --max-loss allows"]),
+    ] {
+        let text = String::from_utf8(bench(words).stdout).unwrap();
+        assert!(told.iter().all(|told| text.contains(told)), "{text}");
+    }
 }
 
 #[test]
@@ -256,6 +374,7 @@ fn what_cannot_be_meant_is_usage() {
     let direct = ["throughput", "--direct", "--duration", "10ms"];
     for (flags, word) in [
         (&["--payload", "27"][..], "28..=9000"),
+        (&["--rate", "1k"], "bursts of 8"),
         (&["--peers", "relay"], "leave out one"),
         (&["--duration", "0"], "--duration"),
         (&["--bind", "192.0.2.7"], "--bind"),
@@ -296,7 +415,8 @@ struct Namespace(String);
 
 impl Namespace {
     fn new() -> Option<Self> {
-        let name = format!("relais-bench-{}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("relais-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let ip = |words: &[&str]| Command::new("ip").args(words).output().is_ok_and(|it| it.status.success());
         ip(&["netns", "add", &name]).then_some(())?;
         let own = Self(name);
@@ -331,6 +451,26 @@ fn peers_live_in_the_network_namespace_that_is_named() {
     let (code, text) = failure(&[&flags[..], &load, &["--peer-netns", &namespace.0]].concat());
     assert!(code == 1 && text.contains("--peer-netns"), "{code} {text}");
     assert_all_arrived(&found(&bench(&[&flags[..], &load].concat())));
+}
+
+#[test]
+fn peers_without_a_route_are_told_apart_from_a_server_that_is_away() {
+    let Some(namespace) = Namespace::new() else { return };
+    // An address that the namespace, which has a loopback only, does not lead to; nothing is sent to find it.
+    let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
+    if probe.connect("192.0.2.1:9").is_err() {
+        return;
+    }
+    let relay = probe.local_addr().unwrap().ip();
+    let server = Server::start(&[("relay.addresses", &format!("[\"{relay}\"]"))]);
+    let uri = uri(&server);
+    let alice = ["throughput", &uri, "--user", "alice", "--password", "wonderland", "--allocations", "2"];
+    for peers in ["each", "one"] {
+        let flags = ["--peer-address", "127.0.0.1", "--peer-netns", &namespace.0, "--peers", peers];
+        let (code, text) = failure(&[&alice[..], &flags].concat());
+        assert!(code == 1 && text.contains("peers' own route") && text.contains("--peer-netns"), "{text}");
+        assert_eq!(allocations(&server), 0.0);
+    }
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn stun_notices_answers_that_are_wrong() {
     let output = bench(&[&["stun", &few.uri(), "--rate", "500", "--clients", "1", "--duration", "300ms"]]);
     let said = text(&output.stdout);
     assert!(said.contains("--max-loss") || said.contains("Generator limited"), "{said}");
-    assert!(said.contains("asked of 500/s wanted"), "{said}");
+    assert!(said.contains("/s sent, 500/s offered"), "{said}");
     let (_, found) = stun(&Odd::start(Manner::Twice).uri(), &[]);
     assert!(found["duplicate"].as_u64().unwrap() > 0 && found["wrong"] == 0, "{found}");
 }
@@ -412,6 +412,19 @@ impl Running {
         Self::start(server, count, &words)
     }
 
+    fn churn(server: &Server, count: u32) -> Self {
+        let (uri, wanted) = (uri(server), count.to_string());
+        let words = ["churn", &uri, "--duration", "10m", "--parallel", &wanted];
+        let mut command = command(&[&words, &ALICE[..]].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        assert!(eventually(|| allocations(server) > 1.0));
+        Self(child)
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap().success());
+    }
+
     /// Waits until there are so many allocations.
     fn start(server: &Server, count: u32, words: &[&str]) -> Self {
         let mut command = command(&[words, &ALICE].concat());
@@ -430,14 +443,33 @@ impl Running {
 #[test]
 fn an_interrupted_run_gives_all_back() {
     let server = Server::start(&[]);
-    for start in [Running::hold, Running::throughput] {
-        let running = start(&server, 5);
-        let killed = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-        let (code, said) = running.end();
-        assert!(code == Some(1) && said.contains("interrupted"), "{said}");
-        assert!(eventually(|| allocations(&server) == 0.0), "all were given back");
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        for start in [Running::hold, Running::throughput, Running::churn] {
+            let running = start(&server, 5);
+            running.signal(signal);
+            let (code, said) = running.end();
+            assert!(code == Some(1) && said.contains("interrupted"), "{signal}: {code:?} {said}");
+            assert!(eventually(|| allocations(&server) == 0.0), "all were given back");
+        }
     }
+}
+
+#[test]
+fn a_run_that_outlives_its_terminal_does_so() {
+    let server = Server::start(&[]);
+    let script = "trap '' HUP; exec \"$0\" bench throughput \"$@\" --peer-address 127.0.0.1 --allocations 2 --duration 10m";
+    let program = env!("CARGO_BIN_EXE_relais");
+    let mut shell = Command::new("/bin/sh");
+    shell.args([&["-c", script, program, &uri(&server)][..], &ALICE].concat());
+    let child = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let running = Running(child);
+    assert!(eventually(|| allocations(&server) == 2.0));
+    running.signal("-HUP");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 1, 1, "{status}");
+    running.signal("-TERM");
+    assert_eq!(running.end().0, Some(1));
 }
 
 #[test]
@@ -470,13 +502,12 @@ fn what_cannot_work_is_told_with_its_cure() {
     let (small, closed) = (uri(&small), uri(&closed));
     let down = "turn:127.0.0.1:9";
     let wrong = ["--user", "alice", "--password", "guess"];
-    let cases: [(&[&[&str]], [&str; 2]); 6] = [
+    let cases: [(&[&[&str]], [&str; 2]); 5] = [
         (&[&["hold", &small, "--allocations", "5"], &ALICE], ["508", "relay.ports"]),
         (&[&["churn", &closed, "--peer-address", "127.0.0.1"], &ALICE], ["403", "peers.allow"]),
         (&[&["churn", &small], &wrong], ["401", "--password-file"]),
         (&[&["churn", down], &ALICE], ["nothing listens", "start the server"]),
         (&[&["stun", "stun:127.0.0.1:9"]], ["nothing listens", "start the server"]),
-        (&[&["stun", &small, "--server-pid", "4294967295"]], ["4294967295", "--server-pid"]),
     ];
     for (words, wanted) in cases {
         let (code, said) = failure(words);
@@ -490,6 +521,7 @@ fn what_cannot_be_meant_is_usage() {
     for (words, wanted) in [
         (&["stun"][..], "URI"),
         (&["stun", "stun:h", "--clients", "0"], "--clients"),
+        (&["stun", "stun:h", "--server-pid", "4294967295"], "4294967295"),
         (&["stun", "stun:h", "--rate", "fast"], "300k"),
         (&["stun", "stun:h", "--max-loss", "99"], "percentage"),
         (&["stun", "stun:127.0.0.1", "--duration", "0"], "--duration"),

@@ -258,6 +258,68 @@ fn rfc8489_9_2_5_own_client_logs_in_at_servers_that_know_md5_alone() {
     assert!(signed.verify(&IntegrityKey::new(&world::md5(b"alice:old.example:wonder"))));
 }
 
+/// Sends what is due and gives what the server answers.
+fn ask(world: &mut World, alice: &mut Client, ids: &mut Ids) -> Vec<u8> {
+    let request = alice.poll_transmit(world.now.mono, || ids.next()).unwrap().to_vec();
+    let Out::Answer(answer) = world.feed(route(), &request) else { panic!() };
+    answer
+}
+
+#[test]
+fn own_client_that_leaves_ends_an_allocation_of_which_it_has_not_heard() {
+    // With the answer to Allocate, and without it.
+    for is_heard in [true, false] {
+        let mut world = World::new();
+        let (mut alice, mut ids) = (client("alice", "wonder"), Ids::default());
+        alice.ask(IPV4);
+        alice.ask(Task::BindChannel { channel: channel(), peer: addr("8.8.0.1:5000") });
+        let challenge = ask(&mut world, &mut alice, &mut ids);
+        assert!(alice.handle(&Message::parse(&challenge).unwrap(), world.now.mono));
+        let answer = ask(&mut world, &mut alice, &mut ids);
+        assert_eq!(world.server.allocation_count(), 1);
+        alice.leave(false);
+        assert_eq!(alice.poll_transmit(world.now.mono, || ids.next()), None, "the answer tells what to do");
+        if is_heard {
+            assert!(alice.handle(&Message::parse(&answer).unwrap(), world.now.mono));
+        } else {
+            alice.leave(true);
+        }
+        assert!(talk(&mut world, &mut alice, &mut ids).contains(&Event::Refreshed { lifetime: 0 }));
+        assert_eq!((world.server.allocation_count(), alice.next_timeout()), (0, None));
+    }
+}
+
+#[test]
+fn own_client_that_leaves_waits_for_nothing_but_the_end_of_its_allocation() {
+    let mut world = World::new();
+    let (mut alice, mut ids) = (client("alice", "wonder"), Ids::default());
+    alice.ask(IPV4);
+    talk(&mut world, &mut alice, &mut ids);
+    for number in 0x4001..0x4004 {
+        let peer = addr("8.8.0.1:5000");
+        alice.ask(Task::BindChannel { channel: ChannelNumber::new(number).unwrap(), peer });
+    }
+    assert!(alice.poll_transmit(world.now.mono, || ids.next()).is_some(), "the first is under way");
+    alice.leave(false);
+    assert_eq!(talk(&mut world, &mut alice, &mut ids), [Event::Refreshed { lifetime: 0 }]);
+    assert_eq!((world.server.allocation_count(), alice.next_timeout()), (0, None));
+}
+
+#[test]
+fn own_client_that_leaves_begins_nothing_and_ends_nothing_that_is_not_there() {
+    let mut world = World::new();
+    let (mut alice, mut ids) = (client("alice", "wonder"), Ids::default());
+    alice.leave(false);
+    assert_eq!(alice.next_timeout(), None);
+    let (mut bob, mut ids_of_bob) = (client("alice", "wonder"), Ids::default());
+    bob.ask(IPV4);
+    let challenge = ask(&mut world, &mut bob, &mut ids_of_bob);
+    bob.leave(false);
+    assert!(bob.handle(&Message::parse(&challenge).unwrap(), world.now.mono));
+    assert_eq!(bob.poll_transmit(world.now.mono, || ids.next()), None);
+    assert_eq!((world.server.allocation_count(), bob.next_timeout()), (0, None));
+}
+
 #[test]
 fn own_client_refuses_more_tasks_than_it_can_remember() {
     let mut alice = client("alice", "wonder");

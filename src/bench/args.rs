@@ -12,6 +12,12 @@ use crate::config::Secret;
 
 /// What stands below the help of all kinds.
 const EXAMPLES: &str = "\
+Exit codes:
+  0  a result to rely on
+  1  none, or one with a finding: more lost than --max-loss allows, wrong answers, damaged packets, forgotten allocations, failed cycles, a
+     server that stands still, or a generator at its limit
+  2  it cannot be run like this
+
 Examples:
   relais bench throughput turn:turn.example.org --user alice --password-file alice.txt --rate 20k
   relais bench throughput turn:turn.example.org --secret-file secret --rate search --report report.html
@@ -40,6 +46,18 @@ pub(super) enum BenchCommand {
     Churn(Box<ChurnArgs>),
     /// Hold idle allocations, and see what memory they take
     Hold(Box<HoldArgs>),
+}
+
+impl BenchCommand {
+    /// The server's processes, as far as they are on this machine.
+    pub(super) fn pids(&self) -> &[u32] {
+        match self {
+            Self::Throughput(args) => &args.server.server_pid,
+            Self::Stun(args) => args.server.pids(),
+            Self::Churn(args) => &args.server.server_pid,
+            Self::Hold(args) => &args.server.server_pid,
+        }
+    }
 }
 
 /// Which server, and as whom.
@@ -98,14 +116,14 @@ pub(super) struct ThroughputArgs {
     pub(super) server: ServerArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
-    /// Allocations, each with a socket and a peer of its own
+    /// Allocations, each with a socket and a peer of its own, 1 to 10000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) allocations: u32,
-    /// Packets per second of all allocations and both directions together, such as 50000, 300k or 1.2M; or "search" for
+    /// Packets per second of all allocations and both directions together, such as 50000, 300k or 1.2M, from 1 to 100M; or "search" for
     /// the highest rate at which no more than --max-loss is lost
     #[arg(long, default_value = "10k")]
     pub(super) rate: Rate,
-    /// The share that may be lost with --rate search
+    /// The share that may be lost, from 0 to 50%: with more the exit code is 1, and a search tries lower rates
     #[arg(long, value_name = "PERCENT", default_value = "0.5%", value_parser = share)]
     pub(super) max_loss: f64,
     /// Traffic like that of a call: sets --payload and --burst unless they are given
@@ -114,7 +132,7 @@ pub(super) struct ThroughputArgs {
     /// Bytes of application data in a packet, 28 to 9000
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(28..=9_000))]
     pub(super) payload: Option<u16>,
-    /// Packets that a flow sends at once
+    /// Packets that a flow sends at once, 1 to 50
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=50))]
     pub(super) burst: Option<u16>,
     /// From clients to peers, from peers to clients, or both at once

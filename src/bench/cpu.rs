@@ -5,7 +5,7 @@ use std::path::Path;
 use super::outcome::Failure;
 
 /// Run time of all threads of these processes together, in nanoseconds. A thread that ends takes its time with it, so the
-/// difference of two readings may come out too small, but not too large.
+/// difference of two readings may come out too small, even below zero, but not too large.
 ///
 /// # Errors
 /// One of them is not there.
@@ -27,6 +27,14 @@ pub(super) fn run_time(pids: &[u32]) -> Result<Option<u64>, Failure> {
         }
     }
     Ok(Some(sum))
+}
+
+/// Looks whether all of these processes are there, before anything is done for a figure that cannot be had.
+///
+/// # Errors
+/// One of them is not.
+pub(super) fn check(pids: &[u32]) -> Result<(), Failure> {
+    run_time(pids).map(drop).map_err(|failure| Failure { is_usage: true, ..failure })
 }
 
 /// Run time of the calling thread in nanoseconds, the kernel's work for it included.
@@ -65,5 +73,6 @@ mod tests {
         assert!(run_time(&own).unwrap().unwrap() > before.1);
         assert_eq!(run_time(&[]), Ok(None));
         assert!(run_time(&[u32::MAX]).unwrap_err().message.contains("4294967295"));
+        assert!(check(&own).is_ok() && check(&[own[0], u32::MAX]).unwrap_err().is_usage);
     }
 }

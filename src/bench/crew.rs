@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::{Clock, timestamp, until};
+use super::clock::{Clock, nanoseconds, timestamp, until};
 use super::explain;
 use super::interrupt;
-use super::link::{Link, cannot_open};
+use super::link::{Link, cannot_open, unreachable_server};
 use super::outcome::Failure;
 use super::progress::{Phase, Progress};
 use super::server::Target;
-use crate::client::{Account, Client, Event, Incoming, Task, Timers, read};
+use crate::client::{Account, Client, Event, Failure as Why, Incoming, Task, Timers, read};
 use crate::sys::{Batch, Epoll, Ready};
 use crate::wire::TransactionId;
 
@@ -21,6 +21,19 @@ const AT_ONCE: usize = 32;
 
 /// How many clients are kept at a time.
 const KEPT_AT_ONCE: usize = 256;
+
+/// How many clients end their allocations at a time: as many requests as the usual receive buffer holds.
+const LEAVING_AT_ONCE: usize = 256;
+
+/// How long the end of a run that has failed may take, and how much of that the answers to Allocate are awaited. A request
+/// that is lost is sent once more in either part.
+const LEAVING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(1));
+
+/// The same for a run that has come to its end: there may be thousands of allocations.
+const GIVING_BACK: (Duration, Duration) = (Duration::from_secs(10), Duration::ZERO);
+
+/// A server of which nothing at all has come for so long does not answer: nobody wants to wait for all repetitions then.
+const MUTE: Duration = Duration::from_secs(6);
 
 /// Over UDP a request is sent six times and given up after some 24 seconds.
 const DATAGRAMS: Timers =
@@ -43,6 +56,8 @@ pub(super) struct Crew {
     pub(super) poll: Epoll,
     pub(super) inbox: Batch,
     ready: Vec<Ready>,
+    /// Whether the server has ever said anything.
+    is_heard: bool,
     /// The first of the clients whose turn it is to be kept.
     turn: usize,
 }
@@ -66,6 +81,9 @@ impl Crew {
         let poll = Epoll::new().map_err(|error| cannot_open(&error))?;
         let mut callers = Vec::with_capacity(count);
         for token in (0..).take(count) {
+            if interrupt::is_asked() {
+                return Err(explain::interrupted());
+            }
             let link = Link::open(target, bind)?;
             poll.add(link.fd(), token).map_err(|error| cannot_open(&error))?;
             let timers = if link.is_stream() { Timers::STREAM } else { DATAGRAMS };
@@ -83,6 +101,7 @@ impl Crew {
             poll,
             inbox: Batch::new(),
             ready: Vec::new(),
+            is_heard: false,
             turn: 0,
         })
     }
@@ -102,6 +121,7 @@ impl Crew {
             poll,
             inbox: Batch::new(),
             ready: Vec::new(),
+            is_heard: false,
             turn: 0,
         })
     }
@@ -118,8 +138,9 @@ impl Crew {
         progress: &mut dyn Progress,
         tasks: impl Fn(usize, &[Caller]) -> Vec<Task>,
     ) -> Result<(), Failure> {
-        let count = self.callers.len();
+        let (count, server) = (self.callers.len(), self.server);
         progress.begin(phase, count as u64);
+        let begin = self.clock.now();
         let (mut begun, mut done) = (0, 0);
         let mut busy: Vec<usize> = Vec::with_capacity(AT_ONCE);
         let mut told = self.clock.now();
@@ -134,18 +155,24 @@ impl Crew {
                 busy.push(begun);
                 begun += 1;
             }
-            if interrupt::is_asked() && phase != Phase::TearDown {
+            if interrupt::is_asked() {
                 return Err(explain::interrupted());
             }
             let now = self.clock.now();
+            if !self.is_heard
+                && now - begin > nanoseconds(MUTE)
+                && let Some(task) = tasks(0, &self.callers).first()
+            {
+                return Err(explain::failed(self.server, *task, Why::Silence, 0, count));
+            }
             let mut wait = Duration::from_millis(100);
             for i in &busy {
-                transmit(&mut self.callers[*i], now, self.server)?;
+                transmit(&mut self.callers[*i], now).map_err(|error| unreachable_server(server, &error))?;
                 if let Some(next) = self.callers[*i].client.next_timeout() {
                     wait = wait.min(until(now, next));
                 }
             }
-            self.receive(wait)?;
+            self.receive(wait, |_, error| Err(explain::lost_way(server, &error)))?;
             let mut failure = None;
             for i in &busy {
                 let caller = &mut self.callers[*i];
@@ -172,8 +199,13 @@ impl Crew {
         Ok(())
     }
 
-    /// Waits for what arrives, at most for so long, and shows it to the clients. Data are thrown away.
-    fn receive(&mut self, wait: Duration) -> Result<(), Failure> {
+    /// Waits for what arrives, at most for so long, and shows it to the clients. Data are thrown away. `lost` is told of each
+    /// client whose way to the server has ended.
+    fn receive(
+        &mut self,
+        wait: Duration,
+        mut lost: impl FnMut(&mut Caller, io::Error) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         self.poll.wait(wait);
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
@@ -185,12 +217,15 @@ impl Crew {
                 continue;
             };
             let Caller { link, client, .. } = caller;
+            let is_heard = &mut self.is_heard;
             let take = |bytes: &[u8]| {
                 if let Incoming::Message(message) = read(bytes) {
-                    client.handle(&message, timestamp(now));
+                    *is_heard |= client.handle(&message, timestamp(now));
                 }
             };
-            take_all(link, &mut self.inbox, take).map_err(|error| explain::lost_way(self.server, &error))?;
+            if let Err(error) = take_all(link, &mut self.inbox, take) {
+                lost(caller, error)?;
+            }
         }
         self.ready = ready;
         Ok(())
@@ -204,36 +239,82 @@ impl Crew {
         self.turn = first + KEPT_AT_ONCE;
         for caller in self.callers.iter_mut().skip(first).take(KEPT_AT_ONCE) {
             if caller.client.next_timeout().is_some_and(|due| due <= timestamp(now)) {
-                transmit(caller, now, self.server)?;
+                transmit(caller, now).map_err(|error| unreachable_server(self.server, &error))?;
             }
             while let Some(event) = caller.client.poll_event() {
                 if let Event::Failed(task, why) = event {
                     return Err(explain::not_kept(self.server, task, why));
                 }
             }
-            if let Link::Stream(stream) = &mut caller.link {
-                stream.flush().map_err(|error| explain::lost_way(self.server, &error))?;
-            }
+            flush(caller).map_err(|error| explain::lost_way(self.server, &error))?;
         }
         Ok(())
     }
 
     /// Gives all allocations back. A server that does not answer any more is not waited for.
     pub(super) fn give_back(&mut self, progress: &mut dyn Progress) {
-        // They end by themselves if this fails, and the measurement is done.
-        let _ = self.each(Phase::TearDown, progress, |_, _| vec![Task::Refresh { lifetime: 0 }]);
-        self.callers.iter_mut().for_each(|caller| caller.relayed = None);
+        progress.begin(Phase::TearDown, self.callers.len() as u64);
+        self.leave(GIVING_BACK, |done| progress.advance(done as u64));
+        self.callers.clear();
+    }
+
+    /// Ends the allocations of all clients, whatever these are about: `(all, allocate)` is how long that may take, and how
+    /// much of it the answers to Allocate requests are awaited.
+    fn leave(&mut self, (all, allocate): (Duration, Duration), mut told: impl FnMut(usize)) {
+        let begin = self.clock.now();
+        let (mut is_last, mut begun) = (allocate.is_zero(), 0);
+        let mut busy: Vec<usize> = Vec::with_capacity(LEAVING_AT_ONCE);
+        let mut last = (0, begin);
+        for caller in &mut self.callers {
+            caller.client.leave(is_last);
+        }
+        loop {
+            let now = self.clock.now();
+            if now - begin > nanoseconds(all) || now - last.1 > nanoseconds(LEAVING.0) {
+                break;
+            }
+            if !is_last && now - begin > nanoseconds(allocate) {
+                is_last = true;
+                self.callers.iter_mut().for_each(|caller| caller.client.leave(true));
+            }
+            busy.retain(|i| self.callers[*i].client.next_timeout().is_some());
+            while begun < self.callers.len() && busy.len() < LEAVING_AT_ONCE {
+                if self.callers[begun].client.next_timeout().is_some() {
+                    busy.push(begun);
+                }
+                begun += 1;
+            }
+            let done = begun - busy.len();
+            if done > last.0 {
+                last = (done, now);
+                told(done);
+            }
+            if busy.is_empty() {
+                break;
+            }
+            for i in &busy {
+                let caller = &mut self.callers[*i];
+                if let Err(error) = transmit(caller, now).and_then(|()| flush(caller)) {
+                    give_up(caller, &error);
+                }
+            }
+            let received = self.receive(Duration::from_millis(20), |caller, error| {
+                give_up(caller, &error);
+                Ok(())
+            });
+            if received.is_err() {
+                break;
+            }
+        }
     }
 }
 
 impl Drop for Crew {
-    /// A run that has failed leaves no allocation that would count against its user's quota: each is told to end, and no
-    /// answer is awaited.
+    /// A run that has failed leaves no allocation that would count against its user's quota.
     fn drop(&mut self) {
-        let now = self.clock.now();
-        for caller in self.callers.iter_mut().filter(|caller| caller.relayed.is_some()) {
-            caller.client.ask(Task::Refresh { lifetime: 0 });
-            let _ = transmit(caller, now, self.server);
+        // No server makes an allocation before it has asked who wants it.
+        if self.is_heard {
+            self.leave(LEAVING, |_| {});
         }
     }
 }
@@ -270,17 +351,32 @@ pub(super) fn datagrams_in(inbox: &Batch, slot: usize) -> impl Iterator<Item = &
 }
 
 /// Sends all that is due of one client.
-fn transmit(caller: &mut Caller, now: u64, server: SocketAddr) -> Result<(), Failure> {
+fn transmit(caller: &mut Caller, now: u64) -> io::Result<()> {
     let Caller { link, client, .. } = caller;
     while let Some(message) = client.poll_transmit(timestamp(now), fresh_id) {
         match link.send(message) {
             Ok(()) => {}
             // A full buffer loses it, and it is sent again.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(super::link::unreachable_server(server, &error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Gives the kernel what waits for a connection.
+fn flush(caller: &mut Caller) -> io::Result<()> {
+    match &mut caller.link {
+        Link::Stream(stream) => stream.flush(),
+        Link::Datagrams(_) => Ok(()),
+    }
+}
+
+/// Asks nothing any more of a server to which no way leads. Other trouble of a UDP socket may pass, and requests are repeated.
+fn give_up(caller: &mut Caller, error: &io::Error) {
+    if caller.link.is_stream() || error.kind() == io::ErrorKind::ConnectionRefused {
+        caller.client = Client::new(None, DATAGRAMS);
+    }
 }
 
 /// An id that nobody can guess.

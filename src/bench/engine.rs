@@ -163,7 +163,7 @@ impl Engine {
         let sent = self.lanes.sent();
         self.drain(sent)?;
         record.latency.add(&self.lanes.interval).unwrap_or_default();
-        let server = run_time(&self.pids)?.zip(server).map(|(after, before)| after - before);
+        let server = run_time(&self.pids)?.zip(server).map(|(after, before)| after.saturating_sub(before));
         self.lanes.end();
         let seconds = seconds(end - begin);
         let generator_cpu = ratio(own.saturating_sub(record.idle), end - begin).min(1.0);
@@ -313,7 +313,7 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An ICMP error about an earlier packet; this one was not sent.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && from_peer(from) => break,
-                Err(error) => return Err(self.cannot_send(&error, segment)),
+                Err(error) => return Err(self.cannot_send(&error, segment, from)),
             }
         }
         let missing = u64::from(self.burst - taken);
@@ -408,12 +408,15 @@ impl Engine {
         }
     }
 
-    fn cannot_send(&self, error: &io::Error, segment: usize) -> Failure {
+    fn cannot_send(&self, error: &io::Error, segment: usize, from: End) -> Failure {
         if error.raw_os_error() == Some(libc::EMSGSIZE) {
             return Failure::usage(
                 format!("packets of {segment} bytes are too long for the path"),
                 "give a smaller --payload",
             );
+        }
+        if from_peer(from) {
+            return explain::lost_peer(None, error);
         }
         self.lost_way(error)
     }
@@ -468,7 +471,7 @@ impl Record {
         let (sent, received) = (lanes.sent() + blocked, lanes.counts.received);
         let (more_sent, more_received) = (sent - sent_before, received - received_before);
         let latency = Latency::of(&lanes.interval);
-        let run = server.zip(server_before).map(|(after, before)| after - before);
+        let run = server.zip(server_before).map(|(after, before)| after.saturating_sub(before));
         let sample = Sample {
             at: seconds(now - self.begin),
             sent_per_second: ratio(more_sent, now - then) * 1e9,

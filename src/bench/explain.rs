@@ -116,12 +116,23 @@ pub(super) fn lost_way(server: SocketAddr, error: &io::Error) -> Failure {
         }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::new(
             format!("{server} has closed a connection"),
-            "look into the server's log: too many connections from one address, or it was stopped",
+            "look into the server's log: too many connections from one address \
+             (limits.streams_per_address for relais), or it was stopped",
         ),
         _ => {
             Failure::new(format!("the way to {server} is lost: {error}"), "check that the server still runs")
         }
     }
+}
+
+/// A peer socket cannot send, to this relayed address or to any.
+pub(super) fn lost_peer(relayed: Option<SocketAddr>, error: &io::Error) -> Failure {
+    let to = relayed.map_or_else(|| "the relayed addresses".to_owned(), |relayed| relayed.to_string());
+    Failure::new(
+        format!("the peer sockets do not reach {to}: {error}"),
+        "check the peers' own route to the server's relay addresses, in the namespace of --peer-netns if that is given (`ip -n NAME \
+         route`), and choose their address with --peer-address",
+    )
 }
 
 /// The user has ended the run.

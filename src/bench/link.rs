@@ -75,9 +75,10 @@ impl Link {
             connection.set_buffer_limit(Some(2 * MOST_WAITING));
             socket.set_read_timeout(Some(CONNECT)).map_err(failed)?;
             while connection.is_handshaking() {
-                connection
-                    .complete_io(&mut socket)
-                    .map_err(|error| no_handshake(server, &error.to_string()))?;
+                connection.complete_io(&mut socket).map_err(|error| match error.kind() {
+                    io::ErrorKind::WouldBlock => no_handshake(server, "no answer came"),
+                    _ => no_handshake(server, &error.to_string()),
+                })?;
             }
             tls = Some(connection);
         }
@@ -206,7 +207,7 @@ impl Stream {
             Frame::Len(len) if len <= LONGEST_FRAME => Ok(None),
             Frame::More => Ok(None),
             Frame::Len(_) | Frame::Foreign => {
-                Err(io::Error::new(io::ErrorKind::InvalidData, "the stream holds something that is no frame"))
+                Err(io::Error::other("the stream holds something that is no frame"))
             }
         }
     }
@@ -295,8 +296,10 @@ pub(super) fn unreachable_server(server: SocketAddr, error: &io::Error) -> Failu
 }
 
 pub(super) fn no_handshake(server: SocketAddr, error: &str) -> Failure {
-    Failure::new(
-        format!("the TLS handshake with {server} fails: {error}"),
-        "check the name in the URI and the server's certificate; --ca FILE names whom to trust, --insecure trusts anybody",
-    )
+    let help = if error.contains("certificate") {
+        "check the name in the URI and the server's certificate; --ca FILE names whom to trust, --insecure trusts anybody"
+    } else {
+        "check that this port speaks TLS, as 5349 does by default; a port that does not is reached by turn:HOST:PORT?transport=tcp"
+    };
+    Failure::new(format!("the TLS handshake with {server} fails: {error}"), help)
 }

@@ -55,6 +55,7 @@ pub fn run(args: &BenchArgs) -> ExitCode {
 
 /// Runs a load and presents what was found: whether that is a result to rely on.
 fn measure(command: &BenchCommand) -> Result<bool, Failure> {
+    cpu::check(command.pids())?;
     match command {
         BenchCommand::Throughput(args) => {
             let output = Output::open(&args.output, &args.server.server_pid)?;

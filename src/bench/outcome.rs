@@ -5,6 +5,9 @@ use serde::Serialize;
 /// The version of the JSON; it grows when a field changes its meaning or goes.
 pub(super) const VERSION: u32 = 1;
 
+/// What stands for the server where there is none.
+pub(super) const DIRECT: &str = "direct";
+
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -150,6 +153,10 @@ pub(super) struct Throughput {
     pub(super) allocations: u32,
     pub(super) payload: usize,
     pub(super) burst: u32,
+    /// Ways from one end to another, each in one direction; bursts go through them in turn.
+    pub(super) flows: usize,
+    /// The share that may be lost: 0 to 1.
+    pub(super) max_loss: f64,
     /// Sent within the measured time.
     pub(super) sent: u64,
     /// Of these received, once and whole, at the right place.
@@ -165,7 +172,10 @@ pub(super) struct Throughput {
     /// Could not be sent because the connection to the server took no more (TCP and TLS); counted in `lost`.
     pub(super) blocked: u64,
     pub(super) seconds: f64,
+    /// What arrived.
     pub(super) packets_per_second: f64,
+    pub(super) sent_per_second: f64,
+    /// What was asked for.
     pub(super) offered_per_second: f64,
     pub(super) payload_bits_per_second: f64,
     /// From just before the system call that sent a packet to just after the one that received it.

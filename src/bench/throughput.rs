@@ -11,7 +11,7 @@ use super::explain;
 use super::interrupt;
 use super::lane::{End, Lane, Lanes};
 use super::link::{Link, cannot_bind, cannot_open, datagrams};
-use super::outcome::{Failure, Latency, Throughput, VERSION, bars};
+use super::outcome::{DIRECT, Failure, Latency, Throughput, VERSION, bars};
 use super::payload::Payloads;
 use super::progress::{Phase, Progress};
 use super::search::search;
@@ -24,6 +24,9 @@ use crate::wire::{AddressFamily, ChannelNumber, TransactionId};
 /// Packets that all lanes together remember, to tell duplicates.
 const MEMORY: usize = 1 << 22;
 
+/// Bursts go out whole: with fewer of them, what is sent differs too much from what was asked for.
+const FEWEST_BURSTS: f64 = 4.0;
+
 /// Makes the allocations, relays packets through them, and gives them back.
 ///
 /// # Errors
@@ -31,7 +34,7 @@ const MEMORY: usize = 1 << 22;
 pub(super) fn run(args: &ThroughputArgs, progress: &mut dyn Progress) -> Result<Throughput, Failure> {
     let plan = Plan::new(args)?;
     let (server, transport, mut engine, setup) = if args.direct {
-        ("direct".to_owned(), "udp".to_owned(), direct(args, &plan)?, 0.0)
+        (DIRECT.to_owned(), "udp".to_owned(), direct(args, &plan)?, 0.0)
     } else {
         let target = Target::from_args(&args.server, Service::Turn)?;
         let (engine, setup) = through(args, &plan, &target, progress)?;
@@ -62,6 +65,8 @@ pub(super) fn run(args: &ThroughputArgs, progress: &mut dyn Progress) -> Result<
         allocations: args.allocations,
         payload: plan.payload,
         burst: plan.burst,
+        flows: engine.lanes.lanes.len(),
+        max_loss: args.max_loss,
         sent: trial.total(),
         received: counts.received,
         lost: trial.total().saturating_sub(counts.received),
@@ -72,6 +77,7 @@ pub(super) fn run(args: &ThroughputArgs, progress: &mut dyn Progress) -> Result<
         blocked: trial.blocked,
         seconds: trial.seconds,
         packets_per_second: per_second,
+        sent_per_second: rate_of(trial.total(), trial.seconds),
         offered_per_second: trial.offered,
         payload_bits_per_second: per_second * bits(plan.payload),
         latency_us: Latency::of(&trial.latency),
@@ -119,19 +125,30 @@ impl Plan {
         if args.duration.is_zero() {
             return Err(Failure::usage("nothing can be measured in no time", "give a longer --duration"));
         }
+        let burst = u32::from(args.burst.unwrap_or_else(|| args.mix.burst()));
+        if let Rate::Fixed(rate) = args.rate {
+            let bursts = rate * args.duration.as_secs_f64() / f64::from(burst);
+            if bursts < FEWEST_BURSTS {
+                return Err(Failure::usage(
+                    format!(
+                        "at {rate} packets per second there are only {} bursts of {burst} in the measured time: too few to say \
+                         anything about a rate",
+                        super::units::digits(bursts)
+                    ),
+                    format!(
+                        "give a --duration of {:.0}s or more, a higher --rate, or a smaller --burst",
+                        (FEWEST_BURSTS * f64::from(burst) / rate).ceil()
+                    ),
+                ));
+            }
+        }
         let memory = (MEMORY / (2 * count)).clamp(1_024, 65_536);
         let sockets = match args.peers {
             Peers::Each => 2 * count,
             Peers::One => count + 1,
             Peers::Relay => count,
         };
-        Ok(Self {
-            count,
-            payload,
-            burst: args.burst.unwrap_or_else(|| args.mix.burst()).into(),
-            memory,
-            sockets,
-        })
+        Ok(Self { count, payload, burst, memory, sockets })
     }
 }
 
@@ -181,7 +198,7 @@ fn through(
     })?;
     if args.peers == Peers::Each {
         for (peer, relayed) in peers.iter().zip(&relayed) {
-            peer.connect(relayed).map_err(|error| explain::lost_way(*relayed, &error))?;
+            peer.connect(relayed).map_err(|error| explain::lost_peer(Some(*relayed), &error))?;
         }
     }
     let setup = super::clock::seconds(crew.clock.now() - begin);
@@ -256,7 +273,7 @@ fn direct(args: &ThroughputArgs, plan: &Plan) -> Result<Engine, Failure> {
         socket.connect(peer).map_err(|error| explain::lost_way(peer, &error))?;
         let client = socket.local_addr().map_err(failed)?;
         if args.peers == Peers::Each {
-            peers[number].connect(client).map_err(|error| explain::lost_way(client, &error))?;
+            peers[number].connect(client).map_err(|error| explain::lost_peer(Some(client), &error))?;
         }
         links.push(Link::Datagrams(socket));
         let (client_end, peer_end) = (End::Client(i), End::Peer(number));

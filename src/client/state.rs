@@ -23,6 +23,9 @@ const MOST_WAITING: usize = 256;
 /// The most peers whose permissions or channels are kept alive.
 const MOST_PEERS: usize = 128;
 
+/// What ends an allocation.
+const END: Task = Task::Refresh { lifetime: 0 };
+
 /// Something that a client asks of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -110,6 +113,10 @@ pub struct Client {
     kept: Vec<Task>,
     lifetime: Option<Duration>,
     renewal: Option<Timestamp>,
+    /// An Allocate was sent, and nothing has told that there is no allocation.
+    may_be_allocated: bool,
+    /// Nothing is asked any more but the end of the allocation.
+    is_leaving: bool,
 }
 
 impl Client {
@@ -125,6 +132,8 @@ impl Client {
             kept: Vec::new(),
             lifetime: None,
             renewal: None,
+            may_be_allocated: false,
+            is_leaving: false,
         }
     }
 
@@ -136,6 +145,27 @@ impl Client {
         }
         self.waiting.push_back((task, 0));
         true
+    }
+
+    /// Ends the allocation, if there is or may be one, and gives up everything else: what waits, and the request that is under
+    /// way. Only an Allocate under way is awaited, because its answer tells whether there is something to end, unless `at_once`.
+    /// [`Self::next_timeout`] gives `None` when it is done.
+    pub fn leave(&mut self, at_once: bool) {
+        self.is_leaving = true;
+        self.waiting.clear();
+        self.forget();
+        let is_awaited = |task| match task {
+            Task::Allocate { .. } => !at_once,
+            Task::Refresh { lifetime } => lifetime == 0,
+            _ => false,
+        };
+        if self.current.as_ref().is_some_and(|request| is_awaited(request.task)) {
+            return;
+        }
+        self.current = None;
+        if self.may_be_allocated {
+            self.waiting.push_back((END, 0));
+        }
     }
 
     /// When [`Self::poll_transmit`] is due; `None`: when something is asked for or arrives.
@@ -166,6 +196,7 @@ impl Client {
         let login = self.account.as_deref().zip(self.login.as_ref()).filter(|_| task != Task::Bind);
         match Request::new(task, challenges, id(), login, now) {
             Some(mut request) => {
+                self.may_be_allocated |= matches!(task, Task::Allocate { .. });
                 request.send(now, &self.timers);
                 Some(&self.current.insert(request).bytes)
             }
@@ -218,9 +249,14 @@ impl Client {
         let Some(code) = code else {
             return self.events.push_back(Event::Failed(task, Failure::Unusable));
         };
+        if matches!(task, Task::Allocate { .. }) && code != 437 || task == END && code == 437 {
+            // 437 to an Allocate tells of one of an earlier client.
+            self.may_be_allocated = false;
+        }
         // 401 to a request that was signed means that the password is wrong; to one that was not, it is a challenge.
         let is_challenge = code == 438 || code == 401 && !request.is_signed;
-        if is_challenge && request.challenges < MOST_CHALLENGES {
+        let is_wanted = !self.is_leaving || task == END;
+        if is_challenge && is_wanted && request.challenges < MOST_CHALLENGES {
             let login = self.account.as_ref().and_then(|account| Login::new(account, answer));
             if login.is_some() {
                 self.login = login;
@@ -228,7 +264,7 @@ impl Client {
             }
         }
         let alternate = answer.get(attr::ALTERNATE_SERVER).filter(|_| code == 300).and_then(decode_address);
-        if code == 437 && task != (Task::Refresh { lifetime: 0 }) {
+        if code == 437 && task != END {
             self.forget();
         }
         self.events.push_back(Event::Failed(task, Failure::Refused { code, alternate }));
@@ -236,6 +272,7 @@ impl Client {
 
     fn handle_success(&mut self, task: Task, answer: &Message<'_>, now: Timestamp) {
         let address = |kind| answer.get(kind).and_then(|value| answer.xor_address(value));
+        self.may_be_allocated &= task != END;
         let lifetime = || {
             let value = answer.get(attr::LIFETIME)?;
             Some(u32::from_be_bytes(value.try_into().ok()?))
@@ -262,6 +299,9 @@ impl Client {
             }
         };
         self.events.push_back(event.unwrap_or(Event::Failed(task, Failure::Unusable)));
+        if self.is_leaving && matches!(task, Task::Allocate { .. }) {
+            self.leave(true);
+        }
     }
 
     /// The task is done again from time to time, for as long as there is an allocation.

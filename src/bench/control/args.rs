@@ -57,7 +57,7 @@ pub(in crate::bench) struct StunArgs {
     pub(in crate::bench) server: StunServerArgs,
     #[command(flatten)]
     pub(in crate::bench) output: OutputArgs,
-    /// Sockets to ask from
+    /// Sockets to ask from, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(in crate::bench) clients: u32,
     /// Requests per second of all sockets together, such as 5000, 50k or 0.2M; or "search" for the highest rate at which no
@@ -82,7 +82,7 @@ pub(in crate::bench) struct ChurnArgs {
     pub(in crate::bench) server: ServerArgs,
     #[command(flatten)]
     pub(in crate::bench) output: OutputArgs,
-    /// Clients that go through cycles side by side
+    /// Clients that go through cycles side by side, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(in crate::bench) parallel: u32,
     /// Cycles per second of all clients together, such as 500 or 2k; or "max" for as many as they can
@@ -107,7 +107,7 @@ pub(in crate::bench) struct HoldArgs {
     pub(in crate::bench) server: ServerArgs,
     #[command(flatten)]
     pub(in crate::bench) output: OutputArgs,
-    /// Allocations to hold, each from a socket of its own
+    /// Allocations to hold, each from a socket of its own, 1 to 50000
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub(in crate::bench) allocations: u32,
     /// How often each is refreshed [default: as clients do, after half of its lifetime and every 4 minutes at least]

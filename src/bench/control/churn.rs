@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 
 use super::super::clock::{Clock, nanoseconds, seconds};
 use super::super::explain;
+use super::super::interrupt;
 use super::super::outcome::{Failure, Latency, VERSION, bars, histogram};
 use super::super::progress::{Phase, Progress};
 use super::super::server::Target;
@@ -124,7 +125,7 @@ async fn load(shared: &Shared<'_>, progress: &mut dyn Progress) -> Result<Elapse
     clients.extend((0..shared.args.parallel as usize).map(|number| client(shared, number)));
     let found = tokio::select! {
         found = measure(shared, &mut clients, progress) => found,
-        _ = tokio::signal::ctrl_c() => Err(explain::interrupted()),
+        () = interrupt::asked() => Err(explain::interrupted()),
     };
     // What comes from now on is not measured.
     let nothing = Meter::start(shared.clock.now(), &[])?;

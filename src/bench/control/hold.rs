@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::super::clock::{Clock, nanoseconds, seconds};
 use super::super::cpu;
 use super::super::explain;
+use super::super::interrupt;
 use super::super::outcome::{Failure, Latency, Sample, VERSION, histogram};
 use super::super::progress::{Phase, Progress};
 use super::super::server::Target;
@@ -124,7 +125,7 @@ async fn hold(shared: &Shared<'_>, progress: &mut dyn Progress) -> Result<Hold, 
     clients.extend((0..shared.args.allocations).map(|_| client(shared)));
     let found = tokio::select! {
         found = measure(shared, &mut clients, progress) => found,
-        _ = tokio::signal::ctrl_c() => Err(explain::interrupted()),
+        () = interrupt::asked() => Err(explain::interrupted()),
     };
     let now = shared.clock.now();
     shared.heard.set(now);

@@ -11,7 +11,7 @@ impl Shown for Stun {
         let load = vec![
             row("transport", self.transport.clone()),
             row("sockets", grouped(self.clients.into())),
-            row("wanted", per_second(self.offered_per_second)),
+            row("offered", per_second(self.offered_per_second)),
             row("measured", format!("{} s", crate::bench::units::digits(self.seconds))),
             row(
                 "address translation",
@@ -67,7 +67,7 @@ fn tiles(found: &Stun) -> Vec<Tile> {
             "Answered",
             per_second(found.requests_per_second),
             format!(
-                "{} asked of {} wanted",
+                "{} sent, {} offered",
                 per_second(found.sent_per_second),
                 per_second(found.offered_per_second)
             ),

@@ -50,6 +50,8 @@ fn throughput() -> Throughput {
         allocations: 100,
         payload: 1_200,
         burst: 8,
+        flows: 200,
+        max_loss: 0.005,
         sent: 50_000,
         received: 50_000,
         lost: 0,
@@ -60,6 +62,7 @@ fn throughput() -> Throughput {
         blocked: 0,
         seconds: 5.0,
         packets_per_second: 10_000.0,
+        sent_per_second: 10_000.0,
         offered_per_second: 10_000.0,
         payload_bits_per_second: 96e6,
         latency_us: latency(),
@@ -173,7 +176,7 @@ fn titles(page: &Page) -> Vec<&str> {
 fn every_kind_shows_its_figures_and_charts() {
     let page = shown(&throughput());
     let text = page.text();
-    for word in ["all 50\u{202f}000 packets came back", "10 k/s", "96 Mbit/s", "1.5 µs", "420 µs"] {
+    for word in ["all 50\u{202f}000 packets arrived", "10 k/s", "96 Mbit/s", "1.5 µs", "420 µs"] {
         assert!(text.replace('\u{a0}', " ").contains(word), "{word} in {text}");
     }
     assert_eq!(
@@ -208,7 +211,9 @@ fn without_a_process_nothing_is_said_about_it() {
 fn verdicts_are_no_better_than_what_was_found() {
     let tone = |found: &dyn Shown| shown(found).verdict.0;
     assert_eq!(tone(&throughput()), Tone::Good);
-    assert_eq!(tone(&Throughput { lost: 5_000, ..throughput() }), Tone::Bad);
+    assert_eq!(tone(&Throughput { lost: 250, ..throughput() }), Tone::Good);
+    assert_eq!(tone(&Throughput { lost: 251, ..throughput() }), Tone::Bad);
+    assert_eq!(tone(&Throughput { lost: 251, max_loss: 0.1, ..throughput() }), Tone::Good);
     assert_eq!(tone(&Throughput { lost: 50_000, received: 0, ..throughput() }), Tone::Bad);
     assert_eq!(tone(&Throughput { corrupt: 1, ..throughput() }), Tone::Bad);
     assert_eq!(tone(&Throughput { misdelivered: 1, ..throughput() }), Tone::Bad);
@@ -258,6 +263,38 @@ fn memory_that_did_not_grow_gives_no_figure() {
 fn one_is_not_all() {
     let text = |sent| shown(&Stun { lost: 0, sent, received: sent, ..stun() }).verdict.1;
     assert_eq!([text(1), text(2)], ["the only answer came back", "all 2 answers came back"]);
+}
+
+#[test]
+fn more_loss_than_allowed_is_said_in_words() {
+    let page = shown(&Throughput { lost: 40_000, received: 10_000, ..throughput() });
+    let text = page.text().replace('\u{a0}', " ");
+    assert!(text.contains("80 % of 50\u{202f}000 packets lost, more than the 0.5 % of --max-loss"), "{text}");
+    let limited = Throughput { lost: 40_000, generator_limited: true, ..throughput() };
+    assert!(shown(&limited).text().contains("WARNING: 80 % of"), "not hidden by the other finding");
+}
+
+#[test]
+fn what_was_sent_stands_beside_what_was_asked_for() {
+    let found = Throughput { sent_per_second: 73_000.0, offered_per_second: 1e8, ..throughput() };
+    let text = shown(&found).text().replace('\u{a0}', " ");
+    assert!(text.contains("73 k/s sent, 100 M/s offered"), "{text}");
+    let few = Throughput { sent: 64, received: 64, ..throughput() };
+    assert!(shown(&few).text().contains("Only 8 of 200 flows have sent anything"), "{}", shown(&few).text());
+    assert!(shown(&throughput()).warnings.is_empty());
+}
+
+#[test]
+fn without_a_server_nothing_is_said_of_one() {
+    let found = Throughput { server: "direct".to_owned(), generator_limited: true, ..throughput() };
+    let page = shown(&Throughput { server_cpu_us_per_packet: None, ..found });
+    let text = page.text();
+    assert!(
+        text.contains("one way, without a server") && text.contains("WARNING: Generator limited"),
+        "{text}"
+    );
+    assert!(!text.contains("through the server") && !text.contains("not by the server"), "{text}");
+    assert!(shown(&throughput()).text().contains("through the server, one way"));
 }
 
 #[test]
