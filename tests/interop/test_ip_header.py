@@ -190,13 +190,14 @@ def df_is_set_where_a_send_indication_asks_for_it(net):
     for transport in ("udp", "tcp"):
         with pairs(net, transport) as (at_peer, at_alice, all_pairs):
             for client, relay, pair in all_pairs:
+                # Each is longer than the one before: the wire between namespaces would show equal ones as one packet.
                 pair.send(b"a", (DONT_FRAGMENT, b""))
-                pair.send(b"b")
-                pair.client.send_channel(CHANNEL, b"c")
+                pair.send(b"bb")
+                pair.client.send_channel(CHANNEL, b"ccc")
                 seen = [at_peer.next(pair.port)[1:] for _ in range(3)]
                 honoured = transport == "tcp" or (client, relay) == (4, 4)
                 plain, whole = (None, None) if relay == 6 else (False, honoured)
-                assert seen == [(whole, b"a"), (plain, b"b"), (plain, b"c")], f"IPv{client} to IPv{relay}: {seen}"
+                assert seen == [(whole, b"a"), (plain, b"bb"), (plain, b"ccc")], f"IPv{client} to IPv{relay}: {seen}"
                 pair.peer.sendto(b"y", pair.relayed)
                 if transport == "udp":
                     assert at_alice.next(pair.client.local[1])[1] == (False if client == 4 else None)
