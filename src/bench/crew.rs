@@ -94,16 +94,7 @@ impl Crew {
                 open: 0,
             });
         }
-        Ok(Self {
-            server: target.address,
-            clock: Clock::start(),
-            callers,
-            poll,
-            inbox: Batch::new(),
-            ready: Vec::new(),
-            is_heard: false,
-            turn: 0,
-        })
+        Ok(Self::of(callers, poll, target.address))
     }
 
     /// Clients that have nothing to ask of anybody: what they send goes straight to a peer.
@@ -114,7 +105,11 @@ impl Crew {
             poll.add(link.fd(), token).map_err(|error| cannot_open(&error))?;
             callers.push(Caller { link, client: Client::new(None, DATAGRAMS), relayed: None, open: 0 });
         }
-        Ok(Self {
+        Ok(Self::of(callers, poll, server))
+    }
+
+    fn of(callers: Vec<Caller>, poll: Epoll, server: SocketAddr) -> Self {
+        Self {
             server,
             clock: Clock::start(),
             callers,
@@ -123,7 +118,7 @@ impl Crew {
             ready: Vec::new(),
             is_heard: false,
             turn: 0,
-        })
+        }
     }
 
     /// Where they send to.

@@ -1,9 +1,10 @@
 //! What network devices do with super-packets.
 
-use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
+
+use super::interfaces::interface_with;
 
 /// The feature by which a device takes super-packets of UDP and cuts them itself, or claims to.
 const FEATURE: &[u8] = b"tx-udp-segmentation";
@@ -24,51 +25,11 @@ const MOST: usize = 256;
 /// Whether super-packets of UDP that leave from this address are cut before the next machine, or what plays its part, sees
 /// them: by the kernel, or by a real network card. A virtual device that takes them whole hands them on whole.
 pub(crate) fn cuts_bursts(local: IpAddr) -> bool {
-    let Ok(Some(device)) = device_of(local) else { return false };
+    let Ok(Some(device)) = interface_with(local) else { return false };
     if std::path::Path::new("/sys/class/net").join(&device).join("device").exists() {
         return true;
     }
     matches!(takes_bursts(&device), Ok(false))
-}
-
-/// The device that has this address.
-fn device_of(local: IpAddr) -> io::Result<Option<String>> {
-    let mut list = std::ptr::null_mut();
-    // SAFETY: getifaddrs fills the pointer, which is freed below.
-    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut found = None;
-    let mut entry = list;
-    while !entry.is_null() {
-        // SAFETY: not null, so an element of the list that getifaddrs made.
-        let interface = unsafe { &*entry };
-        if !interface.ifa_addr.is_null() {
-            // SAFETY: an address of the family that its first field says; nothing longer is read than that family has.
-            let ip = unsafe {
-                match i32::from((*interface.ifa_addr).sa_family) {
-                    libc::AF_INET => {
-                        let name = interface.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
-                        Some(IpAddr::from(name.sin_addr.s_addr.to_ne_bytes()))
-                    }
-                    libc::AF_INET6 => {
-                        let name = interface.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
-                        Some(IpAddr::from(name.sin6_addr.s6_addr))
-                    }
-                    _ => None,
-                }
-            };
-            if ip == Some(local) {
-                // SAFETY: the name of an interface is a C string that lives as long as the list.
-                found = unsafe { CStr::from_ptr(interface.ifa_name) }.to_str().ok().map(str::to_owned);
-                break;
-            }
-        }
-        entry = interface.ifa_next;
-    }
-    // SAFETY: the list of getifaddrs, not used any more.
-    unsafe { libc::freeifaddrs(list) };
-    Ok(found)
 }
 
 /// Whether a device has the feature switched on.
@@ -116,7 +77,7 @@ mod tests {
     #[test]
     fn the_loopback_hands_bursts_on_whole_and_strangers_are_no_device() {
         let local: IpAddr = "127.0.0.1".parse().unwrap();
-        assert_eq!(device_of(local).unwrap().as_deref(), Some("lo"));
+        assert_eq!(interface_with(local).unwrap().as_deref(), Some("lo"));
         assert!(!cuts_bursts(local));
         assert!(!cuts_bursts("192.0.2.77".parse().unwrap()));
         assert!(takes_bursts("no-such-device").is_err());

@@ -1,5 +1,6 @@
 //! The addresses of this machine.
 
+use std::ffi::CStr;
 use std::io;
 use std::net::IpAddr;
 
@@ -13,12 +14,29 @@ pub(crate) struct InterfaceAddress {
 
 /// All addresses of this machine.
 pub(crate) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
+    let mut addresses = Vec::new();
+    for_each_address(|ip, up, _| addresses.push(InterfaceAddress { ip, up }))?;
+    Ok(addresses)
+}
+
+/// The name of the interface that has an address.
+pub(super) fn interface_with(ip: IpAddr) -> io::Result<Option<String>> {
+    let mut found = None;
+    for_each_address(|other, _, name| {
+        if other == ip && found.is_none() {
+            found = name.to_str().ok().map(str::to_owned);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Tells each address of this machine, whether its interface is up, and the interface's name.
+fn for_each_address(mut each: impl FnMut(IpAddr, bool, &CStr)) -> io::Result<()> {
     let mut list = std::ptr::null_mut();
     // SAFETY: getifaddrs fills the pointer, which is freed below.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut addresses = Vec::new();
     let mut entry = list;
     while !entry.is_null() {
         // SAFETY: not null, so an element of the list that getifaddrs made.
@@ -38,12 +56,15 @@ pub(crate) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
                     _ => None,
                 }
             };
-            let up = interface.ifa_flags & libc::IFF_UP as u32 != 0;
-            addresses.extend(ip.map(|ip| InterfaceAddress { ip, up }));
+            // SAFETY: the name of an interface is a C string that lives as long as the list.
+            let name = unsafe { CStr::from_ptr(interface.ifa_name) };
+            if let Some(ip) = ip {
+                each(ip, interface.ifa_flags & libc::IFF_UP as u32 != 0, name);
+            }
         }
         entry = interface.ifa_next;
     }
     // SAFETY: the list of getifaddrs, not used any more.
     unsafe { libc::freeifaddrs(list) };
-    Ok(addresses)
+    Ok(())
 }
