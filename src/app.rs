@@ -5,6 +5,7 @@ mod control;
 mod ice;
 mod own;
 mod start;
+mod state;
 mod wiring;
 
 use std::fmt;
@@ -53,6 +54,9 @@ pub type Reload = Box<dyn Fn() -> Result<(Settings, Vec<Problem>), Vec<Problem>>
 pub fn serve(settings: Settings, warnings: &[Problem], reload: &Reload) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::new)?;
     let settings = start::complete(settings)?;
+    if let Some(directory) = &settings.state {
+        state::open(directory, !settings.source.places.contains_key("state.directory"))?;
+    }
     start::begin_log(&settings, warnings)?;
     runtime.block_on(run(settings, reload))
 }

@@ -63,6 +63,7 @@ impl Settings {
             ("http.open", self.http.open != old.http.open),
             ("http.share_tls", self.http.share_tls != old.http.share_tls),
             ("admin", self.admin != old.admin),
+            ("state.directory", self.state != old.state),
             ("log", self.log != old.log),
         ];
         let config::Relay { family_default, tcp, mobility, .. } = self.relay;
@@ -72,6 +73,7 @@ impl Settings {
         self.nat_discovery = old.nat_discovery.clone();
         self.http = config::Http { ttl, ..old.http.clone() };
         self.admin = old.admin.clone();
+        self.state.clone_from(&old.state);
         self.log = old.log.clone();
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
