@@ -4,7 +4,8 @@
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use relais::http::{IceSource, Limits, Options, Rooms, serve, serve_admin};
+use relais::auth::rest::UsernameError;
+use relais::http::{GrantRequest, IceGrant, IceSource, Limits, Options, Rooms, serve, serve_admin};
 use relais::observe::StatsSource;
 use relais::turn::{Counters, Transport};
 use serde_json::{Value, json};
@@ -27,8 +28,28 @@ use control::Nobody;
 struct Ice;
 
 impl IceSource for Ice {
-    fn grant(&self, host: &str, user: &str) -> Value {
-        json!({"iceServers": [{"urls": [format!("turn:{host}:3478?transport=udp")], "username": user, "credential": "c"}], "ttl": 60})
+    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
+        let GrantRequest { host, user, .. } = request;
+        Ok(IceGrant {
+            turn: vec![format!("turn:{host}:3478?transport=udp")],
+            username: user.clone(),
+            credential: "c".into(),
+            expires_unix: self.now_unix() + 60,
+            ttl: 60,
+            ..IceGrant::default()
+        })
+    }
+
+    fn recall(&self, _host: &str, _username: &str, _credential: &str) -> Option<IceGrant> {
+        None
+    }
+
+    fn default_ttl(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn now_unix(&self) -> u64 {
+        1_790_000_000
     }
 }
 

@@ -49,15 +49,16 @@ pub(crate) fn keys(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<ApiKey>> 
         let Some(entry) = Entry::read(reader, node, &FIELDS, FORM) else { continue };
         let errors = reader.problems.len();
         let name = entry.name(reader, "name", secret_name);
-        let hash = entry
-            .only_one_of(reader, &["key", "key_file", "hash"], FORM)
-            .and_then(|field| match field.name.as_str() {
-                "hash" => reader.checked(&field.node, hash_of_hex),
-                _ => {
-                    let key = entry.secret(reader, field, "the key")?;
-                    let long = strong_enough(key.expose());
-                    long.map_err(|(message, cure)| reader.error(&field.node, message, cure)).ok()?;
-                    Some(Sha256::digest(key.expose()).into())
+        let hash =
+            entry.only_one_of(reader, &["key", "key_file", "hash"], FORM).and_then(|field| {
+                match field.name.as_str() {
+                    "hash" => reader.checked(&field.node, hash_of_hex),
+                    _ => {
+                        let key = entry.secret(reader, field, "the key")?;
+                        let long = strong_enough(key.expose());
+                        long.map_err(|(message, cure)| reader.error(&field.node, message, cure)).ok()?;
+                        Some(Sha256::digest(key.expose()).into())
+                    }
                 }
             });
         let read = scope(reader, &entry);
@@ -94,16 +95,26 @@ fn scope(reader: &mut Reader<'_>, entry: &Entry<'_>) -> ApiKey {
             _ => None,
         };
         if quota.is_none() {
-            reader.error(&field.node, "`quota` takes a number of allocations, from 1", "write for example quota = 4");
+            reader.error(
+                &field.node,
+                "`quota` takes a number of allocations, from 1",
+                "write for example quota = 4",
+            );
         }
         quota
     });
     let rate = entry.field("rate").and_then(|field| reader.checked(&field.node, units::rate));
     let bytes = entry.field("bytes").and_then(|field| reader.checked(&field.node, units::bytes));
     let tag = entry.field("tag").and_then(|field| reader.checked(&field.node, units::tag));
-    let origins = texts(reader, entry, "origins", |text| {
-        if text == "*" { Ok(text.to_owned()) } else { units::origin(text) }
-    });
+    let origins =
+        texts(
+            reader,
+            entry,
+            "origins",
+            |text| {
+                if text == "*" { Ok(text.to_owned()) } else { units::origin(text) }
+            },
+        );
     if origins.len() > 1
         && origins.iter().any(|origin| origin == "*")
         && let Some(field) = entry.field("origins")

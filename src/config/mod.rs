@@ -42,7 +42,7 @@ pub use place::{Place, SourceText};
 pub use problem::{Problem, Severity};
 pub use secret::Secret;
 pub use settings::{
-    Admin, ApiKey, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery, Peers,
-    Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, Tls, TokenIssuer, TokenKey, User,
-    UserCredential,
+    Admin, ApiKey, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery,
+    Peers, Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, Tls,
+    TokenIssuer, TokenKey, User, UserCredential,
 };

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use jsonwebtoken::DecodingKey;
+
 use super::credentials::Entry;
 use super::node::{Field, Node};
 use super::reader::{Reader, beside, show_text};
@@ -40,7 +42,10 @@ fn text_of(name: &str, text: &str) -> Result<String, Why> {
     if !text.is_empty() && text.len() <= 255 && !text.contains(char::is_control) {
         return Ok(text.to_owned());
     }
-    Err((format!("`{name}` is empty or has more than 255 bytes"), format!("write what the tokens have as `{name}`")))
+    Err((
+        format!("`{name}` is empty or has more than 255 bytes"),
+        format!("write what the tokens have as `{name}`"),
+    ))
 }
 
 fn key(reader: &mut Reader<'_>, entry: &Entry<'_>, field: &Field) -> Option<TokenKey> {
@@ -64,7 +69,10 @@ fn key(reader: &mut Reader<'_>, entry: &Entry<'_>, field: &Field) -> Option<Toke
 fn public_key(path: &Path) -> Result<TokenKey, Why> {
     let shown = path.display();
     let pem = std::fs::read_to_string(path).map_err(|error| {
-        (format!("the public key cannot be read from {shown}: {error}"), format!("check the path: `ls -l {shown}`"))
+        (
+            format!("the public key cannot be read from {shown}: {error}"),
+            format!("check the path: `ls -l {shown}`"),
+        )
     })?;
     if pem.contains("PRIVATE KEY") {
         return Err((
@@ -78,7 +86,22 @@ fn public_key(path: &Path) -> Result<TokenKey, Why> {
             "that of a certificate: `openssl x509 -in FILE -noout -pubkey`".to_owned(),
         ));
     }
+    if !is_usable(pem.as_bytes()) {
+        return Err((
+            format!("the public key in {shown} is neither Ed25519 nor P-256 nor RSA"),
+            "tokens are taken that are signed with EdDSA, ES256 or RS256".to_owned(),
+        ));
+    }
     Ok(TokenKey::PublicKey(pem))
+}
+
+fn is_usable(pem: &[u8]) -> bool {
+    /// An uncompressed point of P-256.
+    const POINT: usize = 65;
+    let is_p256 = |key: DecodingKey| key.try_get_as_bytes().is_ok_and(|point| point.len() == POINT);
+    DecodingKey::from_ed_pem(pem).is_ok()
+        || DecodingKey::from_ec_pem(pem).is_ok_and(is_p256)
+        || DecodingKey::from_rsa_pem(pem).is_ok()
 }
 
 fn key_set(text: &str, node: &Node) -> Result<TokenKey, Why> {
@@ -86,7 +109,9 @@ fn key_set(text: &str, node: &Node) -> Result<TokenKey, Why> {
         let path = beside(&node.place, text);
         return match std::fs::metadata(&path) {
             Ok(found) if found.is_file() => Ok(TokenKey::KeySetFile(path)),
-            Ok(_) => Err((format!("{} is no file", path.display()), "name a file, or an https: URL".to_owned())),
+            Ok(_) => {
+                Err((format!("{} is no file", path.display()), "name a file, or an https: URL".to_owned()))
+            }
             Err(error) => Err((format!("{}: {error}", path.display()), "check the path".to_owned())),
         };
     };
@@ -94,9 +119,10 @@ fn key_set(text: &str, node: &Node) -> Result<TokenKey, Why> {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
     let loopback = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match scheme {
-        "https" | "http" if host.is_empty() || text.contains([' ', '@']) => {
-            Err((format!("`{text}` is not a URL"), "write for example \"https://id.example.org/jwks.json\"".to_owned()))
-        }
+        "https" | "http" if host.is_empty() || text.contains([' ', '@']) => Err((
+            format!("`{text}` is not a URL"),
+            "write for example \"https://id.example.org/jwks.json\"".to_owned(),
+        )),
         "https" => Ok(TokenKey::KeySetUrl(text.to_owned())),
         "http" if loopback => Ok(TokenKey::KeySetUrl(text.to_owned())),
         _ => Err((

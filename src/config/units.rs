@@ -70,7 +70,10 @@ fn show_quantity(value: u64, units: &[(&str, u64)]) -> String {
 /// Reads `"2 Mbit/s"`, in bits a second.
 pub(crate) fn rate(text: &str) -> Result<u64, Why> {
     quantity(text, &RATES).ok_or_else(|| {
-        (format!("`{text}` is not a rate"), "write a whole number and bit/s, kbit/s, Mbit/s or Gbit/s".to_owned())
+        (
+            format!("`{text}` is not a rate"),
+            "write a whole number and bit/s, kbit/s, Mbit/s or Gbit/s".to_owned(),
+        )
     })
 }
 
@@ -82,7 +85,10 @@ pub(crate) fn show_rate(rate: u64) -> String {
 /// Reads `"10 GB"`.
 pub(crate) fn bytes(text: &str) -> Result<u64, Why> {
     quantity(text, &SIZES).ok_or_else(|| {
-        (format!("`{text}` is not a number of bytes"), "write a whole number and B, kB, MB, GB or TB".to_owned())
+        (
+            format!("`{text}` is not a number of bytes"),
+            "write a whole number and B, kB, MB, GB or TB".to_owned(),
+        )
     })
 }
 

@@ -32,8 +32,12 @@ impl Fields {
             fields.extend(members(headers, &bytes)?);
         }
         if fields.len() > MAX_FIELDS {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "too_many_fields", "The request has too many fields.")
-                .help(format!("{MAX_FIELDS} are the most.")));
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "too_many_fields",
+                "The request has too many fields.",
+            )
+            .help(format!("{MAX_FIELDS} are the most.")));
         }
         Ok(Self(fields))
     }
@@ -79,8 +83,12 @@ impl Fields {
             None => Ok(()),
             Some(unknown) => {
                 let shown: String = unknown.chars().filter(|c| !c.is_control()).take(32).collect();
-                Err(Refusal::new(StatusCode::BAD_REQUEST, "unknown_field", "The request has a field that means nothing here.")
-                    .help(format!("It is `{shown}`; there are {}.", known.join(", "))))
+                Err(Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "unknown_field",
+                    "The request has a field that means nothing here.",
+                )
+                .help(format!("It is `{shown}`; there are {}.", known.join(", "))))
             }
         }
     }
@@ -88,17 +96,27 @@ impl Fields {
 
 /// What is wrong with a field.
 pub(super) fn bad(name: &str, why: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "bad_field", "A field of the request has a value that it cannot have.")
-        .help(format!("`{name}` {why}."))
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "bad_field",
+        "A field of the request has a value that it cannot have.",
+    )
+    .help(format!("`{name}` {why}."))
 }
 
 async fn collect(body: Body, deadline: Duration) -> Result<Vec<u8>, Refusal> {
     match tokio::time::timeout(deadline, axum::body::to_bytes(body, MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(_)) => Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too long, or broke off.")
-            .help(format!("{MAX_BODY} bytes are the most."))),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body did not come in time.")
-            .help("Send it at once after the head.")),
+        Ok(Err(_)) => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "The body is too long, or broke off.",
+        )
+        .help(format!("{MAX_BODY} bytes are the most."))),
+        Err(_) => {
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body did not come in time.")
+                .help("Send it at once after the head."))
+        }
     }
 }
 
@@ -122,8 +140,9 @@ fn members(headers: &HeaderMap, bytes: &[u8]) -> Result<Map<String, Value>, Refu
 }
 
 fn bad_form(place: &str, at: usize) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "bad_form", "A name or value is not percent-encoded well.")
-        .help(format!("It stands in the {place}, at byte {at}; each name may stand once: name=value&other=value."))
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_form", "A name or value is not percent-encoded well.").help(
+        format!("It stands in the {place}, at byte {at}; each name may stand once: name=value&other=value."),
+    )
 }
 
 /// `name=value&…`, percent-encoded, `+` being a blank. Each name once, or it would depend on the reader which holds.
@@ -133,7 +152,9 @@ fn pairs(place: &str, text: &str) -> Result<Map<String, Value>, Refusal> {
     for pair in text.split('&') {
         if !pair.is_empty() {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (Some(name), Some(value)) = (decoded(name), decoded(value)) else { return Err(bad_form(place, at)) };
+            let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
+                return Err(bad_form(place, at));
+            };
             if found.insert(name, value.into()).is_some() {
                 return Err(bad_form(place, at));
             }

@@ -302,8 +302,7 @@ async fn join(
     }
     let (peers, inbox) =
         ticket.join(room.clone(), name.into()).await.map_err(|full| End::Refused(explain(full)))?;
-    let grant = shared.ice.grant(&caller.turn_host(&shared.options), &ticket.id);
-    let ice_servers = grant.get("iceServers").cloned().unwrap_or_default();
+    let ice_servers = ice::for_member(&shared, &caller, &ticket.id);
     writer.text(dialect::welcome(&ticket.id, &room, &peers, &ice_servers)).await?;
     Ok(inbox)
 }

@@ -91,7 +91,11 @@ fn time(claims: &Map<String, Value>, name: &str) -> Option<Option<u64>> {
         None => Some(None),
         Some(value) => match (value.as_u64(), value.as_f64()) {
             (Some(whole), _) => Some(Some(whole)),
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds of the guard")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "within the bounds of the guard"
+            )]
             (None, Some(broken)) if (0.0..1e15).contains(&broken) => Some(Some(broken as u64)),
             _ => None,
         },

@@ -77,9 +77,13 @@ impl Keys {
             user: None,
             ttl: found.ttl,
             ends: None,
-            policy: Policy { ..found.policy.clone() },
+            policy: found.policy.clone(),
             origins: found.origins.clone(),
         })
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn has_origin(&self, origin: &str) -> bool {
@@ -113,6 +117,9 @@ mod tests {
         {
             assert_eq!(find(names, secret), None);
         }
-        assert_eq!(keys.find(&Presented::key(vec![], "shop-key-0123456")).unwrap().policy.key.unwrap(), "shop");
+        assert_eq!(
+            keys.find(&Presented::key(vec![], "shop-key-0123456")).unwrap().policy.key.unwrap(),
+            "shop"
+        );
     }
 }

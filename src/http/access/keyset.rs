@@ -153,8 +153,12 @@ fn parse(text: &[u8]) -> Result<Vec<Key>, String> {
         keys: Vec<serde_json::Value>,
     }
     let set: Set = serde_json::from_slice(text).map_err(|error| format!("this is no key set: {error}"))?;
-    let keys: Vec<Key> =
-        set.keys.into_iter().filter_map(|key| usable(&serde_json::from_value(key).ok()?)).take(MAX_KEYS).collect();
+    let keys: Vec<Key> = set
+        .keys
+        .into_iter()
+        .filter_map(|key| usable(&serde_json::from_value(key).ok()?))
+        .take(MAX_KEYS)
+        .collect();
     if keys.is_empty() {
         return Err("none of its keys is for EdDSA, ES256 or RS256".to_owned());
     }

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use crate::auth::Policy;
 pub use keys::ApiKey;
 pub(super) use keys::Presented;
-pub use tokens::{TokenIssuer, TokenKey};
 use tokens::Tokens;
+pub use tokens::{TokenIssuer, TokenKey};
 
 /// The keys and tokens that are taken, which may change while the server runs. A clone is the same one.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +84,12 @@ impl Access {
             return key;
         }
         known.tokens.verify(presented.secret(), now).await
+    }
+
+    /// Whether there are neither keys nor tokens.
+    pub(super) fn is_empty(&self) -> bool {
+        let known = self.0.borrow();
+        known.keys.is_empty() && known.tokens.is_empty()
     }
 
     /// Whether some key is for pages of this origin, and whether one is for those of all.

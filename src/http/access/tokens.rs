@@ -98,6 +98,10 @@ impl Tokens {
         Ok(Self(all))
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The set that has been fetched from `source`, or one that is empty yet.
     fn set_of(&self, source: Source) -> Arc<KeySet> {
         let same = self.sets().find(|set| set.source == source);

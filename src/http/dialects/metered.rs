@@ -11,8 +11,10 @@ use super::with_credential;
 /// `GET …/credentials`: an array with an entry for each URL, `urls` being a string.
 pub(in super::super) fn render(grant: &IceGrant) -> Value {
     let stun = grant.stun.iter().map(|url| json!({ "urls": url }));
-    let turn =
-        grant.turn.iter().map(|url| with_credential(json!({ "urls": url }), &grant.username, &grant.credential));
+    let turn = grant
+        .turn
+        .iter()
+        .map(|url| with_credential(json!({ "urls": url }), &grant.username, &grant.credential));
     stun.chain(turn).collect::<Vec<_>>().into()
 }
 

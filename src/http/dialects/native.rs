@@ -22,7 +22,11 @@ pub(in super::super) fn servers(grant: &IceGrant) -> Value {
         servers.push(json!({ "urls": grant.stun }));
     }
     if !grant.turn.is_empty() {
-        servers.push(super::with_credential(json!({ "urls": grant.turn }), &grant.username, &grant.credential));
+        servers.push(super::with_credential(
+            json!({ "urls": grant.turn }),
+            &grant.username,
+            &grant.credential,
+        ));
     }
     servers.into()
 }

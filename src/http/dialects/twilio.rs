@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::error::Refusal;
 use super::super::grant::IceGrant;
-use crate::time::rfc2822;
 use super::with_credential;
+use crate::time::rfc2822;
 
 /// One entry for each URL, which stands in `url` and `urls`; the `ttl` is a string.
 pub(in super::super) fn render(grant: &IceGrant, account: &str) -> Value {
