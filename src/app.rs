@@ -1,6 +1,7 @@
 //! The life of the server: start in order, serve, reload, drain, stop.
 
 mod certificates;
+mod control;
 mod ice;
 mod lan;
 mod own;
@@ -92,7 +93,9 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         .filter(|_| shared.is_some())
         .zip(start::https_port(workers.bound()))
         .map(|(trusted, port)| http::Https { port, trusted });
-    let tasks = web.spawn(&settings_now.borrow(), https.clone(), &ice, &stats, &is_ready, shared, &is_shutdown);
+    let desk: Arc<dyn http::Control> = Arc::new(control::Desk);
+    let tasks =
+        web.spawn(&settings_now.borrow(), https, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
     start::announce(&settings_now.borrow(), &ice, &workers, &relay, certificates.as_ref());
     let _ = ready.send(true);

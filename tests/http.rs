@@ -20,6 +20,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+#[path = "support/control.rs"]
+mod control;
+use control::Nobody;
+
 struct Ice;
 
 impl IceSource for Ice {
@@ -59,7 +63,16 @@ async fn start_on(listener: TcpListener, options: Options) -> Server {
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(true);
     let stats = Arc::new(Stats(Some(vec![])));
-    let running = tokio::spawn(serve(options, Arc::new(Ice), stats, is_ready, vec![listener], None, stopped));
+    let running = tokio::spawn(serve(
+        options,
+        Arc::new(Ice),
+        Arc::new(Nobody),
+        stats,
+        is_ready,
+        vec![listener],
+        None,
+        stopped,
+    ));
     Server { address, stop, running, _ready: ready }
 }
 
@@ -872,23 +885,32 @@ async fn a_silent_worker_is_told_not_hidden() {
 async fn clients_of_other_networks_are_turned_away() {
     let near = |network: &str| vec![network.parse().unwrap()];
     let server = start(Options { networks: near("127.0.0.0/8"), ..Options::default() }).await;
-    assert_eq!(server.get("/v1/about").await.0, 200);
+    assert_eq!(ask(&server, "GET /v1/about", &[]).await.status, 200);
     let server = start(Options { networks: near("10.0.0.0/8"), ..Options::default() }).await;
-    let (status, text) = server.get("/v1/about").await;
-    assert!(status == 403 && text.contains("not_from_here"), "{status} {text}");
+    let answer = ask(&server, "GET /v1/about", &[]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "not_from_here"));
 }
 
 #[tokio::test]
 async fn about_tells_where_a_page_is_secure() {
-    let (sender, trusted) = tokio::sync::watch::channel(false);
+    let (sender, trusted) = watch::channel(false);
     let https = |port| Some(relais::http::Https { port, trusted: trusted.clone() });
     let server = start(Options { https: https(8443), ..Options::default() }).await;
-    assert_eq!(server.get("/v1/about").await.1, r#"{"https":"https://127.0.0.1:8443/","trusted":false}"#);
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://127.0.0.1:8443/","trusted":false}"#
+    );
     sender.send_replace(true);
-    assert_eq!(server.get("/v1/about").await.1, r#"{"https":"https://127.0.0.1:8443/","trusted":true}"#);
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://127.0.0.1:8443/","trusted":true}"#
+    );
     let host = "relay.example".to_owned();
     let server = start(Options { https: https(443), host, ..Options::default() }).await;
-    assert_eq!(server.get("/v1/about").await.1, r#"{"https":"https://relay.example/","trusted":true}"#);
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://relay.example/","trusted":true}"#
+    );
     let server = start(Options::default()).await;
-    assert_eq!(server.get("/v1/about").await.1, r#"{"https":null,"trusted":false}"#);
+    assert_eq!(ask(&server, "GET /v1/about", &[]).await.body, r#"{"https":null,"trusted":false}"#);
 }

@@ -64,7 +64,8 @@ pub(super) fn welcome(
         (host, _) => host.to_owned(),
     };
     let mut text = "Relais serves a trial to this network, until you stop it with Ctrl-C.\n".to_owned();
-    let https = https_port(bound).filter(|_| settings.shares_tls()).map(|port| format!("https://{host}:{port}/"));
+    let https =
+        https_port(bound).filter(|_| settings.shares_tls()).map(|port| format!("https://{host}:{port}/"));
     if let Some(url) = &https {
         let _ = write!(text, "\nOpen on phones and computers:  {url}\n");
         if stdout().is_terminal()
@@ -125,7 +126,16 @@ mod tests {
         let own = ["8.34.2.1", "192.168.1.10", "2001:db8:1:2::10", "fd00::1"].map(|ip| ip.parse().unwrap());
         let networks = around(&own);
         let near = |ip: &str| networks.iter().any(|network| network.contains(&ip.parse::<IpAddr>().unwrap()));
-        for ip in ["8.34.2.1", "192.168.1.77", "10.1.2.3", "127.0.0.1", "::1", "fe80::5", "fd12::1", "2001:db8:1:2:3::4"] {
+        for ip in [
+            "8.34.2.1",
+            "192.168.1.77",
+            "10.1.2.3",
+            "127.0.0.1",
+            "::1",
+            "fe80::5",
+            "fd12::1",
+            "2001:db8:1:2:3::4",
+        ] {
             assert!(near(ip), "{ip}");
         }
         for ip in ["8.34.2.2", "1.2.3.4", "2001:db8:1:3::4", "2600::1", "172.32.0.1"] {

@@ -73,7 +73,8 @@ impl Names {
 /// Whether certificates can be for it.
 fn is_host(host: &str) -> bool {
     let is_label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     host.len() <= 253 && host.split('.').all(is_label)
 }
@@ -102,12 +103,6 @@ impl SelfSigned {
         }
         let current = issue(&names, settings.state.as_deref(), now_unix)?;
         Ok(Self { file, current })
-    }
-
-    /// One for the time until a better one is there, kept nowhere.
-    pub(super) fn temporary(settings: &Settings, now_unix: u64) -> Result<Self, Error> {
-        let text = make(&Names::of(settings), now_unix)?;
-        Ok(Self { file: None, current: read(&text)? })
     }
 
     /// The certificate.
@@ -158,7 +153,8 @@ fn issue(names: &Names, directory: Option<&Path>, now_unix: u64) -> Result<OwnCe
 }
 
 fn read(text: &str) -> Result<OwnCertificate, Error> {
-    OwnCertificate::read(text.as_bytes()).ok_or_else(|| Error("a certificate has been made that cannot be read".to_owned()))
+    OwnCertificate::read(text.as_bytes())
+        .ok_or_else(|| Error("a certificate has been made that cannot be read".to_owned()))
 }
 
 /// Key and certificate, in PEM.

@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::certificates::Certificates;
-use super::{Error, lan};
 use super::ice::Grants;
+use super::{Error, lan};
 use crate::config::{self, LogFormat, Problem, RedirectWhen, Rooms, Secret, Settings, SharedSecret};
 use crate::http::{self, SharedTls};
 use crate::net::{Handle, KernelOffload, RelayAddress, WebDoor, Workers};
@@ -139,7 +139,8 @@ fn open(key: &str, addresses: &[SocketAddr], lenient: bool) -> Result<Vec<TcpLis
     for address in addresses {
         let opened = listener(*address);
         let missing = |error: &io::Error| {
-            matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) && address.ip().is_unspecified()
+            matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+                && address.ip().is_unspecified()
         };
         if lenient && opened.as_ref().is_err_and(missing) {
             continue;
@@ -180,17 +181,21 @@ pub(super) fn web_door(config: watch::Receiver<Arc<ServerConfig>>) -> (WebDoor, 
 
 /// The port at which pages are shown over HTTPS: the one that needs not be written, or the first.
 pub(super) fn https_port(bound: &[(Transport, SocketAddr)]) -> Option<u16> {
-    let tls = || bound.iter().filter(|(transport, _)| *transport == Transport::Tls).map(|(_, address)| address.port());
+    let tls = || {
+        bound.iter().filter(|(transport, _)| *transport == Transport::Tls).map(|(_, address)| address.port())
+    };
     tls().find(|port| *port == 443).or_else(|| tls().next())
 }
 
 impl Web {
     /// Starts serving.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the running server")]
     pub(super) fn spawn(
         self,
         settings: &Settings,
         https: Option<http::Https>,
         ice: &Arc<Grants>,
+        control: &Arc<dyn http::Control>,
         stats: &Arc<dyn StatsSource>,
         ready: &watch::Receiver<bool>,
         shared: Option<SharedTls>,
@@ -213,8 +218,18 @@ impl Web {
         let ice: Arc<dyn http::IceSource> = Arc::<Grants>::clone(ice);
         let mut tasks = Vec::new();
         if !self.public.is_empty() {
+            let control = Arc::clone(control);
             let (stats, ready, shutdown) = (Arc::clone(stats), ready.clone(), shutdown.clone());
-            tasks.push(tokio::spawn(http::serve(options, ice, stats, ready, self.public, shared, shutdown)));
+            tasks.push(tokio::spawn(http::serve(
+                options,
+                ice,
+                control,
+                stats,
+                ready,
+                self.public,
+                shared,
+                shutdown,
+            )));
         }
         if !self.admin.is_empty() {
             tasks.push(tokio::spawn(http::serve_admin(

@@ -64,7 +64,8 @@ impl OwnCertificate {
     pub fn is_for(&self, name: &str) -> bool {
         let certificate = self.key.end_entity_cert().and_then(ParsedCertificate::try_from);
         let name = ServerName::try_from(name);
-        certificate.is_ok_and(|certificate| name.is_ok_and(|name| verify_server_name(&certificate, &name).is_ok()))
+        certificate
+            .is_ok_and(|certificate| name.is_ok_and(|name| verify_server_name(&certificate, &name).is_ok()))
     }
 }
 
@@ -128,7 +129,12 @@ fn foreign_host(settings: &Settings, keys: &[Arc<CertifiedKey>]) -> Option<Probl
         let certificate = key.end_entity_cert().and_then(ParsedCertificate::try_from);
         certificate.is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
     };
-    if settings.tls.acme.as_ref().is_some_and(|acme| acme.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))) {
+    if settings
+        .tls
+        .acme
+        .as_ref()
+        .is_some_and(|acme| acme.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host)))
+    {
         return None;
     }
     let is_foreign = !settings.listen.tls.is_empty() && !keys.is_empty() && !keys.iter().any(fits);

@@ -126,7 +126,8 @@ fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
         }
     }
     for (key, addresses) in [("listen.tls", &settings.listen.tls), ("listen.dtls", &settings.listen.dtls)] {
-        let has_none = !tls.is_trusted() && !tls.self_signed && tls.certificate.is_none() && tls.key.is_none();
+        let has_none =
+            !tls.is_trusted() && !tls.self_signed && tls.certificate.is_none() && tls.key.is_none();
         if !addresses.is_empty() && has_none {
             let message = format!("`{key}` needs a certificate");
             problems.push(Problem::error(&settings.place(key), message, CURE));
@@ -136,7 +137,10 @@ fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
         self::acme(acme, settings, problems);
     }
     let host = &settings.http.host;
-    if !settings.listen.tls.is_empty() && tls.is_trusted() && (host.is_empty() || host.parse::<IpAddr>().is_ok()) {
+    if !settings.listen.tls.is_empty()
+        && tls.is_trusted()
+        && (host.is_empty() || host.parse::<IpAddr>().is_ok())
+    {
         problems.push(Problem::warning(
             &settings.place(if host.is_empty() { "listen.tls" } else { "http.host" }),
             "without a host name there are no turns: URLs in iceServers: certificates are for names, and Firefox refuses \
@@ -172,7 +176,9 @@ fn acme(acme: &Acme, settings: &Settings, problems: &mut Vec<Problem>) {
         ));
     }
     let host = &settings.http.host;
-    if settings.tls.pairs().is_empty() && !host.is_empty() && host.parse::<IpAddr>().is_err()
+    if settings.tls.pairs().is_empty()
+        && !host.is_empty()
+        && host.parse::<IpAddr>().is_err()
         && !acme.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))
     {
         problems.push(Problem::warning(

@@ -81,7 +81,8 @@ impl Key {
                     .to_owned()
             }
             Kind::Acme => {
-                r#"acme = { domains = ["turn.example.org"], contact = "mailto:admin@example.org" }"#.to_owned()
+                r#"acme = { domains = ["turn.example.org"], contact = "mailto:admin@example.org" }"#
+                    .to_owned()
             }
             Kind::External => r#"external = { "10.0.0.5" = "198.51.100.7" }"#.to_owned(),
             _ if (self.section, self.name) == ("peers", "allow") => {
@@ -119,7 +120,10 @@ impl Key {
 /// The sections, in the order of the file, with a sentence each.
 pub(crate) const SECTIONS: [(&str, &str); 12] = [
     ("listen", "Where clients reach the server."),
-    ("tls", "Certificates of listen.tls and listen.dtls: files, read again when they change and on SIGHUP, or made or got by the server itself."),
+    (
+        "tls",
+        "Certificates of listen.tls and listen.dtls: files, read again when they change and on SIGHUP, or made or got by the server itself.",
+    ),
     ("relay", "Where relayed traffic leaves and arrives."),
     ("auth", "Who may relay: write users, secrets or both."),
     (

@@ -40,7 +40,7 @@ pub use place::{Place, SourceText};
 pub use problem::{Problem, Severity};
 pub use secret::Secret;
 pub use settings::{
-    Acme, Admin, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery, Peers,
-    Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, Tls, User,
+    Acme, Admin, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery,
+    Peers, Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, Tls, User,
     UserCredential,
 };

@@ -47,7 +47,8 @@ fn acme_domain(text: &str) -> Result<String, Why> {
     if text.starts_with("*.") {
         return Err((
             format!("`{text}` cannot be proven by TLS-ALPN-01, which `acme` uses"),
-            "write each name in full; a certificate for all names comes from another client, by its files".to_owned(),
+            "write each name in full; a certificate for all names comes from another client, by its files"
+                .to_owned(),
         ));
     }
     let name = units::domain(text)?;

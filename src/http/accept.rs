@@ -8,10 +8,10 @@ use axum::Router;
 use axum::http::Request;
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
-use ipnet::IpNet;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -87,7 +87,9 @@ pub(super) async fn run(
             Accepted::Plain(_, remote) => *remote,
             Accepted::Tls(arrival, _) => arrival.client,
         };
-        if !networks.is_empty() && !networks.iter().any(|network| network.contains(&remote.ip().to_canonical())) {
+        if !networks.is_empty()
+            && !networks.iter().any(|network| network.contains(&remote.ip().to_canonical()))
+        {
             if let Accepted::Plain(stream, _) = accepted {
                 refuse(&mut refused, stream, "403 Forbidden", FOREIGN);
             }

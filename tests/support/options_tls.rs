@@ -2,13 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 
 use relais::wire::attr;
 
 use crate::certificates::{Authority, Files};
-use std::os::unix::fs::PermissionsExt as _;
-
-use crate::live::{Client, Link, SOON, Server, TlsLink};
+use crate::live::{Client, Link, SOON, Server, TlsLink, http};
 use crate::secure::{NAME, Secure};
 
 #[test]
