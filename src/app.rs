@@ -57,6 +57,13 @@ pub type Reload = Box<dyn Fn() -> Result<(Settings, Vec<Problem>), Vec<Problem>>
 pub fn serve(settings: Settings, warnings: &[Problem], reload: &Reload) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::new)?;
     let settings = start::complete(settings)?;
+    if settings.tls.acme.is_some() && settings.state.is_none() {
+        return Err(Error(
+            "`tls.acme` needs a state directory: authorities refuse to issue the same certificate at each start\n  = help: write \
+             one into `state.directory`; with `StateDirectory=` in its unit systemd gives one"
+                .to_owned(),
+        ));
+    }
     if let Some(directory) = &settings.state {
         state::open(directory, !settings.source.places.contains_key("state.directory"))?;
     }

@@ -163,3 +163,11 @@ pub(crate) fn tls_self_signed_is_for_this_machine_and_kept() {
     server.wait_for_log("`listen.tls` needs a certificate");
     assert!(crate::live::eventually(|| server.has_ended()));
 }
+
+#[test]
+pub(crate) fn tls_acme_needs_a_state_directory() {
+    let keys = [("listen.tls", r#"["OWN:5349"]"#), ("tls.acme", r#"{ domains = ["turn.example.org"] }"#)];
+    let mut server = Server::spawn(&keys, None);
+    server.wait_for_log("`tls.acme` needs a state directory: authorities");
+    assert!(crate::live::eventually(|| server.has_ended()));
+}
