@@ -1,6 +1,7 @@
 //! The life of the server: start in order, serve, reload, drain, stop.
 
 mod certificates;
+mod control;
 mod ice;
 mod own;
 mod start;
@@ -84,7 +85,8 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay));
     let expiry = certificates.as_ref().map(Certificates::expiry);
     let stats: Arc<dyn StatsSource> = Arc::new(start::Stats { workers: workers.handle(), expiry });
-    let tasks = web.spawn(&settings_now.borrow(), &ice, &stats, &is_ready, shared, &is_shutdown);
+    let desk: Arc<dyn crate::http::Control> = Arc::new(control::Desk);
+    let tasks = web.spawn(&settings_now.borrow(), &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
     start::announce(&settings_now.borrow(), &ice, &workers, &relay);
     let _ = ready.send(true);

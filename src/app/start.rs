@@ -154,10 +154,12 @@ pub(super) fn web_door(config: watch::Receiver<Arc<ServerConfig>>) -> (WebDoor, 
 
 impl Web {
     /// Starts serving.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the running server")]
     pub(super) fn spawn(
         self,
         settings: &Settings,
         ice: &Arc<Grants>,
+        control: &Arc<dyn http::Control>,
         stats: &Arc<dyn StatsSource>,
         ready: &watch::Receiver<bool>,
         shared: Option<SharedTls>,
@@ -178,8 +180,18 @@ impl Web {
         let ice: Arc<dyn http::IceSource> = Arc::<Grants>::clone(ice);
         let mut tasks = Vec::new();
         if !self.public.is_empty() {
+            let control = Arc::clone(control);
             let (stats, ready, shutdown) = (Arc::clone(stats), ready.clone(), shutdown.clone());
-            tasks.push(tokio::spawn(http::serve(options, ice, stats, ready, self.public, shared, shutdown)));
+            tasks.push(tokio::spawn(http::serve(
+                options,
+                ice,
+                control,
+                stats,
+                ready,
+                self.public,
+                shared,
+                shutdown,
+            )));
         }
         if !self.admin.is_empty() {
             tasks.push(tokio::spawn(http::serve_admin(
