@@ -22,6 +22,8 @@ pub(super) struct Grants {
     endpoints: Vec<Endpoint>,
     /// The name for those who reach this machine by a name that only it understands.
     address: String,
+    /// Whether somebody vouches for a certificate of the TLS listeners.
+    trusted: Option<watch::Receiver<bool>>,
     clock: Clock,
     access: Access,
 }
@@ -31,6 +33,7 @@ impl Grants {
         settings: watch::Receiver<Arc<Settings>>,
         bound: &[(Transport, std::net::SocketAddr)],
         relay: &[RelayAddress],
+        trusted: Option<watch::Receiver<bool>>,
     ) -> Self {
         let mut endpoints = Vec::new();
         for (transport, address) in bound {
@@ -53,13 +56,8 @@ impl Grants {
             (_, _, Some(relay)) => relay.public,
             _ => IpAddr::from([127, 0, 0, 1]),
         };
-        Self {
-            settings,
-            endpoints,
-            address: address.to_string(),
-            clock: Clock::start(),
-            access: Access::default(),
-        }
+        let clock = Clock::start();
+        Self { settings, endpoints, address: address.to_string(), trusted, clock, access: Access::default() }
     }
 
     /// The host for URLs where a request named `host`. A loopback name means this machine, whose address browsers need to be
@@ -75,11 +73,19 @@ impl Grants {
         }
     }
 
+    /// Where clients are served that ask nobody about a certificate: browsers ask their users about that of a page, not of a
+    /// relay.
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let trusted = self.trusted.as_ref().is_some_and(|trusted| *trusted.borrow());
+        let usable = |endpoint: &&Endpoint| trusted || endpoint.transport != EndpointTransport::Tls;
+        self.endpoints.iter().filter(usable).copied().collect()
+    }
+
     /// For whoever reads the terminal.
     pub(super) fn for_operator(&self) -> IceServers {
         let settings = Arc::clone(&self.settings.borrow());
         let host = self.host(&settings, "localhost");
-        ice_servers(&settings, &self.endpoints, host, "trial", self.now_unix(), settings.http.ttl)
+        ice_servers(&settings, &self.endpoints(), host, "trial", self.now_unix(), settings.http.ttl)
     }
 
     /// Who gets them by a key or a token.
@@ -123,7 +129,7 @@ impl IceSource for Grants {
     fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
         let settings = Arc::clone(&self.settings.borrow());
         let (now, ttl) = (self.now_unix(), request.ttl.unwrap_or(settings.http.ttl));
-        let (stun, turn) = urls(&self.endpoints, self.host(&settings, &request.host));
+        let (stun, turn) = urls(&self.endpoints(), self.host(&settings, &request.host));
         let Some(signed) = signed(&settings.auth, &request.user, &request.policy, now, ttl)? else {
             return Ok(IceGrant { stun, ..IceGrant::default() });
         };
@@ -138,7 +144,7 @@ impl IceSource for Grants {
         if parts.expiry <= now || !is_signed(&settings.auth, username, credential) {
             return None;
         }
-        let (stun, turn) = urls(&self.endpoints, self.host(&settings, host));
+        let (stun, turn) = urls(&self.endpoints(), self.host(&settings, host));
         let (username, credential) = (username.to_owned(), credential.to_owned());
         Some(IceGrant {
             stun,

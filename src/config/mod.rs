@@ -31,7 +31,7 @@ mod tokens;
 mod units;
 mod validity;
 
-pub use certificates::{Certificates, certificates};
+pub use certificates::{Certificates, OwnCertificate, certificates};
 pub use checks::check_local;
 pub use document::{default_file, effective, explain, schema};
 pub use effect::check_expiry;
@@ -42,7 +42,7 @@ pub use place::{Place, SourceText};
 pub use problem::{Problem, Severity};
 pub use secret::Secret;
 pub use settings::{
-    Admin, ApiKey, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery,
-    Peers, Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, Tls,
-    TokenIssuer, TokenKey, User, UserCredential,
+    Acme, Admin, ApiKey, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat,
+    NatDiscovery, Peers, Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source,
+    Tls, TokenIssuer, TokenKey, User, UserCredential,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
@@ -105,19 +105,20 @@ pub(super) fn bad(name: &str, why: &str) -> Refusal {
 }
 
 async fn collect(body: Body, deadline: Duration) -> Result<Vec<u8>, Refusal> {
-    match tokio::time::timeout(deadline, axum::body::to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(_)) => Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "The body is too long, or broke off.",
-        )
-        .help(format!("{MAX_BODY} bytes are the most."))),
-        Err(_) => {
-            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body did not come in time.")
-                .help("Send it at once after the head."))
-        }
+    let too_large = || {
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too long, or broke off.")
+            .help(format!("{MAX_BODY} bytes are the most."))
+    };
+    // One that announces itself as too long is not waited for.
+    if usize::try_from(body.size_hint().lower()).map_or(true, |least| least > MAX_BODY) {
+        return Err(too_large());
     }
+    let collected = tokio::time::timeout(deadline, axum::body::to_bytes(body, MAX_BODY)).await;
+    let collected = collected.map_err(|_| {
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body did not come in time.")
+            .help("Send it at once after the head.")
+    })?;
+    collected.map(Vec::from).map_err(|_| too_large())
 }
 
 /// The members of a body: a form if it says so, else JSON, whatever it says.

@@ -1,6 +1,7 @@
 //! The HTTP side: `iceServers` for browsers, rooms in which they find each other, a page to try both, health
 //! and metrics. Nothing here touches a media packet.
 
+mod about;
 mod accept;
 mod access;
 mod admin;
@@ -8,7 +9,6 @@ mod admission;
 mod caller;
 mod control;
 mod cors;
-mod dialect;
 mod dialects;
 mod error;
 mod fields;
@@ -28,6 +28,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{get, post};
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,10 @@ pub struct Options {
     pub access: Access,
     /// The forms in which they are given out.
     pub dialects: Vec<Dialect>,
+    /// Where the same pages are served over HTTPS, if they are.
+    pub https: Option<Https>,
+    /// Networks whose clients are served, in both their forms; empty: all.
+    pub networks: Vec<IpNet>,
     /// Bounds on what clients may take up.
     pub limits: Limits,
 }
@@ -85,11 +90,22 @@ impl Default for Options {
             rooms: Rooms::default(),
             host: String::new(),
             open: false,
+            https: None,
+            networks: Vec::new(),
             access: Access::default(),
             dialects: Dialect::NAMES.map(|(_, dialect)| dialect).into(),
             limits: Limits::default(),
         }
     }
+}
+
+/// Where HTTPS is served.
+#[derive(Clone, Debug)]
+pub struct Https {
+    /// The port.
+    pub port: u16,
+    /// Whether browsers take the certificate without asking their users.
+    pub trusted: watch::Receiver<bool>,
 }
 
 /// Bounds on what clients may take up. Not for operators: the defaults hold what the server promises, and
@@ -112,7 +128,7 @@ pub struct Limits {
     pub sockets_per_address: usize,
     /// Members of one room.
     pub members: usize,
-    /// How long a new WebSocket may wait with its `join`.
+    /// How long a WebSocket that is in no room may wait with its `join`.
     pub join_deadline: Duration,
     /// How often the server pings.
     pub ping: Duration,
@@ -159,8 +175,8 @@ impl Default for Limits {
             connections_per_address: 64,
             header_deadline: Duration::from_secs(10),
             connection_lifetime: Duration::from_secs(120),
-            rooms: 1024,
-            sockets: 4096,
+            rooms: 16_384,
+            sockets: 16_384,
             sockets_per_address: 256,
             members: 16,
             join_deadline: Duration::from_secs(10),
@@ -238,6 +254,7 @@ pub async fn serve(
     shutdown: watch::Receiver<bool>,
 ) {
     let limits = options.limits;
+    let networks = options.networks.clone();
     let (rooms, keeper) = rooms::open(limits);
     let dialects = routes::routes(&options.dialects);
     let state = Arc::new(Shared {
@@ -255,12 +272,13 @@ pub async fn serve(
         .route("/app.js", get(page::script))
         .route("/style.css", get(page::style))
         .route("/favicon.ico", get(page::no_icon))
+        .route("/v1/about", get(about::about))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
         .with_state(state)
         .route("/healthz", get(admin::healthz).with_state(admin::Health { stats, ready }));
     let keeper = tokio::spawn(keeper);
-    accept::run(finish(router), listeners, shared, limits, shutdown).await;
+    accept::run(finish(router), listeners, shared, networks, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.
     let _ = tokio::time::timeout(Duration::from_secs(2), keeper).await;
 }
@@ -277,7 +295,7 @@ pub async fn serve_admin(
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(admin::metrics))
         .with_state(admin::Health { stats, ready });
-    accept::run(finish(router), listeners, None, Limits::default(), shutdown).await;
+    accept::run(finish(router), listeners, None, Vec::new(), Limits::default(), shutdown).await;
 }
 
 /// What every answer has in common, and the answers for what is not there.
