@@ -37,7 +37,7 @@ use tokio::sync::Mutex;
 const CLIENT: &str = include_str!("client-4.8.4.min.js");
 
 /// One POST or the answer to one GET: several messages may be in it.
-const MAX_PAYLOAD: u64 = 2 * MAX_MESSAGE as u64;
+const MAX_PAYLOAD: usize = 2 * MAX_MESSAGE;
 
 /// Packets that the library may keep for a session: those of [`talk`], and what the protocol itself has to say.
 const PACKETS: usize = 64;
@@ -102,7 +102,7 @@ pub(in crate::http) fn routes(shared: Arc<Shared>) -> Router {
         .ping_interval(limits.ping)
         .ping_timeout(limits.idle.saturating_sub(limits.ping))
         .connect_timeout(limits.join_deadline)
-        .max_payload(MAX_PAYLOAD)
+        .max_payload(MAX_PAYLOAD as u64)
         .max_buffer_size(PACKETS)
         .ws_read_buffer_size(super::READ_BUFFER)
         .ws_max_message_size(MAX_MESSAGE)
@@ -195,7 +195,7 @@ impl Side {
         if wanted.sid.is_some() {
             return Ok(Response::from_parts(parts, body));
         }
-        let Ok(body) = to_bytes(body, MAX_PAYLOAD as usize).await else {
+        let Ok(body) = to_bytes(body, MAX_PAYLOAD).await else {
             return Err(Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "no_session",
