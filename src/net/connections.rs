@@ -201,7 +201,9 @@ mod tests {
             .message_integrity(&IntegrityKey::new(&key));
         let len = writer.finish().unwrap();
         let request = Message::parse(&buffer[..len]).unwrap();
-        let login = authenticator.check(&now, &request, true, None, Stage::Begin).unwrap();
+        let login = authenticator
+            .check(&now, &request, true, None, Stage::Begin, &Revocations::default())
+            .unwrap();
         Waiting { login, until: Timestamp::START }
     }
 
