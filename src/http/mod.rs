@@ -6,7 +6,6 @@ mod admin;
 mod admission;
 mod caller;
 mod control;
-mod dialect;
 mod error;
 mod ice;
 mod page;
@@ -83,7 +82,7 @@ pub struct Limits {
     pub sockets_per_address: usize,
     /// Members of one room.
     pub members: usize,
-    /// How long a new WebSocket may wait with its `join`.
+    /// How long a WebSocket that is in no room may wait with its `join`.
     pub join_deadline: Duration,
     /// How often the server pings.
     pub ping: Duration,
@@ -120,8 +119,8 @@ impl Default for Limits {
             connections_per_address: 64,
             header_deadline: Duration::from_secs(10),
             connection_lifetime: Duration::from_secs(120),
-            rooms: 1024,
-            sockets: 4096,
+            rooms: 16_384,
+            sockets: 16_384,
             sockets_per_address: 256,
             members: 16,
             join_deadline: Duration::from_secs(10),
