@@ -38,6 +38,8 @@ pub(super) enum CredentialsCommand {
     New(NewArgs),
     /// Make an access token of third-party authorization (RFC 7635)
     Token(super::token::TokenArgs),
+    /// Make an API key that fetches iceServers (http.keys)
+    Key(super::key::KeyArgs),
 }
 
 #[derive(Args)]
@@ -122,6 +124,7 @@ pub(super) fn credentials(command: &CredentialsCommand) -> ExitCode {
     let args = match command {
         CredentialsCommand::New(args) => args,
         CredentialsCommand::Token(args) => return super::token::run(args),
+        CredentialsCommand::Key(args) => return super::key::run(args),
     };
     let settings = match args.grant.settings(None) {
         Ok(settings) => settings,

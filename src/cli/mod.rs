@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod healthcheck;
 mod ice;
+mod key;
 mod options;
 mod serve;
 mod token;
