@@ -118,14 +118,14 @@ def acme_certificate_is_ordered_shown_and_kept(net):
     assert Client(net, "alice", (net.v4("server"), 3478)).binding()
     stand_in = shown(net)
     assert stand_in and about(server) == {"https": f"https://{SERVER_NAME}/", "trusted": False} and not has_turns(server)
-    assert "relais_tls_certificate_expiry_seconds" not in server.get("/metrics")[1]
+    assert "relais_tls_certificate_expiry_timestamp_seconds" not in server.get("/metrics")[1]
     pebble.start()
     server.wait_for("the authority has issued a certificate", 40)
     root = pebble.root()
     first = within(5, lambda: shown(net, root))
     assert first and first != stand_in, server.stderr()[-500:]
     assert about(server)["trusted"] and has_turns(server)
-    assert server.metrics()["relais_tls_certificate_expiry_seconds"] > time.time()
+    assert server.metrics()["relais_tls_certificate_expiry_timestamp_seconds"] > time.time()
     files = sorted(place.name.split("-")[1][:7] for place in state.iterdir())
     assert len(files) == 2 and "account" in files, files
     assert all(place.stat().st_mode & 0o777 == 0o600 for place in state.iterdir())
