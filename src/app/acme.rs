@@ -12,7 +12,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_acme::{AccountCache, AcmeConfig, AcmeState, CertCache, EventError, EventOk, ResolvesServerCertAcme};
+use rustls_acme::{
+    AccountCache, AcmeConfig, AcmeState, CertCache, EventError, EventOk, ResolvesServerCertAcme,
+};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -37,7 +39,10 @@ pub(super) struct Client {
 
 impl Client {
     /// Prepares it. `None`: nothing is to be ordered.
-    pub(super) fn new(settings: &Settings, received: watch::Sender<Option<Pem>>) -> Result<Option<Self>, Error> {
+    pub(super) fn new(
+        settings: &Settings,
+        received: watch::Sender<Option<Pem>>,
+    ) -> Result<Option<Self>, Error> {
         let Some((acme, directory)) = settings.tls.acme.clone().zip(settings.state.clone()) else {
             return Ok(None);
         };
@@ -94,9 +99,8 @@ fn begin(
 /// Whom to trust as the authority.
 fn client_config(acme: &Acme) -> Result<Arc<ClientConfig>, Error> {
     let roots = match &acme.ca_file {
-        Some(file) => {
-            config::authorities(file).map_err(|(message, cure)| Error(format!("{message}\n  = help: {cure}")))?
-        }
+        Some(file) => config::authorities(file)
+            .map_err(|(message, cure)| Error(format!("{message}\n  = help: {cure}")))?,
         None => {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -29,7 +29,11 @@ pub(super) struct Ordered {
 
 impl Ordered {
     /// Reads the one that is kept. `None`: none is to be ordered, or there is no place to keep it.
-    pub(super) fn load(settings: &Settings, received: Received, now_unix: u64) -> Result<Option<Self>, Error> {
+    pub(super) fn load(
+        settings: &Settings,
+        received: Received,
+        now_unix: u64,
+    ) -> Result<Option<Self>, Error> {
         let Some((acme, directory)) = settings.tls.acme.as_ref().zip(settings.state.as_ref()) else {
             return Ok(None);
         };
@@ -56,7 +60,9 @@ impl Ordered {
         let received = self.received.borrow_and_update().clone();
         let found = match received {
             Some(pem) => OwnCertificate::read(&pem),
-            None => std::fs::read(&self.file).ok().map(Zeroizing::new).and_then(|pem| OwnCertificate::read(&pem)),
+            None => {
+                std::fs::read(&self.file).ok().map(Zeroizing::new).and_then(|pem| OwnCertificate::read(&pem))
+            }
         };
         if let Some(found) = found {
             (self.kept, self.stand_in) = (Some(found), None);

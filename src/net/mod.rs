@@ -189,8 +189,12 @@ impl Workers {
             allocations_per_user: options.allocations_per_user,
             streams_per_address: options.streams_per_address,
         };
-        let entrance =
-            Entrance { tls: options.tls_config, web: options.web, challenge: options.challenge, proxies: options.proxies.into() };
+        let entrance = Entrance {
+            tls: options.tls_config,
+            web: options.web,
+            challenge: options.challenge,
+            proxies: options.proxies.into(),
+        };
         let offers = Arc::clone(&shared.offers);
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound, offers };
         let cpus = if options.pin_workers { usable_cpus() } else { Vec::new() };
