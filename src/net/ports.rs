@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::RelayAddress;
 use super::connections::Connections;
 use super::handshakes::Handshakes;
-use super::offload::Offers;
+use super::offers::Offers;
 use crate::time::Timestamp;
 use crate::turn::{Hold, Parity, ReservationToken};
 use crate::wire::AddressFamily;
