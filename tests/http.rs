@@ -20,6 +20,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+#[path = "support/control.rs"]
+mod control;
+use control::Nobody;
+
 struct Ice;
 
 impl IceSource for Ice {
@@ -59,7 +63,16 @@ async fn start_on(listener: TcpListener, options: Options) -> Server {
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(true);
     let stats = Arc::new(Stats(Some(vec![])));
-    let running = tokio::spawn(serve(options, Arc::new(Ice), stats, is_ready, vec![listener], None, stopped));
+    let running = tokio::spawn(serve(
+        options,
+        Arc::new(Ice),
+        Arc::new(Nobody),
+        stats,
+        is_ready,
+        vec![listener],
+        None,
+        stopped,
+    ));
     Server { address, stop, running, _ready: ready }
 }
 

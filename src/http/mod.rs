@@ -5,6 +5,7 @@ mod accept;
 mod admin;
 mod admission;
 mod caller;
+mod control;
 mod dialect;
 mod error;
 mod ice;
@@ -26,6 +27,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use control::{
+    Allocation, Control, ControlError, Drops, Refused, Relayed, Requests, Revocation, RevocationEntry,
+    Revoked, Session, SessionFilter, View, ViewRequest,
+};
 use error::Refusal;
 pub use tls::{Arrival, SharedTls};
 
@@ -153,6 +158,8 @@ pub trait IceSource: Send + Sync + 'static {
 struct Shared {
     options: Options,
     ice: Arc<dyn IceSource>,
+    #[expect(dead_code, reason = "for the routes that revoke and look")]
+    control: Arc<dyn Control>,
     admission: admission::Admission,
     rooms: rooms::Door,
     shutdown: watch::Receiver<bool>,
@@ -163,9 +170,11 @@ type SharedState = State<Arc<Shared>>;
 /// Serves the page, the API and the rooms until `shutdown` says true or its sender is gone; then closes the
 /// rooms' sockets, lets running requests end (two seconds at most) and returns. `ready` turns true when the
 /// relay's own sockets are open. `shared` brings connections of other listeners.
+#[expect(clippy::too_many_arguments, reason = "each is another part of the running server")]
 pub async fn serve(
     options: Options,
     ice: Arc<dyn IceSource>,
+    control: Arc<dyn Control>,
     stats: Arc<dyn StatsSource>,
     ready: watch::Receiver<bool>,
     listeners: Vec<TcpListener>,
@@ -178,6 +187,7 @@ pub async fn serve(
         admission: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
         options,
         ice,
+        control,
         rooms,
         shutdown: shutdown.clone(),
     });
