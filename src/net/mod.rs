@@ -144,6 +144,9 @@ impl Workers {
         let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
         let wanted = Listeners { udp: &udp, tcp: &tcp, tls: &tls, dtls: &dtls };
+        if workers > most_workers() {
+            tracing::info!(target: "relais::net", wanted = workers, workers = most_workers(), "more workers would have nothing to do");
+        }
         let workers = workers.clamp(1, most_workers());
         let groups = open::listeners(wanted, workers, lenient).map_err(StartError::Open)?;
         let mut bound = Vec::new();

@@ -111,8 +111,8 @@ impl Offers {
 
     /// What there is to tell of it.
     pub(super) fn told(&self) -> KernelOffload {
-        let features =
-            FEATURES.iter().zip(self.there).map(|(feature, there)| (feature.label, there)).collect();
+        let there = FEATURES.iter().zip(self.there).filter(|(_, there)| *there);
+        let features = there.map(|(feature, _)| feature.label).collect();
         KernelOffload { features, refusals: self.refusals.load(Ordering::Relaxed) }
     }
 }
@@ -124,8 +124,8 @@ fn missing(there: [bool; FEATURES.len()]) -> impl Iterator<Item = Feature> {
 /// What the kernel does for the relay beyond plain sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelOffload {
-    /// What it could do, by the label of the metric, and whether it does.
-    pub features: Vec<(&'static str, bool)>,
+    /// What it does, by the labels of the metric.
+    pub features: Vec<&'static str>,
     /// How often it would not cut a message although it can, so that the datagrams were sent one by one.
     pub refusals: u64,
 }

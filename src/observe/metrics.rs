@@ -21,11 +21,14 @@ pub struct Process {
     pub max_descriptors: u64,
 }
 
+/// What a system can do for a relay beyond plain sockets (docs/operations.md, "What the kernel does").
+const FEATURES: [&str; 7] = ["gro", "gso", "batch", "timer", "df", "tos", "icmp"];
+
 /// What the kernel does for the relay beyond plain sockets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
-    /// What it could do, and whether it does: always the same names.
-    pub features: Vec<(&'static str, bool)>,
+    /// What it does, by names out of [`FEATURES`]; what is not named is not there.
+    pub features: Vec<&'static str>,
     /// Messages that it would not cut after all.
     pub gso_refusals: u64,
 }
@@ -154,10 +157,9 @@ fn families(
         gauge(
             "relais_udp_offload",
             "What the kernel does beyond plain sockets: merge received datagrams (gro), cut sent messages (gso), take many with one call (batch) ...",
-            offload
-                .features
+            FEATURES
                 .iter()
-                .map(|(feature, there)| (vec![("feature", *feature)], u64::from(*there)))
+                .map(|name| (vec![("feature", *name)], u64::from(offload.features.contains(name))))
                 .collect(),
         ),
         counter(
@@ -308,7 +310,7 @@ mod tests {
         busy.of(Transport::Tcp).error(486);
         assert_eq!(idle, names(&render(&[busy, busy], None, none, None)));
         let per_transport = 3 + 2 * 4 + DropReason::ALL.len() + ERROR_CODES.len() + CountedMethod::ALL.len();
-        let alone = 7 + ConnectionEnd::ALL.len() + StreamRefusal::ALL.len();
+        let alone = 7 + FEATURES.len() + ConnectionEnd::ALL.len() + StreamRefusal::ALL.len();
         assert_eq!(idle.len(), Transport::ALL.len() * per_transport + alone);
     }
 
@@ -320,7 +322,7 @@ mod tests {
         worker.of(Transport::Udp).to_peers.add(100);
         worker.streams_refused[StreamRefusal::LoginDeadline as usize] = 4;
         worker.of(Transport::Udp).successes[CountedMethod::Refresh as usize] = 7;
-        let offload = &Offload { features: vec![("gro", true), ("gso", false)], gso_refusals: 3 };
+        let offload = &Offload { features: vec!["gro", "tos"], gso_refusals: 3 };
         let text = render(&[worker, worker], None, offload, Some(4_000_000_000));
         for line in [
             "relais_drops_total{transport=\"udp\",reason=\"no_channel\"} 2",
