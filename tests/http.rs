@@ -2,6 +2,12 @@
 #![cfg(feature = "server")]
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "http/dialects.rs"]
+mod dialects;
+#[cfg(feature = "socketio")]
+#[path = "http/socketio.rs"]
+mod socketio;
+
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use relais::http::{IceSource, Limits, Options, Rooms, serve, serve_admin};
@@ -520,15 +526,15 @@ async fn rooms_and_sockets_are_bounded_and_come_free_again() {
 }
 
 #[tokio::test]
-async fn a_socket_must_join_in_time() {
+async fn a_socket_without_a_room_must_join_in_time() {
     let limits = Limits { join_deadline: Duration::from_millis(200), ..Limits::default() };
-    let server = start(Options { limits, ..open_rooms() }).await;
+    let server = start(Options { limits, rooms: Rooms::Named, ..Options::default() }).await;
     let mut idle = socket(&server, "/ws").await;
-    assert_eq!(u16::from(idle.closed().await.code), 1008);
+    let frame = idle.closed().await;
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "No room was named."));
     let mut other = socket(&server, "/ws").await;
     other.say(json!({"cmd": "rtc_offer"})).await;
-    assert_eq!(other.hear().await["error"]["code"], "not_understood");
-    assert_eq!(u16::from(other.closed().await.code), 1008);
+    assert_eq!(other.closed().await.reason.as_str(), "No room was named.");
 }
 
 #[tokio::test]
@@ -743,11 +749,6 @@ async fn pings_are_paced_like_messages() {
     ann.say(json!({"to": "nobody", "data": 1})).await;
     assert_eq!(ann.hear().await["error"]["code"], "no_such_peer");
     assert!(begun.elapsed() >= Duration::from_millis(350), "{:?}", begun.elapsed());
-    let mut stranger = socket(&server, "/ws").await;
-    for _ in 0..9 {
-        stranger.0.send(Message::Ping(vec![1].into())).await.unwrap();
-    }
-    assert_eq!(stranger.closed().await.reason.as_str(), "Join first.");
 }
 
 #[tokio::test]
@@ -879,4 +880,38 @@ async fn a_silent_worker_is_told_not_hidden() {
     assert_eq!(ask(&server, "GET /healthz", &[]).await.status, 200);
     let starting = admin(Some(vec![]), false).await;
     assert_eq!(ask(&starting, "GET /readyz", &[]).await.code(), "not_ready");
+}
+
+#[tokio::test]
+async fn clients_of_other_networks_are_turned_away() {
+    let near = |network: &str| vec![network.parse().unwrap()];
+    let server = start(Options { networks: near("127.0.0.0/8"), ..Options::default() }).await;
+    assert_eq!(ask(&server, "GET /v1/about", &[]).await.status, 200);
+    let server = start(Options { networks: near("10.0.0.0/8"), ..Options::default() }).await;
+    let answer = ask(&server, "GET /v1/about", &[]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "not_from_here"));
+}
+
+#[tokio::test]
+async fn about_tells_where_a_page_is_secure() {
+    let (sender, trusted) = watch::channel(false);
+    let https = |port| Some(relais::http::Https { port, trusted: trusted.clone() });
+    let server = start(Options { https: https(8443), ..Options::default() }).await;
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://127.0.0.1:8443/","trusted":false}"#
+    );
+    sender.send_replace(true);
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://127.0.0.1:8443/","trusted":true}"#
+    );
+    let host = "relay.example".to_owned();
+    let server = start(Options { https: https(443), host, ..Options::default() }).await;
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://relay.example/","trusted":true}"#
+    );
+    let server = start(Options::default()).await;
+    assert_eq!(ask(&server, "GET /v1/about", &[]).await.body, r#"{"https":null,"trusted":false}"#);
 }

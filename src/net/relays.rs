@@ -16,8 +16,8 @@ use super::tcp_relay::{self, TcpRelays};
 use crate::sys::{self, Message, NetworkError, SocketSet};
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, BindError, ClientRoute, ConnectionId, Hold, Parity, PeerAddress, RelaySockets, RelayToken,
-    RelayedTransportAddress, ReservationToken, Traffic, Waiting,
+    AllocationId, BindError, Budget, ClientRoute, ConnectionId, Hold, Owner, Parity, PeerAddress,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Traffic, Waiting,
 };
 use crate::wire::{AddressFamily, Marks};
 
@@ -335,10 +335,13 @@ impl Relays {
     /// Does something that counts against the quota of `owner`, unless it fails.
     fn charged<T>(
         &mut self,
-        owner: &str,
+        owner: Owner<'_>,
         open: impl FnOnce(&mut Self, &Arc<str>) -> Result<T, BindError>,
     ) -> Result<T, BindError> {
-        let owner = self.shared.charge(owner, self.allocations_per_user).ok_or(BindError::Quota)?;
+        let owner = self
+            .shared
+            .charge(owner.name, self.allocations_per_user.min(owner.most))
+            .ok_or(BindError::Quota)?;
         let opened = open(self, &owner);
         if opened.is_err() {
             self.shared.discharge(&owner);
@@ -399,7 +402,7 @@ impl RelaySockets for Relays {
         id: AllocationId,
         family: AddressFamily,
         parity: Parity,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.charged(owner, |relays, owner| {
             relays.first_that_opens(
@@ -413,10 +416,10 @@ impl RelaySockets for Relays {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
         hold: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
-        let max = self.allocations_per_user;
+        let max = self.allocations_per_user.min(owner.most);
         let opened = self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_pair(family).map(|(even, odd)| (even, Some(odd))),
@@ -428,10 +431,10 @@ impl RelaySockets for Relays {
             )
         });
         let ((relay, relayed), odd, socket) = opened?;
-        match self.shared.reserve(odd, socket, owner, hold, max) {
+        match self.shared.reserve(odd, socket, owner.name, hold, max) {
             Some(token) => Ok((relay, relayed, token)),
             None => {
-                self.close(relay, owner);
+                self.close(relay, owner.name);
                 self.shared.give_back(odd);
                 Err(BindError::Exhausted)
             }
@@ -442,7 +445,7 @@ impl RelaySockets for Relays {
         &mut self,
         id: AllocationId,
         token: ReservationToken,
-        owner: &str,
+        owner: Owner<'_>,
         now: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.charged(owner, |relays, owner| {
@@ -469,6 +472,14 @@ impl RelaySockets for Relays {
         }
     }
 
+    fn draw(&self, budget: Budget<'_>, bytes: u64) -> u64 {
+        self.shared.budgets.draw(&budget, bytes)
+    }
+
+    fn restore(&self, budget: Budget<'_>, bytes: u64) {
+        self.shared.budgets.restore(&budget, bytes);
+    }
+
     fn is_live(&self, address: SocketAddr) -> bool {
         self.shared.is_live(address)
     }
@@ -485,7 +496,7 @@ impl RelaySockets for Relays {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.charged(owner, |relays, owner| {
             relays.first_that_opens(

@@ -7,6 +7,7 @@
 
 mod control;
 mod fixed;
+mod host;
 mod interfaces;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -26,6 +27,7 @@ use linux as system;
 #[cfg(not(target_os = "linux"))]
 use unix as system;
 
+pub(crate) use host::host_name;
 pub(crate) use interfaces::{InterfaceAddress, interface_addresses};
 pub(crate) use load::{Way, send_burst};
 pub(crate) use options::{raise_descriptor_limit, tell_tos};
