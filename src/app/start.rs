@@ -267,8 +267,8 @@ impl StatsSource for Stats {
     }
 
     fn offload(&self) -> Offload {
-        let KernelOffload { merges, cuts, refusals } = self.workers.offload();
-        Offload { gro: merges, gso: cuts, gso_refusals: refusals }
+        let KernelOffload { features, refusals } = self.workers.offload();
+        Offload { features, gso_refusals: refusals }
     }
 
     fn certificate_expiry(&self) -> Option<u64> {
