@@ -7,16 +7,18 @@ mod admin;
 mod admission;
 mod caller;
 mod control;
+mod desk;
 mod error;
 mod ice;
 mod page;
 mod rooms;
 mod signaling;
 mod tls;
+mod view;
 
 use crate::observe::StatsSource;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
@@ -32,6 +34,7 @@ pub use control::{
     Allocation, Control, ControlError, Drops, Refused, Relayed, Requests, Revocation, RevocationEntry,
     Revoked, Session, SessionFilter, View, ViewRequest,
 };
+pub use desk::serve_desk;
 use error::Refusal;
 pub use tls::{Arrival, SharedTls};
 
@@ -125,6 +128,10 @@ pub struct Limits {
     pub grant_burst: u32,
     /// Grants a second after that.
     pub grants_per_second: u32,
+    /// Views of credentials that one address gets at once.
+    pub view_burst: u32,
+    /// Views a second after that.
+    pub views_per_second: u32,
 }
 
 impl Default for Limits {
@@ -152,6 +159,8 @@ impl Default for Limits {
             queued_bytes: 64 << 20,
             grant_burst: 20,
             grants_per_second: 1,
+            view_burst: 20,
+            views_per_second: 2,
         }
     }
 }
@@ -167,13 +176,13 @@ pub trait IceSource: Send + Sync + 'static {
     fn grant(&self, host: &str, user: &str) -> serde_json::Value;
 }
 
-/// What all requests share. No route reads a request's body, so none can be too long: the answer goes out at
-/// once, and the connection of a client that goes on sending is closed.
+/// What all requests share. A route that reads no body answers at once, and the connection of a client that goes on
+/// sending is closed; those that read one have a limit.
 struct Shared {
     options: Options,
     ice: Arc<dyn IceSource>,
-    #[expect(dead_code, reason = "for the routes that revoke and look")]
     control: Arc<dyn Control>,
+    views: admission::Admission,
     admission: admission::Admission,
     rooms: rooms::Door,
     shutdown: watch::Receiver<bool>,
@@ -203,6 +212,7 @@ pub async fn serve(
         options,
         ice,
         control,
+        views: admission::Admission::new(limits.view_burst, limits.views_per_second),
         rooms,
         shutdown: shutdown.clone(),
     });
@@ -213,6 +223,10 @@ pub async fn serve(
         .route("/favicon.ico", get(page::no_icon))
         .route("/v1/ice-servers", get(ice::ice_servers).post(ice::ice_servers).options(ice::preflight))
         .route("/v1/about", get(about::about))
+        .route(
+            "/v1/view",
+            post(view::view).options(ice::preflight).layer(DefaultBodyLimit::max(view::MAX_BODY)),
+        )
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
         .with_state(state.clone())
