@@ -64,16 +64,18 @@ impl Settings {
             ("http.host", self.http.host != old.http.host),
             ("http.open", self.http.open != old.http.open),
             ("http.share_tls", self.http.share_tls != old.http.share_tls),
+            ("http.dialects", self.http.dialects != old.http.dialects),
             ("admin", self.admin != old.admin),
             ("state.directory", self.state != old.state),
             ("log", self.log != old.log),
         ];
         let config::Relay { family_default, tcp, mobility, .. } = self.relay;
-        let ttl = self.http.ttl;
+        let config::Http { ttl, ref keys, ref tokens, .. } = self.http;
+        let (keys, tokens) = (keys.clone(), tokens.clone());
         self.listen = old.listen.clone();
         self.relay = config::Relay { family_default, tcp, mobility, ..old.relay.clone() };
         self.nat_discovery = old.nat_discovery.clone();
-        self.http = config::Http { ttl, ..old.http.clone() };
+        self.http = config::Http { ttl, keys, tokens, ..old.http.clone() };
         self.admin = old.admin.clone();
         self.state.clone_from(&old.state);
         self.log = old.log.clone();
@@ -211,6 +213,12 @@ impl Web {
             },
             host: settings.http.host.clone(),
             open: settings.http.open,
+            access: ice.access().clone(),
+            dialects: http::Dialect::NAMES
+                .iter()
+                .filter(|(name, _)| settings.http.dialects.iter().any(|wanted| wanted == name))
+                .map(|(_, dialect)| *dialect)
+                .collect(),
             https,
             networks: if settings.source.lan { lan::networks() } else { Vec::new() },
             limits: http::Limits::default(),

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::auth::{is_long_term_key, opaque_string, rest};
-use crate::config::ice::rfc3339;
+use crate::config::ice::{is_signed, rfc3339};
 use crate::config::{Auth, UserCredential};
 use crate::http::{self, Drops, Refused, Relayed, View};
 use crate::observe::{Ended, Why};
@@ -14,13 +14,8 @@ use crate::turn::{Session, Traffic};
 /// Whether a password belongs to a user name, expired and revoked or not. It takes as long for users that exist as for
 /// those that do not.
 pub(super) fn verifies(auth: &Auth, username: &str, password: &str) -> bool {
-    let mut good = false;
-    if rest::parts(username, auth.separator).is_some() {
-        for secret in &auth.secrets {
-            let right = rest::password(secret.secret.expose().as_bytes(), username.as_bytes());
-            good |= same(right.as_bytes(), password.as_bytes());
-        }
-    }
+    let time_limited = rest::parts(username, auth.separator).is_some();
+    let mut good = time_limited & is_signed(auth, username, password);
     // Whoever is not in the list is compared with somebody who has no password.
     let mut found = None;
     for user in &auth.users {

@@ -131,7 +131,9 @@ fn exchange(
     let body = body.map(Value::to_string).unwrap_or_default();
     let len = body.len();
     // HTTP/1.0 ends the answer with the connection.
-    let head = format!("{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len}\r\n\r\n");
+    let head = format!(
+        "{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())?;
     let mut answer = Vec::new();
@@ -176,11 +178,14 @@ pub(super) fn sessions(args: &SessionsArgs) -> ExitCode {
 /// A string from outside as it may stand on a terminal.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => text.chars().flat_map(|character| {
-            let plain = !character.is_control() && (character.is_ascii() || character.is_alphanumeric());
-            let escaped = (!plain).then(|| character.escape_default().collect::<String>());
-            escaped.unwrap_or_else(|| character.to_string()).chars().collect::<Vec<_>>()
-        }).collect(),
+        Value::String(text) => text
+            .chars()
+            .flat_map(|character| {
+                let plain = !character.is_control() && (character.is_ascii() || character.is_alphanumeric());
+                let escaped = (!plain).then(|| character.escape_default().collect::<String>());
+                escaped.unwrap_or_else(|| character.to_string()).chars().collect::<Vec<_>>()
+            })
+            .collect(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     }
@@ -210,7 +215,11 @@ fn age(seconds: f64) -> String {
 /// Bits a second over the whole life.
 fn rate(bytes: f64, seconds: f64) -> String {
     let kilobits = bytes * 8.0 / seconds.max(1.0) / 1000.0;
-    if kilobits >= 1000.0 { format!("{:.1} Mbit/s", kilobits / 1000.0) } else { format!("{kilobits:.0} kbit/s") }
+    if kilobits >= 1000.0 {
+        format!("{:.1} Mbit/s", kilobits / 1000.0)
+    } else {
+        format!("{kilobits:.0} kbit/s")
+    }
 }
 
 /// Rows under a head, each column as wide as it has to be.
@@ -285,7 +294,9 @@ fn refusals_table(answer: &Value) -> String {
 pub(super) fn revoke(args: &RevokeArgs) -> ExitCode {
     let What { username, user, tag, key } = &args.what;
     let mut body = json!({});
-    for (kind, value) in [("username", username), ("user", user), ("tag", tag), ("key", key), ("issuer", &args.issuer)] {
+    for (kind, value) in
+        [("username", username), ("user", user), ("tag", tag), ("key", key), ("issuer", &args.issuer)]
+    {
         if let Some(value) = value {
             body[kind] = json!(value);
         }
@@ -332,7 +343,10 @@ mod tests {
 
     #[test]
     fn figures_are_readable_and_foreign_text_is_escaped() {
-        assert_eq!([0.0, 999.0, 1500.0, 123_456.0, 5e9].map(|n| bytes(&json!(n))), ["0 B", "999 B", "1.5 kB", "123 kB", "5.0 GB"]);
+        assert_eq!(
+            [0.0, 999.0, 1500.0, 123_456.0, 5e9].map(|n| bytes(&json!(n))),
+            ["0 B", "999 B", "1.5 kB", "123 kB", "5.0 GB"]
+        );
         assert_eq!([5.2, 61.0, 3720.0].map(age), ["5s", "1m01s", "1h02m"]);
         assert_eq!(rate(125_000.0, 1.0), "1.0 Mbit/s");
         assert_eq!(shown(&json!("a\u{1b}[31m\n\u{202e}é")), "a\\u{1b}[31m\\n\\u{202e}é");

@@ -55,7 +55,8 @@ pub(super) fn run(args: &ShowArgs) -> ExitCode {
     } else {
         let when = if expired { format!("{apart} seconds ago") } else { format!("in {apart} seconds") };
         let state = if expired { "EXPIRED" } else { "good" };
-        let mut text = format!("user:     {:?}\nexpires:  {}, {when}: {state}\n", parts.user, rfc3339(parts.expiry));
+        let mut text =
+            format!("user:     {:?}\nexpires:  {}, {when}: {state}\n", parts.user, rfc3339(parts.expiry));
         match &parts.policy {
             Ok(policy) if policy.is_empty() => text.push_str("policy:   none\n"),
             Ok(policy) => {

@@ -3,7 +3,6 @@
 use super::control::{Control, Revocation, SessionFilter};
 use super::error::Refusal;
 use super::finish;
-use super::view::{MAX_BODY, read};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -29,6 +28,9 @@ const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection may live, and how long the last request has after the stop.
 const LIFETIME: Duration = Duration::from_secs(30);
 const LAST_REQUEST: Duration = Duration::from_secs(2);
+
+/// The longest body, in bytes.
+const MAX_BODY: usize = 4 << 10;
 
 type Desk = State<Arc<dyn Control>>;
 
@@ -104,6 +106,26 @@ pub async fn serve_desk(control: Arc<dyn Control>, listener: UnixListener, shutd
     }
     let _ =
         tokio::time::timeout(LAST_REQUEST, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// What stands in a body. Its form is not told apart from its absence: both are mended by looking at the example.
+fn read<'b, T: Deserialize<'b>>(
+    body: &'b Result<Bytes, BytesRejection>,
+    example: &'static str,
+) -> Result<T, Refusal> {
+    let bytes = body.as_ref().map_err(|rejection| {
+        let too_long = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        let (code, message) = if too_long {
+            ("body_too_long", "The body of the request is too long.")
+        } else {
+            ("bad_body", "The body of the request did not come whole.")
+        };
+        Refusal::new(rejection.status(), code, message).help(format!("Send {example}."))
+    })?;
+    serde_json::from_slice(bytes).map_err(|_| {
+        Refusal::new(StatusCode::BAD_REQUEST, "bad_body", "The body of the request is not what is asked for.")
+            .help(format!("Send {example}."))
+    })
 }
 
 fn filter(query: Result<Query<Filter>, QueryRejection>) -> Result<Filter, Refusal> {

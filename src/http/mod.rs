@@ -3,22 +3,29 @@
 
 mod about;
 mod accept;
+mod access;
 mod admin;
 mod admission;
 mod caller;
 mod control;
+mod cors;
 mod desk;
+mod dialects;
 mod error;
+mod fields;
+mod grant;
 mod ice;
 mod page;
 mod rooms;
+mod routes;
 mod signaling;
 mod tls;
 mod view;
 
+use crate::auth::rest::UsernameError;
 use crate::observe::StatsSource;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
@@ -30,12 +37,15 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use access::{Access, ApiKey, TokenIssuer, TokenKey};
 pub use control::{
     Allocation, Control, ControlError, Drops, Refused, Relayed, Requests, Revocation, RevocationEntry,
     Revoked, Session, SessionFilter, View, ViewRequest,
 };
 pub use desk::serve_desk;
+pub use dialects::Dialect;
 use error::Refusal;
+pub use grant::{GrantRequest, IceGrant};
 pub use tls::{Arrival, SharedTls};
 
 /// Who may use the signaling rooms.
@@ -51,7 +61,7 @@ pub enum Rooms {
 }
 
 /// What an operator decides about the public HTTP server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Where it listens. Whoever calls [`serve`] opens these and hands over the listeners.
     pub listen: Vec<SocketAddr>,
@@ -63,12 +73,33 @@ pub struct Options {
     pub host: String,
     /// Whether anybody gets `iceServers`, rate limited.
     pub open: bool,
+    /// Keys and tokens that get them.
+    pub access: Access,
+    /// The forms in which they are given out.
+    pub dialects: Vec<Dialect>,
     /// Where the same pages are served over HTTPS, if they are.
     pub https: Option<Https>,
     /// Networks whose clients are served, in both their forms; empty: all.
     pub networks: Vec<IpNet>,
     /// Bounds on what clients may take up.
     pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            origins: Vec::new(),
+            rooms: Rooms::default(),
+            host: String::new(),
+            open: false,
+            https: None,
+            networks: Vec::new(),
+            access: Access::default(),
+            dialects: Dialect::NAMES.map(|(_, dialect)| dialect).into(),
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Where HTTPS is served.
@@ -126,12 +157,22 @@ pub struct Limits {
     pub queued_bytes: usize,
     /// Grants of `iceServers` that one address (/32 or /56) gets at once.
     pub grant_burst: u32,
-    /// Grants a second after that.
+    /// Grants a second after that. Whoever logs in with a token has as many, each.
     pub grants_per_second: u32,
     /// Views of credentials that one address gets at once.
     pub view_burst: u32,
     /// Views a second after that.
     pub views_per_second: u32,
+    /// Keys and tokens that one address (/32 or /56) presents at once, good or bad.
+    pub holder_burst: u32,
+    /// The same for each second after that.
+    pub holders_per_second: u32,
+    /// Grants that one API key gets at once, from wherever.
+    pub key_burst: u32,
+    /// Grants a second after that.
+    pub keys_per_second: u32,
+    /// How long a request's body may take.
+    pub body_deadline: Duration,
 }
 
 impl Default for Limits {
@@ -161,6 +202,11 @@ impl Default for Limits {
             grants_per_second: 1,
             view_burst: 20,
             views_per_second: 2,
+            holder_burst: 100,
+            holders_per_second: 10,
+            key_burst: 1000,
+            keys_per_second: 100,
+            body_deadline: Duration::from_secs(5),
         }
     }
 }
@@ -170,20 +216,33 @@ pub const MAX_MESSAGE: usize = 64 << 10;
 
 /// Gives out `iceServers`.
 pub trait IceSource: Send + Sync + 'static {
-    /// `{"iceServers":[…],"ttl":seconds,"expiresAt":RFC 3339}`. `host` is ready for a URL: a name, an IPv4 address
-    /// or an IPv6 address in brackets, without port. `user` (letters, digits, `.`, `-`, `_`) is what quotas
-    /// should count by: one value for each member of a room, and for each address elsewhere.
-    fn grant(&self, host: &str, user: &str) -> serde_json::Value;
+    /// URLs, and a credential that carries what is asked for.
+    ///
+    /// # Errors
+    /// When user and policy together are longer than a user name can be.
+    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError>;
+
+    /// The grant of a time-limited credential that is at hand; `None` unless it is one of this server and good.
+    fn recall(&self, host: &str, username: &str, credential: &str) -> Option<IceGrant>;
+
+    /// How long credentials last when nobody says so.
+    fn default_ttl(&self) -> Duration;
+
+    /// The time in Unix seconds.
+    fn now_unix(&self) -> u64;
 }
 
-/// What all requests share. A route that reads no body answers at once, and the connection of a client that goes on
-/// sending is closed; those that read one have a limit.
+/// What all requests share. Bodies are read by the routes of iceServers and of the view alone, up to a bound (`fields`); all
+/// others answer at once, and the connection of a client that goes on sending is closed.
 struct Shared {
     options: Options,
     ice: Arc<dyn IceSource>,
     control: Arc<dyn Control>,
     views: admission::Admission,
     admission: admission::Admission,
+    holders: admission::Admission,
+    keys: admission::Admission<String>,
+    subjects: admission::Admission<String>,
     rooms: rooms::Door,
     shutdown: watch::Receiver<bool>,
 }
@@ -207,8 +266,12 @@ pub async fn serve(
     let limits = options.limits;
     let networks = options.networks.clone();
     let (rooms, keeper) = rooms::open(limits);
+    let dialects = routes::routes(&options.dialects);
     let state = Arc::new(Shared {
         admission: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
+        holders: admission::Admission::new(limits.holder_burst, limits.holders_per_second),
+        keys: admission::Admission::new(limits.key_burst, limits.keys_per_second),
+        subjects: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
         options,
         ice,
         control,
@@ -216,17 +279,12 @@ pub async fn serve(
         rooms,
         shutdown: shutdown.clone(),
     });
-    let router = Router::new()
-        .route("/", get(page::index))
+    let router = dialects
         .route("/app.js", get(page::script))
         .route("/style.css", get(page::style))
         .route("/favicon.ico", get(page::no_icon))
-        .route("/v1/ice-servers", get(ice::ice_servers).post(ice::ice_servers).options(ice::preflight))
         .route("/v1/about", get(about::about))
-        .route(
-            "/v1/view",
-            post(view::view).options(ice::preflight).layer(DefaultBodyLimit::max(view::MAX_BODY)),
-        )
+        .route("/v1/view", post(view::view).options(ice::preflight))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
         .with_state(state.clone())

@@ -3,43 +3,13 @@
 use super::caller::Caller;
 use super::control::{ControlError, View, ViewRequest};
 use super::error::Refusal;
-use super::{SharedState, ice};
+use super::fields::Fields;
+use super::{SharedState, cors};
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-
-/// The longest body, in bytes: user name and password are far shorter.
-pub(super) const MAX_BODY: usize = 4 << 10;
-
-#[derive(Deserialize)]
-struct Asked {
-    username: String,
-    credential: String,
-}
-
-/// What stands in a body. Its form is not told apart from its absence: both are mended by looking at the example.
-pub(super) fn read<'b, T: Deserialize<'b>>(
-    body: &'b Result<Bytes, BytesRejection>,
-    example: &'static str,
-) -> Result<T, Refusal> {
-    let bytes = body.as_ref().map_err(|rejection| {
-        let too_long = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-        let (code, message) = if too_long {
-            ("body_too_long", "The body of the request is too long.")
-        } else {
-            ("bad_body", "The body of the request did not come whole.")
-        };
-        Refusal::new(rejection.status(), code, message).help(format!("Send {example}."))
-    })?;
-    serde_json::from_slice(bytes).map_err(|_| {
-        Refusal::new(StatusCode::BAD_REQUEST, "bad_body", "The body of the request is not what is asked for.")
-            .help(format!("Send {example}."))
-    })
-}
 
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
@@ -72,21 +42,23 @@ impl From<ControlError> for Refusal {
 pub(super) async fn view(
     State(shared): SharedState,
     caller: Caller,
-    body: Result<Bytes, BytesRejection>,
+    headers: HeaderMap,
+    body: Body,
 ) -> Response {
-    let mut response = match answer(&shared, &caller, &body).await {
+    let mut response = match answer(&shared, &caller, &headers, body).await {
         Ok(view) => Json(view).into_response(),
         Err(refusal) => refusal.into_response(),
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    ice::share(response.headers_mut(), &caller, shared.options.open);
+    cors::share(response.headers_mut(), &caller, shared.options.open);
     response
 }
 
 async fn answer(
     shared: &super::Shared,
     caller: &Caller,
-    body: &Result<Bytes, BytesRejection>,
+    headers: &HeaderMap,
+    body: Body,
 ) -> Result<View, Refusal> {
     if !caller.is_local && !shared.views.admit(caller.prefix).await {
         return Err(Refusal::new(
@@ -96,7 +68,16 @@ async fn answer(
         )
         .help("Ask once a second at most."));
     }
-    let Asked { username, credential } = read(body, r#"{"username":"…","credential":"…"} from iceServers"#)?;
+    let fields = Fields::read(None, headers, body, shared.options.limits.body_deadline).await?;
+    fields.only(&["username", "credential"])?;
+    let (Some(username), Some(credential)) = (fields.text("username")?, fields.text("credential")?) else {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "missing_field",
+            "The request names no credential.",
+        )
+        .help(r#"Send {"username":"…","credential":"…"} as they stand in iceServers."#));
+    };
     let asked = ViewRequest { username, credential, from: caller.prefix.address() };
     Ok(shared.control.view(asked).await?)
 }
