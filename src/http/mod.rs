@@ -9,6 +9,8 @@ mod admission;
 mod caller;
 mod control;
 mod cors;
+#[cfg(feature = "socketio")]
+mod demo;
 mod desk;
 mod dialects;
 mod error;
@@ -290,7 +292,8 @@ pub async fn serve(
         .with_state(state.clone())
         .route("/healthz", get(admin::healthz).with_state(admin::Health { stats, ready }));
     #[cfg(feature = "socketio")]
-    let router = router.merge(signaling::socketio::routes(state));
+    let router =
+        router.merge(demo::routes().with_state(state.clone())).merge(signaling::socketio::routes(state));
     let keeper = tokio::spawn(keeper);
     accept::run(finish(router), listeners, shared, networks, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.
