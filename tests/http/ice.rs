@@ -75,16 +75,16 @@ impl Control for Desk {
         Nobody.lift(what, issuer)
     }
 
-    fn revocations(&self) -> Vec<RevocationEntry> {
-        Vec::new()
+    fn revocations(&self) -> BoxFuture<'static, Vec<RevocationEntry>> {
+        Nobody.revocations()
     }
 
     fn sessions(&self, filter: SessionFilter) -> BoxFuture<'static, Result<Vec<Session>, ControlError>> {
         Nobody.sessions(filter)
     }
 
-    fn refusals(&self, _user: Option<&str>) -> Vec<Refused> {
-        Vec::new()
+    fn refusals(&self, user: Option<String>) -> BoxFuture<'static, Vec<Refused>> {
+        Nobody.refusals(user)
     }
 
     fn view(&self, asked: ViewRequest) -> BoxFuture<'static, Result<View, ControlError>> {
