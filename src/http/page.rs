@@ -25,7 +25,8 @@ pub(super) async fn no_icon() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-fn file(kind: &'static str, text: &'static str) -> Response {
+/// A file of ours, under the policy that all pages have.
+pub(super) fn file(kind: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, POLICY),
