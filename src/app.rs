@@ -1,9 +1,12 @@
 //! The life of the server: start in order, serve, reload, drain, stop.
 
+#[cfg(feature = "acme")]
+mod acme;
 mod certificates;
 mod control;
 mod ice;
 mod lan;
+mod ordered;
 mod own;
 mod self_signed;
 mod start;
@@ -80,10 +83,19 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let (shutdown, is_shutdown) = watch::channel(false);
     let relay = wiring::relay_addresses(&settings)?;
     let web = start::web_listeners(&settings)?;
-    let mut certificates = Certificates::load(&settings, clock)?;
+    let (issued, received) = watch::channel(None);
+    #[cfg(feature = "acme")]
+    let client = acme::Client::new(&settings, issued)?;
+    #[cfg(not(feature = "acme"))]
+    drop(issued);
+    let mut certificates = Certificates::load(&settings, received, clock)?;
     let mut own = OwnAddresses::read();
     let mut options = wiring::options(&settings, &relay, &keys)?;
     options.tls_config = certificates.as_ref().map(Certificates::turn);
+    #[cfg(feature = "acme")]
+    {
+        options.challenge = client.as_ref().map(acme::Client::challenge).transpose()?;
+    }
     options.dtls_identity = certificates.as_ref().and_then(Certificates::dtls);
     let shared = certificates.as_ref().filter(|_| settings.shares_tls()).map(|certificates| {
         let (door, shared) = start::web_door(certificates.web());
@@ -91,6 +103,10 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         shared
     });
     let workers = Workers::start(options, clock).map_err(Error::new)?;
+    #[cfg(feature = "acme")]
+    if let Some(client) = client.filter(|_| !settings.listen.tls.is_empty()) {
+        tokio::spawn(client.run());
+    }
     let (current, settings_now) = watch::channel(Arc::new(settings));
     let trusted = certificates.as_ref().map(Certificates::trusted);
     let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay, trusted.clone()));

@@ -2,7 +2,7 @@
 //!
 //! A worker is one thread with one current-thread runtime. The kernel spreads clients over the workers by their
 //! 5-tuple (SO_REUSEPORT); the worker that gets a client's Allocate opens its relay socket, and both directions stay
-//! on that thread without a lock. Data sockets sit in the worker's own epoll set, nested in one `AsyncFd`.
+//! on that thread without a lock. Data sockets sit in the worker's own set, nested in one `AsyncFd`.
 
 mod accept;
 mod addresses;
@@ -16,6 +16,7 @@ mod frame;
 mod handshakes;
 mod io;
 mod mail;
+mod offers;
 mod offload;
 mod open;
 mod outbox;
@@ -46,17 +47,17 @@ pub use addresses::{
 };
 pub use clock::Clock;
 pub use dtls::Identity as DtlsIdentity;
-pub use offload::KernelOffload;
+pub use offers::KernelOffload;
 pub use open::Error as OpenError;
 pub use report::Foreign;
-pub use tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
+pub use tls::{AUTHORITY_PROTOCOL, TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
 
 pub use worker::Seen;
 
 use crate::auth::Revocations;
 use crate::sys;
 use crate::turn::{self, Counters, Session, Transport};
-use offload::Offers;
+use offers::Offers;
 use open::Listeners;
 use ports::Shared;
 use udp::UdpListener;
@@ -84,6 +85,9 @@ pub struct Options {
     pub tls_config: Option<Arc<ServerConfig>>,
     /// Where clients go that offer HTTP and not TURN by ALPN. `None`: they are refused.
     pub web: Option<WebDoor>,
+    /// What is done with TLS clients that offer `acme-tls/1` alone: authorities that want to see whose a name is (RFC 8737). They
+    /// shake hands and are gone. `None`: they are refused like others that offer what is not spoken here.
+    pub challenge: Option<Arc<ServerConfig>>,
     /// Load balancers, which begin each TCP connection with a PROXY header; nobody else may.
     pub proxies: Vec<IpNet>,
     /// DTLS listen addresses; those among the UDP ones share their sockets.
@@ -156,7 +160,10 @@ impl Workers {
         let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
         let wanted = Listeners { udp: &udp, tcp: &tcp, tls: &tls, dtls: &dtls };
-        let workers = workers.clamp(1, mail::MAX_WORKERS);
+        if workers > most_workers() {
+            tracing::info!(target: "relais::net", wanted = workers, workers = most_workers(), "more workers would have nothing to do");
+        }
+        let workers = workers.clamp(1, most_workers());
         let groups = open::listeners(wanted, workers, lenient).map_err(StartError::Open)?;
         let mut bound = Vec::new();
         if let Some(group) = groups.first() {
@@ -186,8 +193,12 @@ impl Workers {
             allocations_per_user: options.allocations_per_user,
             streams_per_address: options.streams_per_address,
         };
-        let entrance =
-            Entrance { tls: options.tls_config, web: options.web, proxies: options.proxies.into() };
+        let entrance = Entrance {
+            tls: options.tls_config,
+            web: options.web,
+            challenge: options.challenge,
+            proxies: options.proxies.into(),
+        };
         let offers = Arc::clone(&shared.offers);
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound, offers };
         let cpus = if options.pin_workers { usable_cpus() } else { Vec::new() };
@@ -251,6 +262,11 @@ impl Workers {
         // The end of the process ends what does not stop by itself.
         let _ = tokio::time::timeout(PATIENCE, joined).await;
     }
+}
+
+/// Where the sockets of a reuse-port group do not share what arrives, all but one worker would have nothing to do.
+const fn most_workers() -> usize {
+    if sys::hints::SPREADS { mail::MAX_WORKERS } else { 1 }
 }
 
 /// The CPUs that workers can be pinned to: none, and a word about it, if they cannot be told.
