@@ -8,9 +8,12 @@ mod ice;
 mod lan;
 mod ordered;
 mod own;
+mod revocations;
 mod self_signed;
+mod socket;
 mod start;
 mod state;
+mod view;
 mod wiring;
 
 use std::fmt;
@@ -27,6 +30,8 @@ use crate::net::{Clock, Handle, RelayAddress, Workers};
 use crate::observe::StatsSource;
 use certificates::Certificates;
 use own::OwnAddresses;
+use revocations::Store;
+use socket::Socket;
 use wiring::Keys;
 
 /// How often a draining server looks whether the last allocation has ended.
@@ -83,6 +88,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let (shutdown, is_shutdown) = watch::channel(false);
     let relay = wiring::relay_addresses(&settings)?;
     let web = start::web_listeners(&settings)?;
+    let mut socket = settings.admin.socket.as_deref().map(Socket::open).transpose()?;
     let (issued, received) = watch::channel(None);
     #[cfg(feature = "acme")]
     let client = acme::Client::new(&settings, issued)?;
@@ -102,6 +108,10 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         options.web = Some(door);
         shared
     });
+    let store = Store::load(settings.state.as_deref(), clock.now().unix);
+    options.revoked = Arc::new(store.list());
+    let (witness, news) = control::news();
+    options.witness = Some(witness);
     let workers = Workers::start(options, clock).map_err(Error::new)?;
     #[cfg(feature = "acme")]
     if let Some(client) = client.filter(|_| !settings.listen.tls.is_empty()) {
@@ -117,10 +127,14 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         .filter(|_| shared.is_some())
         .zip(start::https_port(workers.bound()))
         .map(|(trusted, port)| http::Https { port, trusted });
-    let desk: Arc<dyn http::Control> = Arc::new(control::Desk);
-    let tasks =
+    let desk: Arc<dyn http::Control> =
+        Arc::new(control::Desk::new(workers.handle(), settings_now.clone(), clock, store, news));
+    let mut tasks =
         web.spawn(&settings_now.borrow(), https, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
+    if let Some(listener) = socket.as_mut().and_then(|socket| socket.listener.take()) {
+        tasks.push(tokio::spawn(http::serve_desk(desk, listener, is_shutdown)));
+    }
     start::announce(&settings_now.borrow(), &ice, &workers, &relay, certificates.as_ref());
     let _ = ready.send(true);
     // Outside systemd there is nobody to tell.
