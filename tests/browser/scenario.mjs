@@ -121,6 +121,23 @@ const scenarios = {
     return page.evaluate(() => ({ candidates: test.candidates, errors: test.errors }));
   },
 
+  // One browser gathers candidates with each of several configurations.
+  async gatherEach() {
+    const page = await (wanted.leftBrowser === "firefox" ? firefoxPage : chromiumPage)(wanted.left);
+    const found = {};
+    for (const [name, configuration] of Object.entries(wanted.configurations)) {
+      found[name] = await page.evaluate(async (given) => {
+        test.renew();
+        test.open({ ...given, iceTransportPolicy: "relay" });
+        test.addChannel();
+        await test.describe("offer");
+        test.pc.close();
+        return { candidates: test.candidates, errors: test.errors };
+      }, configuration);
+    }
+    return found;
+  },
+
   // The trial page that the server brings: its check, by its button.
   async trialCheck() {
     const { page, complaints } = await trialPage(wanted.left);
