@@ -34,13 +34,13 @@ impl Server {
             Ok(frame) => (frame.channel, frame.data.len()),
             Err(_) => return self.drop(transport, DropReason::BadChannelData),
         };
-        let found = match self.find_peer(now, from, Via::Channel(number), sockets) {
+        let found = match self.find_peer(now, from, Via::Channel(number), len, sockets) {
             Ok(found) => found,
             Err(reason) => return self.drop(transport, reason),
         };
         datagram.narrow(ChannelData::HEADER_LEN, len);
         datagram.mark(marks_to_peer(transport, datagram.marks()));
-        self.pass_to_peer(now, transport, found, len, sockets)
+        self.pass_to_peer(transport, found, len)
     }
 
     /// Relays the data of a Send indication (RFC 8656 §11.2).
@@ -60,7 +60,7 @@ impl Server {
             },
         };
         let SendIndication { peer, data, dont_fragment } = send;
-        let found = match self.find_peer(now, from, Via::Address(peer), sockets) {
+        let found = match self.find_peer(now, from, Via::Address(peer), data.len(), sockets) {
             Ok(found) => found,
             Err(reason) => return self.drop(transport, reason),
         };
@@ -71,7 +71,7 @@ impl Server {
         marks.dont_fragment =
             dont_fragment && (transport.is_stream() || from.tuple.client.0.is_ipv4() && peer.is_ipv4());
         datagram.mark(marks);
-        self.pass_to_peer(now, transport, found, data.len(), sockets)
+        self.pass_to_peer(transport, found, data.len())
     }
 
     /// The peer that a client means, and the relay that leads there, if it may be sent to.
@@ -81,19 +81,22 @@ impl Server {
         now: &Now,
         from: ClientRoute,
         via: Via,
+        len: usize,
         sockets: &mut impl RelaySockets,
     ) -> Result<ToPeer, DropReason> {
         match self.allocations.same_to_peer(now.mono, &from, via) {
             Some(found) => Ok(found),
-            None => self.look_up_peer(now, from, via, sockets),
+            None => self.look_up_peer(now, from, via, len, sockets),
         }
     }
 
+    /// What a credential meters is never remembered, so that each datagram of it comes here to pay.
     fn look_up_peer(
         &mut self,
         now: &Now,
         from: ClientRoute,
         via: Via,
+        len: usize,
         sockets: &mut impl RelaySockets,
     ) -> Result<ToPeer, DropReason> {
         let mut allocation = self.allocations.live_on(now.mono, &from).ok_or(DropReason::NoAllocation)?;
@@ -111,30 +114,22 @@ impl Server {
         };
         let (relay, gate) = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)
             .inspect_err(|reason| allocation.insight.drop(*reason))?;
+        let (id, metered) = (allocation.id, allocation.meter.is_some());
+        if metered && let Some(reason) = allocation.toll(now, len, sockets) {
+            return Err(self.refuse(now, id, reason));
+        }
         allocation.insight.sent_to_peer(now.mono.since(allocation.created));
-        let found = ToPeer { id: allocation.id, relay, peer: PeerAddress(peer) };
-        if allocation.ordinary && gate != Gate::ByPort {
+        let found = ToPeer { id, relay, peer: PeerAddress(peer) };
+        if allocation.ordinary && gate != Gate::ByPort && !metered {
             self.allocations.remember_to_peer(now.mono, from, via, found);
         }
         Ok(found)
     }
 
     #[inline]
-    fn pass_to_peer(
-        &mut self,
-        now: &Now,
-        transport: Transport,
-        found: ToPeer,
-        len: usize,
-        sockets: &impl RelaySockets,
-    ) -> Verdict {
+    fn pass_to_peer(&mut self, transport: Transport, found: ToPeer, len: usize) -> Verdict {
         let ToPeer { id, relay, peer } = found;
         if let Some(allocation) = self.allocations.get(id) {
-            if allocation.meter.is_some()
-                && let Some(reason) = allocation.toll(now, len, sockets)
-            {
-                return self.refuse(now, id, transport, reason);
-            }
             allocation.to_peers.add(len);
         }
         self.counters.of(transport).to_peers.add(len);
@@ -153,7 +148,7 @@ impl Server {
     ) -> Verdict {
         let found = match self.allocations.same_to_client(now.mono, id, peer.0) {
             Some(found) => found,
-            None => match self.look_up_client(now, id, peer, sockets) {
+            None => match self.look_up_client(now, id, peer, datagram.len(), sockets) {
                 Ok(found) => found,
                 Err((transport, reason)) => return self.drop(transport, reason),
             },
@@ -182,11 +177,6 @@ impl Server {
             datagram.mark(Marks::default());
         }
         if let Some(allocation) = self.allocations.get(id) {
-            if allocation.meter.is_some()
-                && let Some(reason) = allocation.toll(now, len, sockets)
-            {
-                return self.refuse(now, id, transport, reason);
-            }
             allocation.to_client.add(len);
         }
         self.counters.of(transport).to_clients.add(len);
@@ -198,6 +188,7 @@ impl Server {
         now: &Now,
         id: AllocationId,
         peer: PeerAddress,
+        len: usize,
         sockets: &impl RelaySockets,
     ) -> Result<ToClient, (Transport, DropReason)> {
         let Some(allocation) = self.allocations.get(id).filter(|allocation| allocation.expires > now.mono)
@@ -208,9 +199,13 @@ impl Server {
         let (_, gate) = may_pass(&self.settings.policy, allocation, now.mono, peer.0, sockets)
             .inspect_err(|reason| allocation.insight.drop(*reason))
             .map_err(|reason| (client.tuple.transport, reason))?;
+        let metered = allocation.meter.is_some();
+        if metered && let Some(reason) = allocation.toll(now, len, sockets) {
+            return Err((client.tuple.transport, self.refuse(now, id, reason)));
+        }
         allocation.insight.sent_to_client(now.mono.since(allocation.created));
         let found = ToClient { client, number: allocation.number(now.mono, peer.0) };
-        if allocation.ordinary && gate != Gate::ByPort {
+        if allocation.ordinary && gate != Gate::ByPort && !metered {
             self.allocations.remember_to_client(now.mono, id, peer.0, found);
         }
         Ok(found)
@@ -218,17 +213,17 @@ impl Server {
 }
 
 impl Server {
-    /// Drops what the credential does not allow. With its budget used up the allocation ends: nothing passes from now on,
+    /// Counts what the credential does not allow. With its budget used up the allocation ends: nothing passes from now on,
     /// and the next timer closes it.
     #[cold]
-    fn refuse(&mut self, now: &Now, id: AllocationId, transport: Transport, reason: DropReason) -> Verdict {
+    fn refuse(&mut self, now: &Now, id: AllocationId, reason: DropReason) -> DropReason {
         if let Some(allocation) = self.allocations.get(id) {
             allocation.insight.drop(reason);
         }
         if reason == DropReason::Budget {
             self.allocations.refresh(id, None, now.mono);
         }
-        self.drop(transport, reason)
+        reason
     }
 }
 
