@@ -9,6 +9,7 @@ mod dialect;
 mod error;
 mod ice;
 mod page;
+mod qr;
 mod rooms;
 mod signaling;
 mod tls;
@@ -182,10 +183,8 @@ pub async fn serve(
         shutdown: shutdown.clone(),
     });
     let router = Router::new()
-        .route("/", get(page::index))
-        .route("/app.js", get(page::script))
-        .route("/style.css", get(page::style))
-        .route("/favicon.ico", get(page::no_icon))
+        .merge(page::routes())
+        .route("/qr.svg", get(qr::code))
         .route("/v1/ice-servers", get(ice::ice_servers).post(ice::ice_servers).options(ice::preflight))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))

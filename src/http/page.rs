@@ -1,27 +1,53 @@
-//! The trial page: three files, no build step, nothing from elsewhere.
+//! The trial page: static files in the binary, no build step, nothing from elsewhere.
 
+use super::Shared;
+use axum::Router;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
 
 /// No inline script or style, nothing from any other place. 'self' is the WebSocket on the same host as well.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; media-src 'self' blob: mediastream:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) async fn index() -> Response {
-    file("text/html; charset=utf-8", include_str!("page/index.html"))
-}
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
 
-pub(super) async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("page/app.js"))
-}
+/// Where each file is, what it is, and the file.
+const FILES: [(&str, &str, &str); 18] = [
+    ("/", HTML, include_str!("page/index.html")),
+    ("/style.css", STYLE, include_str!("page/style.css")),
+    ("/main.mjs", SCRIPT, include_str!("page/main.mjs")),
+    ("/strings.mjs", SCRIPT, include_str!("page/strings.mjs")),
+    ("/ui.mjs", SCRIPT, include_str!("page/ui.mjs")),
+    ("/servers.mjs", SCRIPT, include_str!("page/servers.mjs")),
+    ("/signaling.mjs", SCRIPT, include_str!("page/signaling.mjs")),
+    ("/media.mjs", SCRIPT, include_str!("page/media.mjs")),
+    ("/call.mjs", SCRIPT, include_str!("page/call.mjs")),
+    ("/loopback.mjs", SCRIPT, include_str!("page/loopback.mjs")),
+    ("/verdict.mjs", SCRIPT, include_str!("page/verdict.mjs")),
+    ("/view.mjs", SCRIPT, include_str!("page/view.mjs")),
+    ("/stats.mjs", SCRIPT, include_str!("page/stats.mjs")),
+    ("/candidates.mjs", SCRIPT, include_str!("page/candidates.mjs")),
+    ("/snippets.mjs", SCRIPT, include_str!("page/snippets.mjs")),
+    ("/literal.mjs", SCRIPT, include_str!("page/literal.mjs")),
+    ("/linter.mjs", SCRIPT, include_str!("page/linter.mjs")),
+    ("/report.mjs", SCRIPT, include_str!("page/report.mjs")),
+];
 
-pub(super) async fn style() -> Response {
-    file("text/css; charset=utf-8", include_str!("page/style.css"))
+/// The routes of all files.
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    let router = FILES.iter().fold(Router::new(), |router, &(path, kind, text)| {
+        router.route(path, get(move || std::future::ready(file(kind, text))))
+    });
+    router.route("/favicon.ico", get(no_icon))
 }
 
 /// Browsers ask for an icon by themselves; the page has none, and no 404 belongs into their consoles.
-pub(super) async fn no_icon() -> StatusCode {
+async fn no_icon() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
@@ -36,4 +62,30 @@ fn file(kind: &'static str, text: &'static str) -> Response {
         ),
     ];
     (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_module_that_is_imported_is_served() {
+        let served = |path: &str| FILES.iter().any(|(at, ..)| *at == format!("/{path}"));
+        for (path, _, text) in FILES {
+            for import in text.split("from './").skip(1).filter_map(|rest| rest.split('\'').next()) {
+                assert!(served(import), "{path} imports {import}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_names_only_texts_of_the_table() {
+        let text = |wanted: &str| FILES.iter().find(|(path, ..)| *path == wanted).unwrap().2;
+        let (html, strings) = (text("/"), text("/strings.mjs"));
+        for mark in ["data-t=\"", "data-label=\"", "data-hint=\""] {
+            for key in html.split(mark).skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(strings.contains(&format!(" {key}: '")), "{key}");
+            }
+        }
+    }
 }

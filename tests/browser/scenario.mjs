@@ -1,12 +1,10 @@
 // Runs one scenario with one or two browsers, each in its own network namespace, and prints what happened as JSON.
 //   node scenario.mjs '{"kind": "call", "left": NETNS, "right": NETNS, "iceServers": [...], ...}'
 //   node scenario.mjs '{"kind": "call", "leftBrowser": "firefox", "rightBrowser": "chromium", "ca": PEM FILE, ...}'
-import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { startChromium, trust } from "./browsers.mjs";
 import { startFirefox } from "./firefox.mjs";
 
 const here = import.meta.dirname;
@@ -15,34 +13,9 @@ const html = readFileSync(join(here, "page.html"), "utf8");
 const open = [];
 
 async function browser(netns) {
-  const folder = mkdtempSync(join(tmpdir(), "relais-chromium-"));
-  trust(join(folder, ".pki/nssdb"));
-  const context = await chromium.launchPersistentContext(folder, {
-    executablePath: join(here, "chromium"),
-    env: { ...process.env, RELAIS_NETNS: netns, HOME: folder },
-    headless: true,
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
-      "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-      ...(wanted.args ?? []),
-    ],
-  });
-  open.push(async () => {
-    await context.close();
-    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-  });
-  context.setDefaultTimeout(60_000);
+  const context = await startChromium(netns, { ca: wanted.ca, args: wanted.args });
+  open.push(() => context.close());
   return context;
-}
-
-/** Puts the test's own certificate authority into an NSS database, as an operator's users would. */
-function trust(database) {
-  if (!wanted.ca) return;
-  mkdirSync(database, { recursive: true });
-  const certutil = (...words) => execFileSync("certutil", ["-d", `sql:${database}`, ...words], { stdio: ["ignore", "ignore", "inherit"] });
-  certutil("-N", "--empty-password");
-  certutil("-A", "-n", "relais test", "-t", "C,,", "-i", wanted.ca);
 }
 
 // A page at localhost is a secure context, so it gets a camera and SHA-256; no server is asked for it.
@@ -55,7 +28,7 @@ async function chromiumPage(netns) {
 
 // To Firefox a file is a secure context.
 async function firefoxPage(netns) {
-  const page = await startFirefox(netns, { prepare: trust });
+  const page = await startFirefox(netns, { prepare: (folder) => trust(folder, wanted.ca) });
   open.push(() => page.close());
   await page.goto(pathToFileURL(join(here, "page.html")).href);
   return page;
@@ -119,16 +92,6 @@ const scenarios = {
     await page.evaluate(() => test.addChannel());
     await page.evaluate(() => test.describe("offer"));
     return page.evaluate(() => ({ candidates: test.candidates, errors: test.errors }));
-  },
-
-  // The trial page that the server brings: its check, by its button.
-  async trialCheck() {
-    const { page, complaints } = await trialPage(wanted.left);
-    await page.getByTestId("check").click();
-    await page.waitForFunction(() => /^[✓✗]/.test(document.getElementById("verdict").textContent), null, { timeout: 60_000 });
-    const texts = (id) => page.getByTestId(id).allTextContents();
-    const result = { verdict: await texts("verdict"), udp: await texts("check-udp"), tcp: await texts("check-tcp") };
-    return { ...result, ice: JSON.parse((await texts("ice"))[0]), complaints };
   },
 
   // The trial page, twice: into one room by its form, then picture, data and words.
