@@ -1,9 +1,11 @@
 //! The life of the server: start in order, serve, reload, drain, stop.
 
 mod certificates;
+mod control;
 mod ice;
 mod own;
 mod start;
+mod state;
 mod wiring;
 
 use std::fmt;
@@ -52,6 +54,9 @@ pub type Reload = Box<dyn Fn() -> Result<(Settings, Vec<Problem>), Vec<Problem>>
 pub fn serve(settings: Settings, warnings: &[Problem], reload: &Reload) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::new)?;
     let settings = start::complete(settings)?;
+    if let Some(directory) = &settings.state {
+        state::open(directory, !settings.source.places.contains_key("state.directory"))?;
+    }
     start::begin_log(&settings, warnings)?;
     runtime.block_on(run(settings, reload))
 }
@@ -80,7 +85,8 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay));
     let expiry = certificates.as_ref().map(Certificates::expiry);
     let stats: Arc<dyn StatsSource> = Arc::new(start::Stats { workers: workers.handle(), expiry });
-    let tasks = web.spawn(&settings_now.borrow(), &ice, &stats, &is_ready, shared, &is_shutdown);
+    let desk: Arc<dyn crate::http::Control> = Arc::new(control::Desk);
+    let tasks = web.spawn(&settings_now.borrow(), &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
     start::announce(&settings_now.borrow(), &ice, &workers, &relay);
     let _ = ready.send(true);

@@ -90,6 +90,7 @@ const TESTS: &[(&str, fn())] = &[
     ("http.share_tls", options_tls::http_share_tls_serves_https_on_tls_listeners),
     ("http.ttl", http_ttl_is_in_the_user_name),
     ("admin.listen", admin_listen_opens_and_closes_health_and_metrics),
+    ("state.directory", state_directory_is_made_for_the_server_alone),
     ("log.format", log_format_json_is_one_object_a_line),
     ("log.level", log_level_silences_and_deepens),
     ("auth.users.password_file", auth_users_log_in_by_password_file_and_both_keys),
@@ -971,6 +972,20 @@ fn nat_discovery_answers_from_the_other_address_and_port() {
         assert_eq!(decode_address(&origin), Some(wanted));
     }
     drop(server);
+}
+
+#[test]
+fn state_directory_is_made_for_the_server_alone() {
+    let files = certificates::Files::new("options-state");
+    let directory = files.path().join("deep/state");
+    let shown = format!("{:?}", directory.display().to_string());
+    let server = Server::start(&[("state.directory", &shown)]);
+    assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+    drop(server);
+    let file = files.write("file", "");
+    let mut server = Server::spawn(&[("state.directory", &file)], None);
+    server.wait_for_log("the state directory, is a file");
+    assert!(eventually(|| server.has_ended()));
 }
 
 #[test]

@@ -63,6 +63,7 @@ impl Settings {
             ("http.open", self.http.open != old.http.open),
             ("http.share_tls", self.http.share_tls != old.http.share_tls),
             ("admin", self.admin != old.admin),
+            ("state.directory", self.state != old.state),
             ("log", self.log != old.log),
         ];
         let config::Relay { family_default, tcp, mobility, .. } = self.relay;
@@ -72,6 +73,7 @@ impl Settings {
         self.nat_discovery = old.nat_discovery.clone();
         self.http = config::Http { ttl, ..old.http.clone() };
         self.admin = old.admin.clone();
+        self.state.clone_from(&old.state);
         self.log = old.log.clone();
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
@@ -152,10 +154,12 @@ pub(super) fn web_door(config: watch::Receiver<Arc<ServerConfig>>) -> (WebDoor, 
 
 impl Web {
     /// Starts serving.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the running server")]
     pub(super) fn spawn(
         self,
         settings: &Settings,
         ice: &Arc<Grants>,
+        control: &Arc<dyn http::Control>,
         stats: &Arc<dyn StatsSource>,
         ready: &watch::Receiver<bool>,
         shared: Option<SharedTls>,
@@ -176,8 +180,18 @@ impl Web {
         let ice: Arc<dyn http::IceSource> = Arc::<Grants>::clone(ice);
         let mut tasks = Vec::new();
         if !self.public.is_empty() {
+            let control = Arc::clone(control);
             let (stats, ready, shutdown) = (Arc::clone(stats), ready.clone(), shutdown.clone());
-            tasks.push(tokio::spawn(http::serve(options, ice, stats, ready, self.public, shared, shutdown)));
+            tasks.push(tokio::spawn(http::serve(
+                options,
+                ice,
+                control,
+                stats,
+                ready,
+                self.public,
+                shared,
+                shutdown,
+            )));
         }
         if !self.admin.is_empty() {
             tasks.push(tokio::spawn(http::serve_admin(

@@ -8,6 +8,7 @@ use super::credentials::{Candidate, Credentials, Error, Identity, SharedSecret, 
 use super::login::{Expired, Login, Proof, Session, Stage};
 use super::nonce::{NonceKey, announces_algorithms};
 use super::refusal::{Cause, Refusal};
+use super::rest::MAX_USERNAME;
 use super::third_party::ThirdParty;
 use super::token::OauthKey;
 use crate::time::Now;
@@ -15,9 +16,6 @@ use crate::wire::{Integrity, IntegrityKey, Message, MessageWriter, PasswordAlgor
 
 /// What PASSWORD-ALGORITHMS holds in every challenge: SHA-256, then MD5, neither with parameters.
 const ALGORITHMS: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
-
-/// The longest USERNAME (RFC 8489 §14.3: fewer than 509 bytes).
-const MAX_USERNAME: usize = 508;
 
 /// All that the mechanism needs.
 pub struct Settings {
@@ -263,7 +261,11 @@ impl Authenticator {
         }
         let session = Session::of(&token.mac_key);
         Ok(Login {
-            identity: Identity { name: shared.kid.as_str().into(), owner: session.owner(&shared.kid) },
+            identity: Identity {
+                name: shared.kid.as_str().into(),
+                owner: session.owner(&shared.kid),
+                policy: None,
+            },
             key,
             proof: Proof::Token(session),
             answer: method.answer,
@@ -289,7 +291,7 @@ impl Authenticator {
         let mut login = None;
         let mut tried = false;
         let mut attempt = |candidate: Candidate| {
-            let Candidate { identity, key, expires } = candidate;
+            let Candidate { identity, key, expires, bad_policy } = candidate;
             tried = true;
             if !message.verify(&key) {
                 cause = Cause::WrongPassword;
@@ -297,6 +299,8 @@ impl Authenticator {
             }
             if counts && expires.is_some_and(|expires| expires <= now.unix) {
                 cause = Cause::Expired;
+            } else if bad_policy {
+                cause = Cause::BadPolicy;
             } else {
                 let proof = Proof::Password(method.algorithm);
                 let deadline = expires

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::key::{LongTermKey, opaque_string, userhash};
+use super::policy::{BadPolicy, MARK, Policy};
 use super::rest;
 use crate::wire::{IntegrityKey, PasswordAlgorithm};
 
@@ -43,6 +44,8 @@ pub enum Error {
     Realm,
     /// The user name is empty or has control characters.
     UserName(String),
+    /// The user name looks as if it carried a policy, which only time-limited ones do.
+    UserPolicy(String),
     /// The password of this user is empty or has control characters.
     Password(String),
     /// The key with this id is not as long as its algorithm says.
@@ -55,6 +58,9 @@ impl fmt::Display for Error {
             Self::Realm => f.write_str("the realm is empty or has control characters"),
             Self::UserName(name) => {
                 write!(f, "the user name {name:?} is empty or has control characters")
+            }
+            Self::UserPolicy(name) => {
+                write!(f, "the user name {name:?} has {MARK:?} in it, which is for time-limited names")
             }
             Self::Password(name) => {
                 write!(f, "the password of user {name:?} is empty or has control characters")
@@ -75,6 +81,8 @@ pub(super) struct Identity {
     pub(super) name: Arc<str>,
     /// What quotas count: the name without the expiry of a time-limited credential; for tokens each session key.
     pub(super) owner: Arc<str>,
+    /// What the credential carries, if it carries anything.
+    pub(super) policy: Option<Arc<Policy>>,
 }
 
 /// A key that may fit, with whose it is.
@@ -83,6 +91,8 @@ pub(super) struct Candidate {
     pub(super) key: Arc<IntegrityKey>,
     /// When a time-limited credential ends, in Unix seconds.
     pub(super) expires: Option<u64>,
+    /// The name has the mark of a policy that cannot be read.
+    pub(super) bad_policy: bool,
 }
 
 /// A user's keys, each ready for use: who is in the list costs no more than who is not.
@@ -130,6 +140,9 @@ impl Credentials {
 
     fn add(&mut self, user: User) -> Result<(), Error> {
         let Some(name) = opaque_string(&user.name) else { return Err(Error::UserName(user.name)) };
+        if name.contains(MARK) {
+            return Err(Error::UserPolicy(user.name));
+        }
         let derive = |algorithm, password: &str| {
             LongTermKey::derive(algorithm, name.as_bytes(), self.realm.as_bytes(), password.as_bytes())
         };
@@ -179,14 +192,21 @@ impl Credentials {
         {
             return;
         }
-        let Some((expires, owner)) = rest::parse(name, self.separator) else { return };
+        let Some(rest::Parts { expiry, user: owner, policy }) = rest::parts(name, self.separator) else {
+            return;
+        };
+        let policy = policy.map(|policy| (!policy.is_empty()).then(|| Arc::new(policy)));
         for secret in &self.secrets {
             let password = Zeroizing::new(rest::password(&secret.secret, name.as_bytes()));
             let key =
                 LongTermKey::derive(algorithm, name.as_bytes(), self.realm.as_bytes(), password.as_bytes());
             let key = Arc::new(IntegrityKey::new(key.bytes()));
-            let identity = Identity { name: name.into(), owner: owner.into() };
-            if offer(Candidate { identity, key, expires: Some(expires) }) {
+            let (bad_policy, policy) = match &policy {
+                Ok(policy) => (false, policy.clone()),
+                Err(BadPolicy) => (true, None),
+            };
+            let identity = Identity { name: name.into(), owner: owner.into(), policy };
+            if offer(Candidate { identity, key, expires: Some(expiry), bad_policy }) {
                 return;
             }
         }
@@ -204,7 +224,8 @@ impl Credentials {
             PasswordAlgorithm::Md5 => entry.md5.clone(),
             PasswordAlgorithm::Sha256 => entry.sha256.clone(),
         }?;
-        let identity = Identity { name: Arc::clone(&entry.name), owner: Arc::clone(&entry.name) };
-        Some(Candidate { identity, key, expires: None })
+        let name = Arc::clone(&entry.name);
+        let identity = Identity { owner: Arc::clone(&name), name, policy: None };
+        Some(Candidate { identity, key, expires: None, bad_policy: false })
     }
 }

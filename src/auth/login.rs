@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::Identity;
+use super::policy::Policy;
 use crate::time::Timestamp;
 use crate::wire::{Integrity, IntegrityKey, MessageWriter, PasswordAlgorithm};
 
@@ -94,6 +95,11 @@ impl Login {
     /// What quotas count: the user name without its expiry; of a token its session key, as a hash.
     pub fn owner(&self) -> &str {
         &self.identity.owner
+    }
+
+    /// What the credential carries, if it carries anything.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.identity.policy.as_deref()
     }
 
     /// When the time-limited credential or token ends, in Unix seconds. `None`: it lasts.

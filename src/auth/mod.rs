@@ -8,8 +8,10 @@ mod credentials;
 mod key;
 mod login;
 mod nonce;
+mod policy;
 mod refusal;
 pub mod rest;
+mod revocation;
 mod third_party;
 mod token;
 
@@ -19,5 +21,7 @@ pub use credentials::{Credential, Credentials, Error, SharedSecret, User};
 pub use key::{long_term_key, opaque_string, userhash};
 pub use login::{Expired, Login, Stage};
 pub use nonce::{Features, NONCE_LEN, NonceKey};
+pub use policy::{BadPolicy, MARK, Network, Policy};
 pub use refusal::{Cause, Refusal};
+pub use revocation::Revocation;
 pub use token::{AccessToken, MAX_ACCESS_TOKEN, MAX_TOKEN, OauthKey};

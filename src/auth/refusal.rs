@@ -15,6 +15,8 @@ pub enum Cause {
     UnknownUser,
     /// The time-limited credential or the access token has ended.
     Expired,
+    /// The user name carries a policy that cannot be read.
+    BadPolicy,
     /// The user is there, the password is another one.
     WrongPassword,
     /// The nonce is forged, too old, or was given to another address.
@@ -39,6 +41,7 @@ impl Cause {
             Self::Realm => "another realm",
             Self::UnknownUser => "unknown user",
             Self::Expired => "credential expired",
+            Self::BadPolicy => "unreadable policy in the user name",
             Self::WrongPassword => "wrong password",
             Self::StaleNonce => "stale nonce",
             Self::UnexpectedToken => "access token, but auth.oauth is empty",

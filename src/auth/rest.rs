@@ -5,6 +5,66 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
+use super::policy::{BadPolicy, MARK, Policy};
+
+/// The longest USERNAME, in bytes (RFC 8489 §14.3: fewer than 509).
+pub const MAX_USERNAME: usize = 508;
+
+/// Why no user name can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsernameError {
+    /// The user has the mark of a policy in its name.
+    Mark,
+    /// It would be longer than [`MAX_USERNAME`].
+    TooLong,
+}
+
+impl core::fmt::Display for UsernameError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Mark => f.write_str("a user name with ?policy& in it cannot be used"),
+            Self::TooLong => f.write_str("user and policy together are longer than 508 bytes"),
+        }
+    }
+}
+
+impl core::error::Error for UsernameError {}
+
+/// The user name of a time-limited credential for `user` (may be empty) that ends at `expiry`, in Unix seconds. An empty
+/// policy leaves no trace.
+///
+/// # Errors
+/// See [`UsernameError`].
+pub fn username(expiry: u64, separator: char, user: &str, policy: &Policy) -> Result<String, UsernameError> {
+    if user.contains(MARK) {
+        return Err(UsernameError::Mark);
+    }
+    let mut name = if user.is_empty() { expiry.to_string() } else { format!("{expiry}{separator}{user}") };
+    if !policy.is_empty() {
+        name.push_str(MARK);
+        name.push_str(&policy.to_string());
+    }
+    if name.len() > MAX_USERNAME { Err(UsernameError::TooLong) } else { Ok(name) }
+}
+
+/// What a time-limited user name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// When the credential ends, in Unix seconds.
+    pub expiry: u64,
+    /// What quotas count: the user, or the whole name without its policy when there is none.
+    pub user: &'a str,
+    /// What it carries, unless it cannot be read.
+    pub policy: Result<Policy, BadPolicy>,
+}
+
+/// Reads a user name; `None` when it is not of a time-limited credential.
+pub fn parts(name: &str, separator: char) -> Option<Parts<'_>> {
+    let head = name.split_once(MARK).map_or(name, |(head, _)| head);
+    let (expiry, user) = parse(head, separator)?;
+    Some(Parts { expiry, user, policy: Policy::split(name).map(|(_, policy)| policy) })
+}
+
 /// The password that belongs to a time-limited `username`: base64 of HMAC-SHA1 over it, keyed with the shared
 /// `secret` (draft-uberti-behave-turn-rest §2.2).
 pub fn password(secret: &[u8], username: &[u8]) -> String {
@@ -20,7 +80,7 @@ pub fn password(secret: &[u8], username: &[u8]) -> String {
 /// The forms that are met: `expiry` (Prosody), `expiry:user` (Nextcloud Talk, ejabberd), also with separators in the
 /// user (Synapse: `expiry:@alice:example.org`), and `user:expiry`, which older drafts had. In front the expiry ends
 /// at the first separator, at the end it begins behind the last.
-pub(super) fn parse(name: &str, separator: char) -> Option<(u64, &str)> {
+fn parse(name: &str, separator: char) -> Option<(u64, &str)> {
     let Some((front, user)) = name.split_once(separator) else {
         return Some((expiry(name)?, name));
     };
@@ -67,6 +127,27 @@ mod tests {
         {
             assert_eq!(parse(not, ':'), None, "{not}");
         }
+    }
+
+    #[test]
+    fn the_policy_is_no_part_of_the_user() {
+        let policy = Policy::parse("rate=5&peers=2001:db8::/32").unwrap();
+        let name = username(1_700_000_000, ':', "alice", &policy).unwrap();
+        assert_eq!(name, "1700000000:alice?policy&rate=5&peers=2001:db8::/32");
+        let read = parts(&name, ':').unwrap();
+        assert_eq!(read, Parts { expiry: 1_700_000_000, user: "alice", policy: Ok(policy.clone()) });
+        let nameless = username(1_700_000_000, ':', "", &policy).unwrap();
+        assert_eq!(parts(&nameless, ':').unwrap().user, "1700000000");
+        assert_eq!(username(5, ':', "alice", &Policy::default()).unwrap(), "5:alice");
+        assert_eq!(parts("5:alice", ':').unwrap().policy, Ok(Policy::default()));
+        assert_eq!(parts("5:alice?policy&rate=x", ':').unwrap().policy, Err(BadPolicy));
+        // The expiry stands before the mark, or nowhere.
+        assert_eq!(parts("alice?policy&rate=5:1700000000", ':'), None);
+        assert!(parts("alice:1700000000?policy&rate=5", ':').is_some_and(|parts| parts.user == "alice"));
+        assert_eq!(username(5, ':', "a?policy&b", &policy), Err(UsernameError::Mark));
+        let longest = "x".repeat(MAX_USERNAME - 2);
+        assert!(username(5, ':', &longest, &Policy::default()).is_ok());
+        assert_eq!(username(5, ':', &(longest + "x"), &Policy::default()), Err(UsernameError::TooLong));
     }
 
     #[test]

@@ -63,12 +63,21 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Opens the ways of `count` clients; nothing is sent yet.
-    pub(super) fn open(
+    /// Of a server, without clients as yet.
+    pub(super) fn of_server(server: SocketAddr) -> Result<Self, Failure> {
+        Ok(Self::of(Vec::new(), Epoll::new().map_err(|error| cannot_open(&error))?, server))
+    }
+
+    /// Has `count` clients come, and each carry out `task` as soon as it is there. A server bears only so many connections of
+    /// one address that have no allocation, so no client waits for the others before it asks for its own.
+    pub(super) fn enter(
+        &mut self,
         target: &Target,
         bind: Option<std::net::IpAddr>,
         count: usize,
-    ) -> Result<Self, Failure> {
+        progress: &mut dyn Progress,
+        task: Task,
+    ) -> Result<(), Failure> {
         let account = target.credentials.as_ref().map(|known| {
             Account::new(&known.username, known.password.expose()).map(Arc::new).ok_or_else(|| {
                 Failure::usage(
@@ -78,23 +87,15 @@ impl Crew {
             })
         });
         let account = account.transpose()?;
-        let poll = Epoll::new().map_err(|error| cannot_open(&error))?;
-        let mut callers = Vec::with_capacity(count);
-        for token in (0..).take(count) {
-            if interrupt::is_asked() {
-                return Err(explain::interrupted());
-            }
+        let open = |crew: &mut Self| {
             let link = Link::open(target, bind)?;
-            poll.add(link.fd(), token).map_err(|error| cannot_open(&error))?;
+            crew.poll.add(link.fd(), crew.callers.len() as u64).map_err(|error| cannot_open(&error))?;
             let timers = if link.is_stream() { Timers::STREAM } else { DATAGRAMS };
-            callers.push(Caller {
-                link,
-                client: Client::new(account.clone(), timers),
-                relayed: None,
-                open: 0,
-            });
-        }
-        Ok(Self::of(callers, poll, target.address))
+            let client = Client::new(account.clone(), timers);
+            crew.callers.push(Caller { link, client, relayed: None, open: 0 });
+            Ok(())
+        };
+        self.carry_out(count, open, Phase::SetUp, progress, |_, _| vec![task])
     }
 
     /// Clients that have nothing to ask of anybody: what they send goes straight to a peer.
@@ -133,7 +134,19 @@ impl Crew {
         progress: &mut dyn Progress,
         tasks: impl Fn(usize, &[Caller]) -> Vec<Task>,
     ) -> Result<(), Failure> {
-        let (count, server) = (self.callers.len(), self.server);
+        self.carry_out(self.callers.len(), |_| Ok(()), phase, progress, tasks)
+    }
+
+    /// The same for `count` clients; `open` lets the next one come, if it is not there yet.
+    fn carry_out(
+        &mut self,
+        count: usize,
+        mut open: impl FnMut(&mut Self) -> Result<(), Failure>,
+        phase: Phase,
+        progress: &mut dyn Progress,
+        tasks: impl Fn(usize, &[Caller]) -> Vec<Task>,
+    ) -> Result<(), Failure> {
+        let server = self.server;
         progress.begin(phase, count as u64);
         let begin = self.clock.now();
         let (mut begun, mut done) = (0, 0);
@@ -141,6 +154,7 @@ impl Crew {
         let mut told = self.clock.now();
         while done < count {
             while begun < count && busy.len() < AT_ONCE {
+                open(self)?;
                 let wanted = tasks(begun, &self.callers);
                 let caller = &mut self.callers[begun];
                 caller.open = wanted.len();

@@ -161,14 +161,14 @@ fn through(
 ) -> Result<(Engine, f64), Failure> {
     raise_limits(plan.sockets)?;
     interrupt::listen();
-    let mut crew = Crew::open(target, args.server.bind, plan.count)?;
+    let mut crew = Crew::of_server(target.address)?;
     let begin = crew.clock.now();
     let peer_ip = match args.peer_address {
         Some(ip) => ip,
         None => local_towards(target.address).map_err(|error| cannot_open(&error))?,
     };
     let family = AddressFamily::of(&peer_ip);
-    crew.each(Phase::SetUp, progress, |_, _| vec![Task::Allocate { family }])?;
+    crew.enter(target, args.server.bind, plan.count, progress, Task::Allocate { family })?;
     let relayed: Vec<SocketAddr> = crew.callers.iter().filter_map(|caller| caller.relayed).collect();
     if relayed.len() != plan.count {
         return Err(Failure::new(

@@ -92,6 +92,7 @@ impl Key {
                 "auth.oauth_server_name" => r#"oauth_server_name = "turn1""#.to_owned(),
                 "peers.deny" => r#"deny = ["192.88.0.0/16"]"#.to_owned(),
                 "http.host" => r#"host = "turn.example.org""#.to_owned(),
+                "state.directory" => r#"directory = "/var/lib/relais""#.to_owned(),
                 "redirect.servers" => r#"servers = ["198.51.100.8:3478", "[2001:db8::8]:3478"]"#.to_owned(),
                 "redirect.domain" => r#"domain = "turn2.example.org""#.to_owned(),
                 "nat_discovery.addresses" => r#"addresses = ["198.51.100.7", "198.51.100.8"]"#.to_owned(),
@@ -110,7 +111,7 @@ impl Key {
 }
 
 /// The sections, in the order of the file, with a sentence each.
-pub(crate) const SECTIONS: [(&str, &str); 11] = [
+pub(crate) const SECTIONS: [(&str, &str); 12] = [
     ("listen", "Where clients reach the server."),
     ("tls", "Certificates of listen.tls and listen.dtls, read again when the files change and on SIGHUP."),
     ("relay", "Where relayed traffic leaves and arrives."),
@@ -127,6 +128,7 @@ pub(crate) const SECTIONS: [(&str, &str); 11] = [
     ),
     ("http", "iceServers for web pages (/v1/ice-servers), signaling (/ws) and the trial page (/)."),
     ("admin", "Health (/healthz, /readyz) and metrics (/metrics), for the operator only."),
+    ("state", "What outlives a restart."),
     ("log", "Logging, to standard error."),
 ];
 
@@ -335,6 +337,21 @@ pub(crate) static KEYS: &[Key] = &[
     key!(admin.listen, Kind::Sockets { port: 9478 }, r#"["127.0.0.1:9478"]"#,
         "Addresses with ports for health and metrics; an empty list switches them off.",
         |r, n| r.socket_addresses(n), |v| show_list(v)),
+
+    Key {
+        section: "state",
+        name: "directory",
+        path: "state.directory",
+        kind: Kind::Text { form: "a directory" },
+        default: r#""""#,
+        doc: "Directory of this server alone, made if it is missing; empty takes systemd's $STATE_DIRECTORY, and without that nothing outlives a restart.",
+        apply: |r, n, settings| {
+            if let Some(directory) = r.file(n) {
+                settings.state = directory;
+            }
+        },
+        show: |settings| show_file(&settings.state),
+    },
 
     key!(log.format, Kind::Choice { words: &["text", "json"] }, r#""text""#,
         "Form of a log line.",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checks;
@@ -19,7 +19,7 @@ use super::settings::{
 use crate::auth::Expired;
 
 /// Reads the configuration: built-in defaults, then the file at `path`, then `env` (`RELAIS__…` and systemd's
-/// `CREDENTIALS_DIRECTORY`; others are ignored), then `overrides`. Returns the settings with warnings.
+/// `CREDENTIALS_DIRECTORY` and `STATE_DIRECTORY`; others are ignored), then `overrides`. Returns the settings with warnings.
 ///
 /// # Errors
 /// Everything that is wrong, warnings among it, in reading order. Overridden values are checked as well.
@@ -40,6 +40,10 @@ pub fn load(
     let mut settings = built_in(&holding, &mut problems);
     if let Some(directory) = env.get("CREDENTIALS_DIRECTORY") {
         secret_file::from_systemd(Path::new(directory), &mut settings.auth.secrets, &mut problems);
+    }
+
+    if settings.state.is_none() {
+        settings.state = state_directory(&env);
     }
 
     settings.source.file = path.map(Path::to_owned);
@@ -66,6 +70,12 @@ pub fn load(
 /// Whether nobody beyond this machine can reach any of `addresses`.
 pub(crate) fn loopback_only(addresses: &[SocketAddr]) -> bool {
     addresses.iter().all(|address| address.ip().to_canonical().is_loopback())
+}
+
+/// The first of the directories that systemd has made for the service (systemd.exec(5), `StateDirectory=`).
+fn state_directory(env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let first = env.get("STATE_DIRECTORY")?.split(':').next()?;
+    first.starts_with('/').then(|| PathBuf::from(first))
 }
 
 fn apply(entries: &[Entry], settings: &mut Settings, problems: &mut Vec<Problem>) {
@@ -146,6 +156,7 @@ impl Settings {
                 ttl: Duration::ZERO,
             },
             admin: Admin { listen: Vec::new() },
+            state: None,
             log: Log { format: LogFormat::Text, level: String::new() },
             source: Source::default(),
         }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub http: Http,
     /// Health and metrics.
     pub admin: Admin,
+    /// Where it keeps what outlives a restart; `None`: nowhere.
+    pub state: Option<PathBuf>,
     /// How the server logs.
     pub log: Log,
     /// Where all this came from.

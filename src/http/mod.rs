@@ -5,7 +5,7 @@ mod accept;
 mod admin;
 mod admission;
 mod caller;
-mod dialect;
+mod control;
 mod error;
 mod ice;
 mod page;
@@ -27,6 +27,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use control::{
+    Allocation, Control, ControlError, Drops, Refused, Relayed, Requests, Revocation, RevocationEntry,
+    Revoked, Session, SessionFilter, View, ViewRequest,
+};
 use error::Refusal;
 pub use tls::{Arrival, SharedTls};
 
@@ -79,7 +83,7 @@ pub struct Limits {
     pub sockets_per_address: usize,
     /// Members of one room.
     pub members: usize,
-    /// How long a new WebSocket may wait with its `join`.
+    /// How long a WebSocket that is in no room may wait with its `join`.
     pub join_deadline: Duration,
     /// How often the server pings.
     pub ping: Duration,
@@ -116,8 +120,8 @@ impl Default for Limits {
             connections_per_address: 64,
             header_deadline: Duration::from_secs(10),
             connection_lifetime: Duration::from_secs(120),
-            rooms: 1024,
-            sockets: 4096,
+            rooms: 16_384,
+            sockets: 16_384,
             sockets_per_address: 256,
             members: 16,
             join_deadline: Duration::from_secs(10),
@@ -154,6 +158,8 @@ pub trait IceSource: Send + Sync + 'static {
 struct Shared {
     options: Options,
     ice: Arc<dyn IceSource>,
+    #[expect(dead_code, reason = "for the routes that revoke and look")]
+    control: Arc<dyn Control>,
     admission: admission::Admission,
     rooms: rooms::Door,
     shutdown: watch::Receiver<bool>,
@@ -164,9 +170,11 @@ type SharedState = State<Arc<Shared>>;
 /// Serves the page, the API and the rooms until `shutdown` says true or its sender is gone; then closes the
 /// rooms' sockets, lets running requests end (two seconds at most) and returns. `ready` turns true when the
 /// relay's own sockets are open. `shared` brings connections of other listeners.
+#[expect(clippy::too_many_arguments, reason = "each is another part of the running server")]
 pub async fn serve(
     options: Options,
     ice: Arc<dyn IceSource>,
+    control: Arc<dyn Control>,
     stats: Arc<dyn StatsSource>,
     ready: watch::Receiver<bool>,
     listeners: Vec<TcpListener>,
@@ -179,6 +187,7 @@ pub async fn serve(
         admission: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
         options,
         ice,
+        control,
         rooms,
         shutdown: shutdown.clone(),
     });

@@ -136,6 +136,19 @@ fn keys_of_tokens_come_from_files_and_never_from_the_environment() {
 }
 
 #[test]
+fn the_state_directory_is_systemds_unless_one_is_written() {
+    let env = [("STATE_DIRECTORY", "/var/lib/relais:/var/lib/other")];
+    let (settings, _) = with(None, &env, &Overrides::default()).unwrap();
+    assert_eq!(settings.state.as_deref(), Some(Path::new("/var/lib/relais")));
+    let mut flags = Overrides::default();
+    flags.set("--state-directory", "state.directory", "/srv/relais");
+    let (settings, _) = with(None, &env, &flags).unwrap();
+    assert_eq!(settings.state.as_deref(), Some(Path::new("/srv/relais")));
+    assert!(good("[state]").state.is_none());
+    assert!(good("[state]\ndirectory = \"kept\"").state.unwrap().ends_with("kept"));
+}
+
+#[test]
 fn systemd_credentials_are_secrets_by_themselves() {
     let scratch = Scratch::new("systemd");
     scratch.file("relais.secret", "north-wind-and-sun\n", 0o400);

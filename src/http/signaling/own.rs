@@ -1,12 +1,11 @@
-//! The words of our own signaling dialect. A socket's first frame decides which dialect it speaks; this is the
-//! only one so far. Rooms know nothing of it: they hand out [`Notice`]s.
+//! The words of our own signaling dialect.
 
-use super::error;
-use super::rooms::{Notice, Peer};
+use crate::http::error;
+use crate::http::rooms::{Notice, Peer};
+use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 /// What a client says.
 #[derive(Debug)]
@@ -14,7 +13,7 @@ pub(super) enum Said {
     /// `{"join":{"room":…,"name":…}}`, both optional.
     Join { room: Option<String>, name: Option<String> },
     /// `{"to":…,"data":…}`, or without `to` for all others. `data` is the very text that was sent.
-    Data { to: Option<String>, data: Arc<str> },
+    Data { to: Option<String>, data: Utf8Bytes },
 }
 
 #[derive(Deserialize)]
@@ -38,6 +37,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 /// Reads a frame; `None` if it is none of the forms.
 pub(super) fn parse(text: &str) -> Option<Said> {
+    // A struct is read from an array as well.
+    let text = text.trim_start().strip_prefix('{').map(|_| text)?;
     match serde_json::from_str(text).ok()? {
         Frame { join: Some(Join { room, name }), to: None, data: None } => Some(Said::Join { room, name }),
         Frame { join: None, to, data: Some(data) } => Some(Said::Data { to, data: data.get().into() }),
@@ -52,22 +53,28 @@ pub(super) fn welcome(id: &str, room: &str, peers: &[Peer], ice_servers: &Value)
 }
 
 /// What a member is told.
-pub(super) fn render(notice: &Notice) -> String {
-    match notice {
+pub(super) fn render(notice: &Notice) -> Option<String> {
+    Some(match notice {
         Notice::Joined(who) => json!({"peer-joined": peer(who)}).to_string(),
         Notice::Left(who) => json!({"peer-left": peer(who)}).to_string(),
         // Ids need no escaping, and the data stays as it came.
-        Notice::Said { from, to: Some(to), data } => {
+        Notice::Said { from, to: Some(to), data, call: None } => {
             format!(r#"{{"from":"{from}","to":"{to}","data":{data}}}"#)
         }
-        Notice::Said { from, to: None, data } => format!(r#"{{"from":"{from}","data":{data}}}"#),
+        Notice::Said { from, to: None, data, call: None } => {
+            format!(r#"{{"from":"{from}","data":{data}}}"#)
+        }
         Notice::NoSuchPeer => error::frame(
             "no_such_peer",
             "The member that you wrote to is not in the room.",
             "It may just have left: a peer-left says so.",
         )
         .to_string(),
-    }
+        Notice::Said { call: Some(_), .. }
+        | Notice::Published { .. }
+        | Notice::Roster(_)
+        | Notice::TooManyTopics => return None,
+    })
 }
 
 fn peer(peer: &Peer) -> Value {
@@ -91,8 +98,8 @@ mod tests {
         let odd = r#"{"b":1.0, "a":1e2,"a":[ ],"u":"\u00e9"}"#;
         assert_eq!(data(&format!(r#"{{"to":"x","data":{odd}}}"#)), Some((Some("x".into()), odd.into())));
         assert_eq!(data(r#"{"data":"\ud83d\ude00 \u0000"}"#).unwrap().1, r#""\ud83d\ude00 \u0000""#);
-        let said = Notice::Said { from: "a".into(), to: None, data: odd.into() };
-        assert_eq!(render(&said), format!(r#"{{"from":"a","data":{odd}}}"#));
+        let said = Notice::Said { from: "a".into(), to: None, data: odd.into(), call: None };
+        assert_eq!(render(&said).unwrap(), format!(r#"{{"from":"a","data":{odd}}}"#));
     }
 
     #[test]

@@ -1,0 +1,46 @@
+//! What the running server is asked and told besides media.
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use crate::http::{
+    Control, ControlError, Refused, Revocation, RevocationEntry, Revoked, Session, SessionFilter, View,
+    ViewRequest,
+};
+
+/// The workers behind the API. Until they answer, everything is refused.
+pub(super) struct Desk;
+
+impl Control for Desk {
+    fn revoke(
+        &self,
+        _what: Revocation,
+        _issuer: Option<String>,
+    ) -> BoxFuture<'static, Result<Revoked, ControlError>> {
+        async { Err(ControlError::Silent) }.boxed()
+    }
+
+    fn lift(
+        &self,
+        _what: Revocation,
+        _issuer: Option<String>,
+    ) -> BoxFuture<'static, Result<bool, ControlError>> {
+        async { Err(ControlError::Silent) }.boxed()
+    }
+
+    fn revocations(&self) -> Vec<RevocationEntry> {
+        Vec::new()
+    }
+
+    fn sessions(&self, _filter: SessionFilter) -> BoxFuture<'static, Result<Vec<Session>, ControlError>> {
+        async { Err(ControlError::Silent) }.boxed()
+    }
+
+    fn refusals(&self, _user: Option<&str>) -> Vec<Refused> {
+        Vec::new()
+    }
+
+    fn view(&self, _asked: ViewRequest) -> BoxFuture<'static, Result<View, ControlError>> {
+        async { Err(ControlError::Silent) }.boxed()
+    }
+}
