@@ -353,7 +353,13 @@ async fn qr_codes_are_made_for_links_to_this_server_alone() {
         assert!(answer.body.starts_with("<svg ") && answer.header("cache-control") == Some("no-store"));
     }
     let long = format!("http%3A%2F%2Frelay.example%2F{}", "x".repeat(500));
-    for link in ["https%3A%2F%2Fevil.example%2F", "javascript%3Aalert(1)", "http%3A%2F%2Frelay.example%40evil.example%2F", "x", &long] {
+    for link in [
+        "https%3A%2F%2Fevil.example%2F",
+        "javascript%3Aalert(1)",
+        "http%3A%2F%2Frelay.example%40evil.example%2F",
+        "x",
+        &long,
+    ] {
         let answer = ask(&server, &format!("GET /qr.svg?text={link}"), &host).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "not_own_link"), "{link}");
     }

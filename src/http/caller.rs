@@ -56,7 +56,8 @@ impl Caller {
     /// Whether `link` is a web address on the host that was asked, at whatever port.
     pub(super) fn is_own_link(&self, link: &str) -> bool {
         link.split_once("://").is_some_and(|(scheme, rest)| {
-            let authority = rest.split(['/', '?', '#']).next().and_then(|text| text.parse::<Authority>().ok());
+            let authority =
+                rest.split(['/', '?', '#']).next().and_then(|text| text.parse::<Authority>().ok());
             matches!(scheme, "http" | "https")
                 && link.bytes().all(|b| b.is_ascii_graphic())
                 && authority.is_some_and(|authority| {

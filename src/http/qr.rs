@@ -35,7 +35,8 @@ pub(super) async fn code(caller: Caller, wanted: Result<Query<Wanted>, QueryReje
             .into_response();
     }
     let Ok(code) = QrCode::encode_text(&text, QrCodeEcc::Medium) else {
-        return Refusal::new(StatusCode::BAD_REQUEST, "not_own_link", "The link does not fit.").into_response();
+        return Refusal::new(StatusCode::BAD_REQUEST, "not_own_link", "The link does not fit.")
+            .into_response();
     };
     let headers = [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "no-store")]
         .map(|(name, value)| (name, HeaderValue::from_static(value)));

@@ -131,7 +131,7 @@ async function trialPage(netns) {
   const page = await (await browser(netns)).newPage();
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("console", (message) => message.type() === "error" && !/status of 404/.test(message.text()) && complaints.push(message.text()));
   await page.goto(wanted.url);
   await page.waitForFunction(() => window.relais);
   return { page, complaints };
