@@ -390,9 +390,9 @@ async function showHttps() {
   const answer = await fetch(here('v1/about'), { cache: 'no-store' });
   const { https, trusted } = answer.ok ? await answer.json() : {};
   if (!https?.startsWith('https://')) return;
-  $('https').href = https + location.hash;
-  $('https').textContent = T.https(https, trusted);
-  $('https').hidden = false;
+  $('secure').href = https + location.hash;
+  $('secure').textContent = T.https(https, trusted);
+  $('secure').hidden = false;
 }
 
 // ---------------------------------------------------------------- start
