@@ -3,7 +3,9 @@
 mod certificates;
 mod control;
 mod ice;
+mod lan;
 mod own;
+mod self_signed;
 mod start;
 mod state;
 mod wiring;
@@ -17,6 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Problem, Settings};
+use crate::http;
 use crate::net::{Clock, Handle, RelayAddress, Workers};
 use crate::observe::StatsSource;
 use certificates::Certificates;
@@ -54,6 +57,13 @@ pub type Reload = Box<dyn Fn() -> Result<(Settings, Vec<Problem>), Vec<Problem>>
 pub fn serve(settings: Settings, warnings: &[Problem], reload: &Reload) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::new)?;
     let settings = start::complete(settings)?;
+    if settings.tls.acme.is_some() && settings.state.is_none() {
+        return Err(Error(
+            "`tls.acme` needs a state directory: authorities refuse to issue the same certificate at each start\n  = help: write \
+             one into `state.directory`; with `StateDirectory=` in its unit systemd gives one"
+                .to_owned(),
+        ));
+    }
     if let Some(directory) = &settings.state {
         state::open(directory, !settings.source.places.contains_key("state.directory"))?;
     }
@@ -69,7 +79,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let (ready, is_ready) = watch::channel(false);
     let (shutdown, is_shutdown) = watch::channel(false);
     let relay = wiring::relay_addresses(&settings)?;
-    let web = start::web_listeners(&settings).await?;
+    let web = start::web_listeners(&settings)?;
     let mut certificates = Certificates::load(&settings, clock)?;
     let mut own = OwnAddresses::read();
     let mut options = wiring::options(&settings, &relay, &keys)?;
@@ -82,13 +92,19 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     });
     let workers = Workers::start(options, clock).map_err(Error::new)?;
     let (current, settings_now) = watch::channel(Arc::new(settings));
-    let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay));
+    let trusted = certificates.as_ref().map(Certificates::trusted);
+    let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay, trusted.clone()));
     let expiry = certificates.as_ref().map(Certificates::expiry);
     let stats: Arc<dyn StatsSource> = Arc::new(start::Stats { workers: workers.handle(), expiry });
-    let desk: Arc<dyn crate::http::Control> = Arc::new(control::Desk);
-    let tasks = web.spawn(&settings_now.borrow(), &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
+    let https = trusted
+        .filter(|_| shared.is_some())
+        .zip(start::https_port(workers.bound()))
+        .map(|(trusted, port)| http::Https { port, trusted });
+    let desk: Arc<dyn http::Control> = Arc::new(control::Desk);
+    let tasks =
+        web.spawn(&settings_now.borrow(), https, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
-    start::announce(&settings_now.borrow(), &ice, &workers, &relay);
+    start::announce(&settings_now.borrow(), &ice, &workers, &relay, certificates.as_ref());
     let _ = ready.send(true);
     // Outside systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -912,3 +912,37 @@ async fn a_silent_worker_is_told_not_hidden() {
     let starting = admin(Some(vec![]), false).await;
     assert_eq!(ask(&starting, "GET /readyz", &[]).await.code(), "not_ready");
 }
+
+#[tokio::test]
+async fn clients_of_other_networks_are_turned_away() {
+    let near = |network: &str| vec![network.parse().unwrap()];
+    let server = start(Options { networks: near("127.0.0.0/8"), ..Options::default() }).await;
+    assert_eq!(ask(&server, "GET /v1/about", &[]).await.status, 200);
+    let server = start(Options { networks: near("10.0.0.0/8"), ..Options::default() }).await;
+    let answer = ask(&server, "GET /v1/about", &[]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "not_from_here"));
+}
+
+#[tokio::test]
+async fn about_tells_where_a_page_is_secure() {
+    let (sender, trusted) = watch::channel(false);
+    let https = |port| Some(relais::http::Https { port, trusted: trusted.clone() });
+    let server = start(Options { https: https(8443), ..Options::default() }).await;
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://127.0.0.1:8443/","trusted":false}"#
+    );
+    sender.send_replace(true);
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://127.0.0.1:8443/","trusted":true}"#
+    );
+    let host = "relay.example".to_owned();
+    let server = start(Options { https: https(443), host, ..Options::default() }).await;
+    assert_eq!(
+        ask(&server, "GET /v1/about", &[]).await.body,
+        r#"{"https":"https://relay.example/","trusted":true}"#
+    );
+    let server = start(Options::default()).await;
+    assert_eq!(ask(&server, "GET /v1/about", &[]).await.body, r#"{"https":null,"trusted":false}"#);
+}

@@ -9,8 +9,9 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
+use super::self_signed::SelfSigned;
 use super::{Error, start};
-use crate::config::{self, Problem, Settings};
+use crate::config::{self, OwnCertificate, Problem, Settings};
 use crate::net::{self, Clock, DtlsIdentity, Handle, TURN_PROTOCOLS, WEB_PROTOCOL};
 use crate::time::Timestamp;
 
@@ -29,8 +30,12 @@ struct Loaded {
     warnings: Vec<Problem>,
 }
 
-fn load(settings: &Settings, now_unix: u64) -> Result<Option<Loaded>, Vec<Problem>> {
-    let Some(found) = config::certificates(settings, now_unix)? else { return Ok(None) };
+fn load(
+    settings: &Settings,
+    own: Option<&OwnCertificate>,
+    now_unix: u64,
+) -> Result<Option<Loaded>, Vec<Problem>> {
+    let Some(found) = config::certificates(settings, own, now_unix)? else { return Ok(None) };
     let config = |protocols: &[&[u8]]| {
         net::tls_config(&found.keys, found.client_roots.clone(), protocols).map_err(|error| {
             let message = format!("TLS cannot be set up: {error}");
@@ -77,9 +82,53 @@ fn stamps(settings: &Settings) -> Vec<(PathBuf, Stamp)> {
     files.map(|file| (file.clone(), stamp(&file))).collect()
 }
 
+/// The certificate that is in no file of the operator's.
+enum Own {
+    None,
+    SelfSigned(SelfSigned),
+}
+
+impl Own {
+    fn of(settings: &Settings, now_unix: u64) -> Result<Self, Error> {
+        if settings.tls.makes_own() && !(settings.listen.tls.is_empty() && settings.listen.dtls.is_empty()) {
+            return Ok(Self::SelfSigned(SelfSigned::load(settings, now_unix)?));
+        }
+        Ok(Self::None)
+    }
+
+    /// Brings it up to date with the settings and the clock.
+    fn renew(&mut self, settings: &Settings, now_unix: u64) -> Result<(), Error> {
+        match self {
+            Self::SelfSigned(made) if settings.tls.makes_own() => made.renew(settings, now_unix),
+            _ => {
+                *self = Self::of(settings, now_unix)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it should be renewed.
+    fn is_due(&self, settings: &Settings, now_unix: u64) -> bool {
+        match self {
+            Self::None => false,
+            Self::SelfSigned(made) => made.is_due(settings, now_unix),
+        }
+    }
+
+    const fn current(&self) -> Option<&OwnCertificate> {
+        match self {
+            Self::None => None,
+            Self::SelfSigned(made) => Some(made.current()),
+        }
+    }
+}
+
 /// The certificates in use.
 pub(super) struct Certificates {
     clock: Clock,
+    own: Own,
+    /// Whether somebody vouches for one of them.
+    trusted: watch::Sender<bool>,
     /// As the files were when they were read last.
     seen: Vec<(PathBuf, Stamp)>,
     read: Timestamp,
@@ -93,7 +142,8 @@ impl Certificates {
     /// Reads them. `None`: there are none.
     pub(super) fn load(settings: &Settings, clock: Clock) -> Result<Option<Self>, Error> {
         let (seen, now) = (stamps(settings), clock.now());
-        let loaded = load(settings, now.unix).map_err(|problems| {
+        let own = Own::of(settings, now.unix)?;
+        let loaded = load(settings, own.current(), now.unix).map_err(|problems| {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             let text = problems.join("\n");
             // Whoever shows it begins with the same word.
@@ -104,6 +154,8 @@ impl Certificates {
             let expiry = Arc::new(AtomicU64::new(loaded.expiry));
             Self {
                 clock,
+                own,
+                trusted: watch::Sender::new(settings.tls.is_trusted()),
                 seen,
                 read: now.mono,
                 turn: loaded.turn,
@@ -129,6 +181,19 @@ impl Certificates {
         self.web.subscribe()
     }
 
+    /// Whether clients can be led here without being asked: somebody vouches for a certificate, now and later.
+    pub(super) fn trusted(&self) -> watch::Receiver<bool> {
+        self.trusted.subscribe()
+    }
+
+    /// The certificate that the server has made itself, if it shows that one.
+    pub(super) const fn self_signed(&self) -> Option<&OwnCertificate> {
+        match &self.own {
+            Own::SelfSigned(made) => Some(made.current()),
+            Own::None => None,
+        }
+    }
+
     /// When the first certificate ends, in seconds of Unix time, now and later.
     pub(super) fn expiry(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.expiry)
@@ -139,7 +204,8 @@ impl Certificates {
         tokio::time::sleep(POLL).await;
         let settings = Arc::clone(&settings.borrow());
         let old = self.clock.now().mono.since(self.read) >= REMIND;
-        if old || stamps(&settings) != self.seen {
+        let due = self.own.is_due(&settings, self.clock.now().unix);
+        if old || due || stamps(&settings) != self.seen {
             self.reload(&settings, handle).await;
         }
     }
@@ -147,9 +213,14 @@ impl Certificates {
     /// Takes up the files as they are now, or keeps what there is and says why.
     pub(super) async fn reload(&mut self, settings: &Settings, handle: &Handle) {
         (self.seen, self.read) = (stamps(settings), self.clock.now().mono);
-        match load(settings, self.clock.now().unix) {
+        let now_unix = self.clock.now().unix;
+        if let Err(error) = self.own.renew(settings, now_unix) {
+            tracing::error!(target: "relais::tls", %error, "certificate not renewed; the old one stays");
+        }
+        match load(settings, self.own.current(), now_unix) {
             Ok(Some(loaded)) => {
                 start::log_problems(&loaded.warnings);
+                self.trusted.send_replace(settings.tls.is_trusted());
                 self.expiry.store(loaded.expiry, Ordering::Relaxed);
                 self.turn = loaded.turn;
                 self.web.send_replace(loaded.web);

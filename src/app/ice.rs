@@ -17,6 +17,8 @@ pub(super) struct Grants {
     endpoints: Vec<Endpoint>,
     /// The name for those who reach this machine by a name that only it understands.
     address: String,
+    /// Whether somebody vouches for a certificate of the TLS listeners.
+    trusted: Option<watch::Receiver<bool>>,
     clock: Clock,
 }
 
@@ -25,6 +27,7 @@ impl Grants {
         settings: watch::Receiver<Arc<Settings>>,
         bound: &[(Transport, std::net::SocketAddr)],
         relay: &[RelayAddress],
+        trusted: Option<watch::Receiver<bool>>,
     ) -> Self {
         let mut endpoints = Vec::new();
         for (transport, address) in bound {
@@ -47,7 +50,7 @@ impl Grants {
             (_, _, Some(relay)) => relay.public,
             _ => IpAddr::from([127, 0, 0, 1]),
         };
-        Self { settings, endpoints, address: address.to_string(), clock: Clock::start() }
+        Self { settings, endpoints, address: address.to_string(), trusted, clock: Clock::start() }
     }
 
     /// For a host as a request named it. A loopback name means this machine, whose address browsers need to be
@@ -62,7 +65,11 @@ impl Grants {
             ("", false) => host,
             (configured, _) => configured,
         };
-        ice_servers(&settings, &self.endpoints, host, user, self.clock.now().unix, settings.http.ttl)
+        // Browsers ask their users about the certificate of a page, not of a relay.
+        let trusted = self.trusted.as_ref().is_some_and(|trusted| *trusted.borrow());
+        let usable = |endpoint: &&Endpoint| trusted || endpoint.transport != EndpointTransport::Tls;
+        let endpoints: Vec<Endpoint> = self.endpoints.iter().filter(usable).copied().collect();
+        ice_servers(&settings, &endpoints, host, user, self.clock.now().unix, settings.http.ttl)
     }
 
     /// For whoever reads the terminal.

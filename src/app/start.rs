@@ -11,17 +11,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::Error;
+use super::certificates::Certificates;
 use super::ice::Grants;
+use super::{Error, lan};
 use crate::config::{self, LogFormat, Problem, RedirectWhen, Rooms, Secret, Settings, SharedSecret};
 use crate::http::{self, SharedTls};
 use crate::net::{Handle, KernelOffload, RelayAddress, WebDoor, Workers};
 use crate::observe::{Offload, StatsSource, log};
-use crate::turn::Counters;
+use crate::turn::{Counters, Transport};
 
 /// What the secret of a server without configuration is called.
 const TRIAL_SECRET: &str = "trial";
@@ -108,17 +110,42 @@ pub(super) struct Web {
 }
 
 /// Opens them, before anything that clients see.
-pub(super) async fn web_listeners(settings: &Settings) -> Result<Web, Error> {
+pub(super) fn web_listeners(settings: &Settings) -> Result<Web, Error> {
+    let lenient = settings.source.lan;
     Ok(Web {
-        public: open("http.listen", &settings.http.listen).await?,
-        admin: open("admin.listen", &settings.admin.listen).await?,
+        public: open("http.listen", &settings.http.listen, lenient)?,
+        admin: open("admin.listen", &settings.admin.listen, false)?,
     })
 }
 
-async fn open(key: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // So that 0.0.0.0 and [::] stand side by side, as those for TURN do.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// With `lenient`, a family that the machine lacks is left out.
+fn open(key: &str, addresses: &[SocketAddr], lenient: bool) -> Result<Vec<TcpListener>, Error> {
     let mut listeners = Vec::new();
     for address in addresses {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
+        let opened = listener(*address);
+        let missing = |error: &io::Error| {
+            matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+                && address.ip().is_unspecified()
+        };
+        if lenient && opened.as_ref().is_err_and(missing) {
+            continue;
+        }
+        let listener = opened.map_err(|error| {
             let cure = match error.kind() {
                 io::ErrorKind::AddrInUse => format!(
                     "the port is in use; `ss -lntp 'sport = :{}'` shows by whom. Set {key} to another port, or to [] to do without",
@@ -152,12 +179,21 @@ pub(super) fn web_door(config: watch::Receiver<Arc<ServerConfig>>) -> (WebDoor, 
     (door, SharedTls { arrivals, config })
 }
 
+/// The port at which pages are shown over HTTPS: the one that needs not be written, or the first.
+pub(super) fn https_port(bound: &[(Transport, SocketAddr)]) -> Option<u16> {
+    let tls = || {
+        bound.iter().filter(|(transport, _)| *transport == Transport::Tls).map(|(_, address)| address.port())
+    };
+    tls().find(|port| *port == 443).or_else(|| tls().next())
+}
+
 impl Web {
     /// Starts serving.
     #[expect(clippy::too_many_arguments, reason = "each is another part of the running server")]
     pub(super) fn spawn(
         self,
         settings: &Settings,
+        https: Option<http::Https>,
         ice: &Arc<Grants>,
         control: &Arc<dyn http::Control>,
         stats: &Arc<dyn StatsSource>,
@@ -175,6 +211,8 @@ impl Web {
             },
             host: settings.http.host.clone(),
             open: settings.http.open,
+            https,
+            networks: if settings.source.lan { lan::networks() } else { Vec::new() },
             limits: http::Limits::default(),
         };
         let ice: Arc<dyn http::IceSource> = Arc::<Grants>::clone(ice);
@@ -229,7 +267,13 @@ impl StatsSource for Stats {
 }
 
 /// Says that the server is ready: to the log, and without a configuration also to whoever started it.
-pub(super) fn announce(settings: &Settings, ice: &Grants, workers: &Workers, relay: &[RelayAddress]) {
+pub(super) fn announce(
+    settings: &Settings,
+    ice: &Grants,
+    workers: &Workers,
+    relay: &[RelayAddress],
+    certificates: Option<&Certificates>,
+) {
     for address in relay {
         if address.public == address.local && is_private(address.local) && !settings.source.zero {
             tracing::warn!(
@@ -252,7 +296,10 @@ pub(super) fn announce(settings: &Settings, ice: &Grants, workers: &Workers, rel
             "redirect.when is \"always\": clients that ask for an allocation are sent to redirect.servers"
         );
     }
-    if settings.source.zero {
+    if settings.source.lan {
+        let own = certificates.and_then(Certificates::self_signed);
+        println!("{}", lan::welcome(settings, workers.bound(), relay, own));
+    } else if settings.source.zero {
         println!("{}", welcome(settings, ice));
     }
 }

@@ -15,6 +15,9 @@ use crate::net;
 pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// A trial for the local network, without a configuration: pages on ports 8080 and 8443 (HTTPS), open rooms
+    #[arg(long, conflicts_with = "config")]
+    lan: bool,
     /// Addresses with ports for UDP, separated by commas
     #[arg(long, value_name = "ADDR:PORT,…")]
     listen_udp: Option<String>,
@@ -70,6 +73,9 @@ impl ServeArgs {
             ("--log-level", "log.level", &self.log_level),
         ];
         let mut overrides = Overrides::default();
+        if self.lan {
+            overrides.try_in_lan();
+        }
         for (flag, key, value) in flags {
             if let Some(value) = value {
                 overrides.set(flag, key, value);
@@ -110,7 +116,7 @@ fn with_expiry((settings, mut warnings): (Settings, Vec<Problem>)) -> (Settings,
 fn check_machine(settings: &Settings) -> Result<(), ExitCode> {
     let local = net::local_addresses().unwrap_or_default();
     let mut problems = config::check_local(settings, &local);
-    problems.extend(config::certificates(settings, now_unix()).err().unwrap_or_default());
+    problems.extend(config::certificates(settings, None, now_unix()).err().unwrap_or_default());
     for problem in &problems {
         eprintln!("{problem}\n");
     }

@@ -41,11 +41,43 @@ pub struct Certificates {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads the files that `[tls]` names. `None`: it names none. `now_unix` is in seconds.
+/// A certificate that the server has made or got by itself.
+#[derive(Clone)]
+pub struct OwnCertificate {
+    /// With its key.
+    pub key: Arc<CertifiedKey>,
+    /// When it ends, in seconds of Unix time.
+    pub end: u64,
+}
+
+impl OwnCertificate {
+    /// Reads it, its key and those that lead to its root from one text in PEM. `None`: they are not all there.
+    pub fn read(pem: &[u8]) -> Option<Self> {
+        let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().ok()?;
+        let secret = PrivateKeyDer::from_pem_slice(pem).ok()?;
+        let end = validity(chain.first()?)?.end;
+        let key = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider()).ok()?;
+        Some(Self { key: Arc::new(key), end })
+    }
+
+    /// Whether clients that ask for `name`, a host name or an address, take it for the right one.
+    pub fn is_for(&self, name: &str) -> bool {
+        let certificate = self.key.end_entity_cert().and_then(ParsedCertificate::try_from);
+        let name = ServerName::try_from(name);
+        certificate
+            .is_ok_and(|certificate| name.is_ok_and(|name| verify_server_name(&certificate, &name).is_ok()))
+    }
+}
+
+/// Reads the files that `[tls]` names, and adds `own`. `None`: there is no certificate. `now_unix` is in seconds.
 ///
 /// # Errors
 /// Everything that is wrong with them: unreadable, no PEM, a key of another certificate or open to others, expired.
-pub fn certificates(settings: &Settings, now_unix: u64) -> Result<Option<Certificates>, Vec<Problem>> {
+pub fn certificates(
+    settings: &Settings,
+    own: Option<&OwnCertificate>,
+    now_unix: u64,
+) -> Result<Option<Certificates>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut found =
         Certificates { keys: Vec::new(), client_roots: None, expiry: u64::MAX, warnings: Vec::new() };
@@ -62,6 +94,10 @@ pub fn certificates(settings: &Settings, now_unix: u64) -> Result<Option<Certifi
             }
             Err((file, (message, cure))) => problems.push(Problem::error(&Place::File(file), message, cure)),
         }
+    }
+    if let Some(own) = own {
+        found.keys.push(Arc::clone(&own.key));
+        found.expiry = found.expiry.min(own.end);
     }
     if let Some(file) = &settings.tls.client_ca {
         match roots(file) {
@@ -93,6 +129,14 @@ fn foreign_host(settings: &Settings, keys: &[Arc<CertifiedKey>]) -> Option<Probl
         let certificate = key.end_entity_cert().and_then(ParsedCertificate::try_from);
         certificate.is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
     };
+    if settings
+        .tls
+        .acme
+        .as_ref()
+        .is_some_and(|acme| acme.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host)))
+    {
+        return None;
+    }
     let is_foreign = !settings.listen.tls.is_empty() && !keys.is_empty() && !keys.iter().any(fits);
     is_foreign.then(|| {
         Problem::warning(

@@ -6,7 +6,7 @@ use super::effect;
 use super::load::loopback_only;
 use super::place::Place;
 use super::problem::Problem;
-use super::settings::{Listen, RelayAddress, Rooms, Settings, UserCredential};
+use super::settings::{Acme, Listen, RelayAddress, Rooms, Settings, UserCredential};
 
 /// The longest realm with which a challenge stays at twice the size of the request that asks for it.
 const SHORT_REALM: usize = 8;
@@ -126,19 +126,65 @@ fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
         }
     }
     for (key, addresses) in [("listen.tls", &settings.listen.tls), ("listen.dtls", &settings.listen.dtls)] {
-        let has_none = tls.pairs().is_empty() && tls.certificate.is_none() && tls.key.is_none();
+        let has_none =
+            !tls.is_trusted() && !tls.self_signed && tls.certificate.is_none() && tls.key.is_none();
         if !addresses.is_empty() && has_none {
             let message = format!("`{key}` needs a certificate");
             problems.push(Problem::error(&settings.place(key), message, CURE));
         }
     }
+    if let Some(acme) = &tls.acme {
+        self::acme(acme, settings, problems);
+    }
     let host = &settings.http.host;
-    if !settings.listen.tls.is_empty() && (host.is_empty() || host.parse::<IpAddr>().is_ok()) {
+    if !settings.listen.tls.is_empty()
+        && tls.is_trusted()
+        && (host.is_empty() || host.parse::<IpAddr>().is_ok())
+    {
         problems.push(Problem::warning(
             &settings.place(if host.is_empty() { "listen.tls" } else { "http.host" }),
             "without a host name there are no turns: URLs in iceServers: certificates are for names, and Firefox refuses \
              addresses",
             "write the name that the certificate is for into `http.host`",
+        ));
+    }
+}
+
+/// What an authority needs to find this server the owner of its names.
+fn acme(acme: &Acme, settings: &Settings, problems: &mut Vec<Problem>) {
+    let place = settings.place("tls.acme");
+    if !cfg!(feature = "acme") {
+        problems.push(Problem::error(
+            &place,
+            "this program was built without ACME",
+            "build it with the cargo feature `acme`, or get a certificate by other means and name its files in [tls]",
+        ));
+    }
+    if settings.state.is_none() {
+        problems.push(Problem::warning(
+            &place,
+            "`acme` needs a state directory, or authorities refuse after a few starts; without one the server does not start",
+            "write one into `state.directory`; with `StateDirectory=` in its unit systemd gives one",
+        ));
+    }
+    let tls = &settings.listen.tls;
+    if !tls.is_empty() && !tls.iter().any(|address| address.port() == 443) {
+        problems.push(Problem::warning(
+            &place,
+            "authorities ask at port 443 (TLS-ALPN-01), and no address of `listen.tls` has it",
+            "add \"0.0.0.0:443\" and \"[::]:443\" to `listen.tls`, or see to it that port 443 of the domains is led here",
+        ));
+    }
+    let host = &settings.http.host;
+    if settings.tls.pairs().is_empty()
+        && !host.is_empty()
+        && host.parse::<IpAddr>().is_err()
+        && !acme.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))
+    {
+        problems.push(Problem::warning(
+            &settings.place("http.host"),
+            format!("`acme` gets no certificate for {host}, so clients reject the turns: URLs"),
+            "add it to `domains`, or write one of them into `http.host`",
         ));
     }
 }
@@ -298,7 +344,8 @@ fn auth(settings: &Settings, problems: &mut Vec<Problem>) {
 fn http(settings: &Settings, problems: &mut Vec<Problem>) {
     let http = &settings.http;
     if !loopback_only(&http.listen) || settings.shares_tls() && !loopback_only(&settings.listen.tls) {
-        if http.rooms == Rooms::Open {
+        // In a trial that is what has been asked for.
+        if http.rooms == Rooms::Open && !settings.source.lan {
             problems.push(Problem::warning(
                 &settings.place("http.rooms"),
                 "signaling rooms are open to everybody who reaches the HTTP server",

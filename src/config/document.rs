@@ -91,6 +91,7 @@ fn takes(kind: Kind) -> String {
         Kind::Users => "a list of tables: name and one of password, password_file, key".to_owned(),
         Kind::Secrets => "a list of tables: name and one of secret, secret_file".to_owned(),
         Kind::Certificates => "a list of tables: certificate and key".to_owned(),
+        Kind::Acme => "a table: domains, and perhaps contact, directory, ca_file".to_owned(),
         Kind::Oauth => {
             "a list of tables: kid, one of key, key_file, and optionally algorithm, expires".to_owned()
         }
@@ -145,6 +146,16 @@ fn key_schema(key: &Key) -> Value {
             "properties": { "certificate": { "type": "string" }, "key": { "type": "string" } },
             "required": ["certificate", "key"], "additionalProperties": false,
         } }),
+        Kind::Acme => json!({
+            "type": "object",
+            "properties": {
+                "domains": { "type": "array", "minItems": 1, "uniqueItems": true, "items": { "type": "string" } },
+                "contact": { "type": "string", "pattern": "^mailto:" },
+                "directory": { "type": "string", "pattern": "^https://" },
+                "ca_file": { "type": "string" },
+            },
+            "additionalProperties": false,
+        }),
         Kind::Oauth => oauth_keys(),
         Kind::Text { .. } => json!({ "type": "string" }),
         Kind::Choice { words } => json!({ "type": "string", "enum": words }),

@@ -7,16 +7,36 @@ use super::settings::{RedirectWhen, Settings};
 /// Adds a warning for each.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     let Settings { listen, redirect, auth, nat_discovery, relay, .. } = settings;
+    let unheard = listen.tls.is_empty() && listen.dtls.is_empty();
+    const LISTENER: &str = "write in [listen]: tls = [\"0.0.0.0:5349\", \"[::]:5349\"]";
     let mut idle = |idle: bool, key: &str, message: &str, cure: &str| {
         if idle {
             problems.push(Problem::warning(&settings.place(key), message, cure));
         }
     };
     idle(
-        !settings.tls.pairs().is_empty() && listen.tls.is_empty() && listen.dtls.is_empty(),
+        !settings.tls.pairs().is_empty() && unheard,
         if settings.tls.certificate.is_some() { "tls.certificate" } else { "tls.certificates" },
         "the certificates of [tls] have no effect without a listener",
-        "write in [listen]: tls = [\"0.0.0.0:5349\", \"[::]:5349\"]",
+        LISTENER,
+    );
+    idle(
+        settings.tls.makes_own() && unheard,
+        "tls.self_signed",
+        "`tls.self_signed` has no effect without a listener",
+        LISTENER,
+    );
+    idle(
+        settings.tls.self_signed && settings.tls.is_trusted(),
+        "tls.self_signed",
+        "`tls.self_signed` has no effect beside other certificates",
+        "remove it",
+    );
+    idle(
+        settings.tls.acme.is_some() && listen.tls.is_empty(),
+        "tls.acme",
+        "`tls.acme` has no effect without a TLS listener, at which the authority asks",
+        "write in [listen]: tls = [\"0.0.0.0:443\", \"[::]:443\"]",
     );
     const SERVERS: &str = "name the other servers in `redirect.servers`, or remove it";
     idle(

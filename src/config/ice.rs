@@ -28,11 +28,14 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// The configured endpoints, each once, in the order of transports. Port 0 is left out: only the open socket knows its port.
+/// The configured endpoints, each once, in the order of transports. TLS with a certificate that nobody vouches for is left
+/// out, and so is port 0: only the open socket knows its port.
 pub fn endpoints(settings: &Settings) -> Vec<Endpoint> {
     let udp = settings.listen.udp.iter().map(|address| (EndpointTransport::Udp, address.port()));
     let tcp = settings.listen.tcp.iter().map(|address| (EndpointTransport::Tcp, address.port()));
     let tls = settings.listen.tls.iter().map(|address| (EndpointTransport::Tls, address.port()));
+    // Browsers do not ask their users about a certificate of a relay, they refuse it.
+    let tls = tls.filter(|_| settings.tls.is_trusted());
     let mut endpoints = Vec::new();
     for (transport, port) in udp.chain(tcp).chain(tls) {
         let endpoint = Endpoint { transport, port };

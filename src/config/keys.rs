@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Secrets,
     /// A list of tables with a certificate and its key each.
     Certificates,
+    /// A table of `acme`.
+    Acme,
     /// A list of tables of `oauth`.
     Oauth,
     /// A string of the given form.
@@ -78,11 +80,16 @@ impl Key {
                 r#"oauth = [{ kid = "2026-11", key_file = "/etc/relais/oauth", algorithm = "A256GCM" }]"#
                     .to_owned()
             }
+            Kind::Acme => {
+                r#"acme = { domains = ["turn.example.org"], contact = "mailto:admin@example.org" }"#
+                    .to_owned()
+            }
             Kind::External => r#"external = { "10.0.0.5" = "198.51.100.7" }"#.to_owned(),
             _ if (self.section, self.name) == ("peers", "allow") => {
                 r#"allow = ["10.1.2.0/24", "10.1.3.4:5000-6000"]"#.to_owned()
             }
             _ if self.name == "origins" => r#"origins = ["https://app.example.org"]"#.to_owned(),
+            Kind::Flag if self.section == "tls" => format!("{} = true", self.name),
             _ if self.section == "tls" => format!(r#"{} = "/etc/relais/{0}.pem""#, self.name),
             _ if self.name == "proxy_from" => r#"proxy_from = ["10.0.0.0/24"]"#.to_owned(),
             _ => match self.path {
@@ -113,7 +120,10 @@ impl Key {
 /// The sections, in the order of the file, with a sentence each.
 pub(crate) const SECTIONS: [(&str, &str); 12] = [
     ("listen", "Where clients reach the server."),
-    ("tls", "Certificates of listen.tls and listen.dtls, read again when the files change and on SIGHUP."),
+    (
+        "tls",
+        "Certificates of listen.tls and listen.dtls: files, read again when they change and on SIGHUP, or made or got by the server itself.",
+    ),
     ("relay", "Where relayed traffic leaves and arrives."),
     ("auth", "Who may relay: write users, secrets or both."),
     (
@@ -212,6 +222,12 @@ pub(crate) static KEYS: &[Key] = &[
     key!(tls.certificates, Kind::Certificates, "[]",
         "More certificates, chosen by the name that a client asks for (SNI): { certificate = \"…\", key = \"…\" }; clients that ask for none of the names get the first.",
         |r, n| tls::certificates(r, n), |v| tls::show_certificates(v)),
+    key!(tls.self_signed, Kind::Flag, "false",
+        "Without any other certificate, make one for all names and addresses of this machine, which nobody vouches for: for trials, so that browsers, once they have been told to go on, give pages the camera.",
+        |r, n| r.flag(n), |v| v.to_string()),
+    key!(tls.acme, Kind::Acme, "{}",
+        "Get a certificate from an authority, and renew it: { domains = [\"turn.example.org\"], contact = \"mailto:…\" }, which says yes to its terms of service; directory is where another one than Let's Encrypt is, ca_file who vouches for that. Needs state.directory, and a listener of listen.tls that is reached at port 443.",
+        |r, n| tls::acme(r, n), |v| tls::show_acme(v.as_ref())),
     key!(tls.client_ca, Kind::Text { form: "a file in PEM" }, r#""""#,
         "Authorities one of which must have issued the client's certificate; empty: clients need no certificate.",
         |r, n| r.file(n), |v| show_file(v)),

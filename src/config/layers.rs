@@ -19,13 +19,43 @@ pub(crate) struct Entry {
 
 /// Values from the command line, which win over all others.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides(Vec<(String, String, String)>);
+pub struct Overrides {
+    values: Vec<(String, String, String)>,
+    lan: bool,
+}
+
+/// What `--lan` sets, below the environment and all other flags.
+const LAN: [(&str, &str, &str); 4] = [
+    ("http", "listen", "0.0.0.0:8080,[::]:8080"),
+    ("http", "rooms", "open"),
+    ("listen", "tls", "0.0.0.0:8443,[::]:8443"),
+    ("tls", "self_signed", "true"),
+];
 
 impl Overrides {
     /// Sets `key` (`"auth.realm"`, or `"auth.secret_file"` for one secret from a file) to `value`, written as
     /// in an environment variable, in the name of the flag `flag` (`"--realm"`).
     pub fn set(&mut self, flag: impl Into<String>, key: impl Into<String>, value: impl Into<String>) {
-        self.0.push((flag.into(), key.into(), value.into()));
+        self.values.push((flag.into(), key.into(), value.into()));
+    }
+
+    /// Asks for a trial with other machines in the local network: pages over HTTP and HTTPS on all addresses, with a
+    /// certificate of the server's own, and open rooms. Environment and other flags win over that.
+    pub const fn try_in_lan(&mut self) {
+        self.lan = true;
+    }
+
+    /// Whether that has been asked for.
+    pub(crate) const fn is_lan(&self) -> bool {
+        self.lan
+    }
+
+    /// The entries that this stands for.
+    pub(crate) fn lan_entries(&self, problems: &mut Vec<Problem>) -> Vec<Entry> {
+        let read = |(section, name, value): (&str, &str, &str)| {
+            entry(section, name, value, Place::Flag("--lan".to_owned()), problems)
+        };
+        if self.lan { LAN.into_iter().filter_map(read).collect() } else { Vec::new() }
     }
 
     /// The entries; flags that name no key become problems.
@@ -34,7 +64,7 @@ impl Overrides {
             let (section, name) = key.split_once('.').unwrap_or((key, ""));
             entry(section, name, value, Place::Flag(flag.clone()), problems)
         };
-        self.0.iter().filter_map(read).collect()
+        self.values.iter().filter_map(read).collect()
     }
 }
 
@@ -112,7 +142,7 @@ fn typed(key: &Key, text: &str, place: &Place) -> Result<Node, String> {
     let toml_list = text.starts_with('[')
         && text.get(1..).is_some_and(|rest| rest.trim_start().starts_with(['"', '\'', ']', '{']));
     match key.kind {
-        Kind::Users | Kind::Secrets | Kind::Certificates | Kind::Oauth => toml(),
+        Kind::Users | Kind::Secrets | Kind::Certificates | Kind::Acme | Kind::Oauth => toml(),
         Kind::External if text.starts_with('{') => toml(),
         Kind::External => {
             let pair = |word: &str| {

@@ -35,7 +35,8 @@ pub fn load(
     let file = file.flatten().unwrap_or_default();
     let environment = layers::environment(&env, &mut problems);
     let flags = overrides.entries(&mut problems);
-    let (holding, overridden) = layers::merge(vec![file, environment, flags]);
+    let lan = overrides.lan_entries(&mut problems);
+    let (holding, overridden) = layers::merge(vec![file, lan, environment, flags]);
     built_in(&overridden, &mut problems);
     let mut settings = built_in(&holding, &mut problems);
     if let Some(directory) = env.get("CREDENTIALS_DIRECTORY") {
@@ -46,6 +47,7 @@ pub fn load(
         settings.state = state_directory(&env);
     }
 
+    settings.source.lan = overrides.is_lan();
     settings.source.file = path.map(Path::to_owned);
     settings.source.places = holding.iter().map(|entry| (entry.key.path, entry.node.place.clone())).collect();
     let is_set = |key: &str| settings.source.places.contains_key(key);

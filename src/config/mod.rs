@@ -29,7 +29,7 @@ mod tls;
 mod units;
 mod validity;
 
-pub use certificates::{Certificates, certificates};
+pub use certificates::{Certificates, OwnCertificate, certificates};
 pub use checks::check_local;
 pub use document::{default_file, effective, explain, schema};
 pub use effect::check_expiry;
@@ -40,7 +40,7 @@ pub use place::{Place, SourceText};
 pub use problem::{Problem, Severity};
 pub use secret::Secret;
 pub use settings::{
-    Admin, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery, Peers,
-    Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, Tls, User,
+    Acme, Admin, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery,
+    Peers, Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, Tls, User,
     UserCredential,
 };

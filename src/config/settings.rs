@@ -76,6 +76,10 @@ pub struct Tls {
     pub key: Option<PathBuf>,
     /// More of them, chosen by the name that the client asks for.
     pub certificates: Vec<CertificateFiles>,
+    /// Whether the server makes itself a certificate when it has no other.
+    pub self_signed: bool,
+    /// Where it gets one from.
+    pub acme: Option<Acme>,
     /// Authorities one of which must have issued the client's certificate, in PEM; `None`: clients need none.
     pub client_ca: Option<PathBuf>,
 }
@@ -89,7 +93,30 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+/// An authority that issues certificates by itself (RFC 8555).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// Names for the certificate: 1 to 100, in lower case.
+    pub domains: Vec<String>,
+    /// Whom the authority may write to: a `mailto:` URI.
+    pub contact: Option<String>,
+    /// Where it is: an `https:` URL.
+    pub directory: String,
+    /// Who vouches for that; `None`: whom the system trusts.
+    pub ca_file: Option<PathBuf>,
+}
+
 impl Tls {
+    /// Whether there is, or will be, a certificate that clients can trust, as far as can be told without looking.
+    pub fn is_trusted(&self) -> bool {
+        self.acme.is_some() || !self.pairs().is_empty()
+    }
+
+    /// Whether the server is to make itself a certificate.
+    pub fn makes_own(&self) -> bool {
+        self.self_signed && !self.is_trusted()
+    }
+
     /// All certificates, the one for clients that ask for no name, or for another one, first.
     pub fn pairs(&self) -> Vec<CertificateFiles> {
         let single = self.certificate.clone().zip(self.key.clone());
@@ -332,6 +359,8 @@ pub struct Source {
     /// True when there is neither a file nor a user, secret or key from anywhere: the server makes itself a
     /// secret for the trial. Flags and environment may have changed other keys all the same.
     pub zero: bool,
+    /// True: a trial with other machines in the local network has been asked for, which pages are for then.
+    pub lan: bool,
     /// For each key (`"relay.ports"`) that is not at its default: what set it.
     pub places: BTreeMap<&'static str, Place>,
 }

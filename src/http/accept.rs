@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +34,10 @@ const MAX_HEAD: usize = 16 << 10;
 /// Refused clients that are given time to read why.
 const MAX_REFUSED: usize = 64;
 
+/// What refused clients read.
+const TOO_MANY: &str = r#"{"error":{"code":"too_many_connections","message":"There are too many connections.","help":"Try again in a moment."}}"#;
+const FOREIGN: &str = r#"{"error":{"code":"not_from_here","message":"This is a trial for the local network.","help":"A server for everybody has a configuration instead of --lan."}}"#;
+
 /// A connection, and how it is secured.
 enum Accepted {
     Plain(TcpStream, SocketAddr),
@@ -44,6 +49,7 @@ pub(super) async fn run(
     router: Router,
     listeners: Vec<TcpListener>,
     mut shared: Option<SharedTls>,
+    networks: Vec<IpNet>,
     limits: Limits,
     shutdown: watch::Receiver<bool>,
 ) {
@@ -81,6 +87,14 @@ pub(super) async fn run(
             Accepted::Plain(_, remote) => *remote,
             Accepted::Tls(arrival, _) => arrival.client,
         };
+        if !networks.is_empty()
+            && !networks.iter().any(|network| network.contains(&remote.ip().to_canonical()))
+        {
+            if let Accepted::Plain(stream, _) = accepted {
+                refuse(&mut refused, stream, "403 Forbidden", FOREIGN);
+            }
+            continue;
+        }
         let prefix = Prefix::of(remote.ip());
         let same = per_address.get(&prefix).copied().unwrap_or(0);
         let full = connections.len() >= limits.connections;
@@ -88,7 +102,7 @@ pub(super) async fn run(
             // Over TLS a word would cost a handshake, which is what there are too many of.
             if let Accepted::Plain(stream, _) = accepted {
                 let status = if full { "503 Service Unavailable" } else { "429 Too Many Requests" };
-                refuse(&mut refused, stream, status);
+                refuse(&mut refused, stream, status, TOO_MANY);
             }
             continue;
         }
@@ -188,8 +202,7 @@ fn is_transient(error: &io::Error) -> bool {
 
 /// A word to a client that has to go, if the kernel takes it at once. Then its request is read to its end, or
 /// the word would be lost in a reset; only a few clients at a time get that much.
-fn refuse(refused: &mut JoinSet<()>, stream: TcpStream, status: &str) {
-    let body = r#"{"error":{"code":"too_many_connections","message":"There are too many connections.","help":"Try again in a moment."}}"#;
+fn refuse(refused: &mut JoinSet<()>, stream: TcpStream, status: &str, body: &str) {
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
          retry-after: 5\r\n\r\n{body}",

@@ -1,6 +1,7 @@
 //! The HTTP side: `iceServers` for browsers, rooms in which they find each other, a page to try both, health
 //! and metrics. Nothing here touches a media packet.
 
+mod about;
 mod accept;
 mod admin;
 mod admission;
@@ -21,6 +22,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{get, post};
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +61,21 @@ pub struct Options {
     pub host: String,
     /// Whether anybody gets `iceServers`, rate limited.
     pub open: bool,
+    /// Where the same pages are served over HTTPS, if they are.
+    pub https: Option<Https>,
+    /// Networks whose clients are served, in both their forms; empty: all.
+    pub networks: Vec<IpNet>,
     /// Bounds on what clients may take up.
     pub limits: Limits,
+}
+
+/// Where HTTPS is served.
+#[derive(Clone, Debug)]
+pub struct Https {
+    /// The port.
+    pub port: u16,
+    /// Whether browsers take the certificate without asking their users.
+    pub trusted: watch::Receiver<bool>,
 }
 
 /// Bounds on what clients may take up. Not for operators: the defaults hold what the server promises, and
@@ -182,6 +197,7 @@ pub async fn serve(
     shutdown: watch::Receiver<bool>,
 ) {
     let limits = options.limits;
+    let networks = options.networks.clone();
     let (rooms, keeper) = rooms::open(limits);
     let state = Arc::new(Shared {
         admission: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
@@ -195,12 +211,13 @@ pub async fn serve(
         .merge(page::routes())
         .route("/qr.svg", get(qr::code))
         .route("/v1/ice-servers", get(ice::ice_servers).post(ice::ice_servers).options(ice::preflight))
+        .route("/v1/about", get(about::about))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
         .with_state(state)
         .route("/healthz", get(admin::healthz).with_state(admin::Health { stats, ready }));
     let keeper = tokio::spawn(keeper);
-    accept::run(finish(router), listeners, shared, limits, shutdown).await;
+    accept::run(finish(router), listeners, shared, networks, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.
     let _ = tokio::time::timeout(Duration::from_secs(2), keeper).await;
 }
@@ -217,7 +234,7 @@ pub async fn serve_admin(
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(admin::metrics))
         .with_state(admin::Health { stats, ready });
-    accept::run(finish(router), listeners, None, Limits::default(), shutdown).await;
+    accept::run(finish(router), listeners, None, Vec::new(), Limits::default(), shutdown).await;
 }
 
 /// What every answer has in common, and the answers for what is not there.

@@ -58,6 +58,11 @@ use ports::Shared;
 use udp::UdpListener;
 use worker::{Control, Entrance, Plan, Tuning};
 
+/// What this machine calls itself.
+pub fn host_name() -> Option<String> {
+    sys::host_name()
+}
+
 /// Messages that wait for a worker.
 const MAILBOX: usize = 64;
 /// How long a worker may take to answer.

@@ -2,11 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 
 use relais::wire::attr;
 
 use crate::certificates::{Authority, Files};
-use crate::live::{Client, Link, SOON, Server, TlsLink};
+use crate::live::{Client, Link, SOON, Server, TlsLink, http};
 use crate::secure::{NAME, Secure};
 
 #[test]
@@ -110,4 +111,63 @@ pub(crate) fn http_share_tls_serves_https_on_tls_listeners() {
     assert!(secure.shake(&[b"http/1.1"]).is_err());
     let secure = Secure::start(&[("http.listen", "[]")]);
     assert!(secure.shake(&[b"http/1.1"]).is_err(), "there is no HTTP");
+}
+
+#[test]
+pub(crate) fn tls_self_signed_is_for_this_machine_and_kept() {
+    let files = Files::new("options-self-signed");
+    let state = files.path().join("state");
+    let shown = format!("{:?}", state.display().to_string());
+    let keys = [
+        ("listen.tls", r#"["OWN:5349"]"#),
+        ("tls.self_signed", "true"),
+        ("state.directory", &shown),
+        ("http.listen", r#"["OWN:8080"]"#),
+        ("http.open", "true"),
+        ("auth.secrets", r#"[{ name = "main", secret = "north-wind-and-sun" }]"#),
+    ];
+    let kept = || std::fs::read_to_string(state.join("self-signed.pem")).unwrap();
+    let trusting = |protocols: &[&[u8]]| {
+        let mut roots = rustls::RootCertStore::empty();
+        let pair = crate::certificates::Pair { certificate: kept(), key: String::new() };
+        roots.add(pair.der()).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let mut config = config.with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        std::sync::Arc::new(config)
+    };
+    let server = Server::start(&keys);
+    let first = kept();
+    let mode = std::fs::metadata(state.join("self-signed.pem")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let tls = (server.ip, 5349).into();
+    for name in ["localhost", "127.0.0.1"] {
+        assert_eq!(Client::tls(tls, name, trusting(&[])).binding().code(), 0, "{name}");
+    }
+    assert!(TlsLink::new(tls, "192.0.2.1", trusting(&[])).is_err(), "that is another machine");
+    let web = (server.ip, 8080).into();
+    let (status, about) = http(web, "/v1/about", &[]);
+    let url = format!("https://{}:5349/", server.ip);
+    assert_eq!((status, about), (200, format!(r#"{{"https":"{url}","trusted":false}}"#)));
+    assert!(TlsLink::new(tls, "localhost", trusting(&[b"http/1.1"])).is_ok());
+    // No browser would take the certificate for a relay.
+    let (_, servers) = http(web, "/v1/ice-servers", &[("Host", "relay.example")]);
+    assert!(servers.contains("turn:relay.example:3478") && !servers.contains("turns:"), "{servers}");
+    drop(server);
+    let again = Server::start(&keys);
+    assert!(again.log().contains("nobody vouches for the certificate"));
+    assert_eq!(kept(), first);
+    drop(again);
+    // Without the key, a certificate is needed.
+    let mut server = Server::spawn(&keys[..1], None);
+    server.wait_for_log("`listen.tls` needs a certificate");
+    assert!(crate::live::eventually(|| server.has_ended()));
+}
+
+#[test]
+pub(crate) fn tls_acme_needs_a_state_directory() {
+    let keys = [("listen.tls", r#"["OWN:5349"]"#), ("tls.acme", r#"{ domains = ["turn.example.org"] }"#)];
+    let mut server = Server::spawn(&keys, None);
+    server.wait_for_log("`tls.acme` needs a state directory: authorities");
+    assert!(crate::live::eventually(|| server.has_ended()));
 }

@@ -39,7 +39,7 @@ impl Tls {
         );
         let path = self.0.file("relais.toml", &text, 0o600);
         let (settings, _) = with(Some(&path), &[], &Overrides::default()).unwrap();
-        certificates(&settings, NOW).map(|found| found.unwrap().warnings)
+        certificates(&settings, None, NOW).map(|found| found.unwrap().warnings)
     }
 
     fn file(&self, name: &str) -> Place {

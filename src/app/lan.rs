@@ -1,0 +1,156 @@
+//! A trial in the local network (`--lan`): who is in it, and what whoever has started it is told.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, stdout};
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::{IpNet, Ipv6Net};
+use qrcodegen::{QrCode, QrCodeEcc};
+
+use super::self_signed::fingerprint;
+use super::start::https_port;
+use crate::config::{OwnCertificate, Settings};
+use crate::net::{self, RelayAddress};
+use crate::turn::Transport;
+
+/// Addresses that are never those of strangers: private ones, those of a link, of this machine, and of overlays.
+const NEAR: [&str; 9] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// Whom pages, rooms and credentials are for. The machine may have an address that the whole internet reaches, and rooms are
+/// open to whoever gets here.
+pub(super) fn networks() -> Vec<IpNet> {
+    around(&net::local_addresses().unwrap_or_default())
+}
+
+fn around(own: &[IpAddr]) -> Vec<IpNet> {
+    let near = NEAR.iter().filter_map(|text| text.parse().ok());
+    // With IPv6 the neighbours have global addresses, too: those of the same /64.
+    let beside = own.iter().filter_map(|ip| match ip {
+        IpAddr::V6(ip) => Ipv6Net::new(*ip, 64).ok().map(|net| IpNet::V6(net.trunc())),
+        // Who calls from there is this machine.
+        IpAddr::V4(_) => Some(IpNet::from(*ip)),
+    });
+    let mut networks: Vec<IpNet> = near.collect();
+    for network in beside {
+        if !networks.iter().any(|known| known.contains(&network)) {
+            networks.push(network);
+        }
+    }
+    networks
+}
+
+/// What to do now, and what others can do with this server.
+pub(super) fn welcome(
+    settings: &Settings,
+    bound: &[(Transport, SocketAddr)],
+    relay: &[RelayAddress],
+    own: Option<&OwnCertificate>,
+) -> String {
+    let address = relay.iter().find(|address| address.local.is_ipv4()).or_else(|| relay.first());
+    let host = match (settings.http.host.as_str(), address.map(|address| address.local)) {
+        ("", Some(IpAddr::V6(ip))) => format!("[{ip}]"),
+        ("", Some(ip)) => ip.to_string(),
+        ("", None) => "localhost".to_owned(),
+        (host, _) => host.to_owned(),
+    };
+    let mut text = "Relais serves a trial to this network, until you stop it with Ctrl-C.\n".to_owned();
+    let https =
+        https_port(bound).filter(|_| settings.shares_tls()).map(|port| format!("https://{host}:{port}/"));
+    if let Some(url) = &https {
+        let _ = write!(text, "\nOpen on phones and computers:  {url}\n");
+        if stdout().is_terminal()
+            && let Some(code) = code(url)
+        {
+            let _ = write!(text, "\n{code}");
+        }
+    }
+    if let Some(own) = own {
+        let _ = write!(
+            text,
+            "\nThe browser will warn once, since nobody vouches for this certificate: the server has made it itself. Go on \
+             (\"Advanced\", then \"Proceed\" or \"Accept\") if its SHA-256 fingerprint is this:\n  {}\n",
+            fingerprint(own)
+        );
+        if settings.state.is_none() {
+            text.push_str(
+                "It is new at each start, and so is the warning; `RELAIS__STATE__DIRECTORY=DIR` keeps it in DIR.\n",
+            );
+        }
+    }
+    if let Some(port) = settings.http.listen.first().map(SocketAddr::port) {
+        let _ = write!(text, "\nWithout camera and microphone:  http://{host}:{port}/\n");
+    }
+    text.push_str(
+        "\nEverybody in this network may join rooms and relay through this machine: to each other, and to public addresses. \
+         Private addresses beside its own relayed ones stay closed. Clients from elsewhere are not served.",
+    );
+    text
+}
+
+/// A QR code in half blocks, dark on light whatever the terminal's colours are. `None`: the text is too long.
+fn code(text: &str) -> Option<String> {
+    const QUIET: i32 = 2;
+    let code = QrCode::encode_text(text, QrCodeEcc::Low).ok()?;
+    let mut drawn = String::new();
+    for y in (-QUIET..code.size() + QUIET).step_by(2) {
+        drawn.push_str("  \x1b[30;107m");
+        for x in -QUIET..code.size() + QUIET {
+            drawn.push(match (code.get_module(x, y), code.get_module(x, y + 1)) {
+                (true, true) => '█',
+                (true, false) => '▀',
+                (false, true) => '▄',
+                (false, false) => ' ',
+            });
+        }
+        drawn.push_str("\x1b[0m\n");
+    }
+    Some(drawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_in_and_strangers_out() {
+        let own = ["8.34.2.1", "192.168.1.10", "2001:db8:1:2::10", "fd00::1"].map(|ip| ip.parse().unwrap());
+        let networks = around(&own);
+        let near = |ip: &str| networks.iter().any(|network| network.contains(&ip.parse::<IpAddr>().unwrap()));
+        for ip in [
+            "8.34.2.1",
+            "192.168.1.77",
+            "10.1.2.3",
+            "127.0.0.1",
+            "::1",
+            "fe80::5",
+            "fd12::1",
+            "2001:db8:1:2:3::4",
+        ] {
+            assert!(near(ip), "{ip}");
+        }
+        for ip in ["8.34.2.2", "1.2.3.4", "2001:db8:1:3::4", "2600::1", "172.32.0.1"] {
+            assert!(!near(ip), "{ip}");
+        }
+    }
+
+    #[test]
+    fn the_code_is_square_and_quiet_at_its_edges() {
+        let drawn = code("https://192.168.1.10:8443/").unwrap();
+        let lines: Vec<&str> = drawn.lines().collect();
+        let width = |line: &str| line.chars().filter(|c| "█▀▄ ".contains(*c)).count() - 2;
+        assert!(lines.iter().all(|line| width(line) == width(lines[0])));
+        assert_eq!(width(lines[0]).div_ceil(2), lines.len());
+        assert!(!lines[0].contains(['█', '▀', '▄']));
+        assert!(code(&"x".repeat(5000)).is_none());
+    }
+}
