@@ -95,7 +95,7 @@ const steps = {
         forms[option.value] = $("ice").textContent;
       }
       $("own-servers").click();
-      return { all, filtered, forms, report: JSON.stringify(relais.report()), head: [...document.querySelectorAll("[data-testid=candidates] th")].map((th) => th.textContent) };
+      return { all, filtered, forms, report: JSON.stringify(relais.report()), head: [...document.querySelectorAll("#candidates-part th")].map((th) => th.textContent) };
     });
     return { ...out, ...more };
   },
@@ -130,11 +130,11 @@ const steps = {
   },
 
   async linter(page) {
-    await page.getByTestId("lint-input").fill(`const pc = new RTCPeerConnection({ iceServers: [{ url: 'turn://${wanted.host}:3478?transport=tls', username: 'u', password: "secret<b>" }, { urls: 'turn:t.relais.test:53', username: '1:x', credential: 'c' }] });`);
-    await page.getByTestId("lint").click();
+    await page.locator("#lint-input").fill(`const pc = new RTCPeerConnection({ iceServers: [{ url: 'turn://${wanted.host}:3478?transport=tls', username: 'u', password: "secret<b>" }, { urls: 'turn:t.relais.test:53', username: '1700000000:x', credential: 'c' }] });`);
+    await page.locator("#lint").click();
     await page.shot("linter");
-    const faults = await page.getByTestId("faults").locator("li").allInnerTexts();
-    return { faults, corrected: JSON.parse(await page.getByTestId("corrected").textContent()), result: await page.getByTestId("lint-result").textContent() };
+    const faults = await page.locator("#faults").locator("li").allInnerTexts();
+    return { faults, corrected: JSON.parse(await page.locator("#corrected").textContent()), result: await page.locator("#lint-result").textContent() };
   },
 
   /** By the form for other logins, so that this is tested too. */
@@ -179,18 +179,18 @@ const steps = {
     await other.evaluate((name) => relais.join(name, { media: "synthetic", name: "Bob" }), room);
     await page.waitForFunction(() => document.querySelectorAll("#members [data-state=connected]").length === 1);
     await page.waitForFunction(async () => (await relais.stats())?.framesDecoded > 10);
-    await page.waitForFunction(() => document.querySelectorAll("#charts path.line").length >= 2 && document.querySelector("[data-testid=view-allocations] tbody td").colSpan === 1);
-    const qr = await page.getByTestId("qr").evaluate(async (image) => { await image.decode(); return image.naturalWidth; });
-    await page.getByTestId("mute").click();
+    await page.waitForFunction(() => document.querySelectorAll("#charts path.line").length >= 2 && document.querySelector("#view-allocations td").colSpan === 1);
+    const qr = await page.locator("#qr").evaluate(async (image) => { await image.decode(); return image.naturalWidth; });
+    await page.locator("#mute").click();
     const muted = await page.evaluate(() => [document.getElementById("mute").ariaPressed, document.getElementById("local").srcObject.getAudioTracks()[0].enabled]);
     await page.shot("call");
     const before = (await page.evaluate(() => relais.stats())).pair;
-    await page.getByTestId("transport").selectOption("tcp");
+    await page.locator("#transport").selectOption("tcp");
     await page.waitForFunction(async () => (await relais.stats())?.pair?.relayProtocol === "tcp", null, { timeout: 30_000 });
-    const members = await page.getByTestId("members").locator("li").allInnerTexts();
-    const insecure = await page.getByTestId("insecure").isVisible();
-    await page.getByTestId("hangup").click();
-    await page.getByTestId("transport").selectOption("any");
+    const members = await page.locator("#members").locator("li").allInnerTexts();
+    const insecure = await page.locator("#insecure").isVisible();
+    await page.locator("#hangup").click();
+    await page.locator("#transport").selectOption("any");
     await other.close();
     return { room, qr, muted, before, members, insecure };
   },

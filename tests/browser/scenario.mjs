@@ -98,13 +98,13 @@ const scenarios = {
   async trialCall() {
     const pages = await Promise.all([wanted.left, wanted.right].map((netns) => trialPage(netns)));
     for (const [number, { page }] of pages.entries()) {
-      await page.getByTestId("transport").selectOption(wanted.transport);
-      await page.getByTestId("media").selectOption("synthetic");
-      await page.getByTestId("name").fill(["Alice", "Bob"][number]);
-      await page.getByTestId("room").fill("friday");
-      await page.getByTestId("join").click();
+      await page.locator("#transport").selectOption(wanted.transport);
+      await page.locator("#media").selectOption("synthetic");
+      await page.locator("#name").fill(["Alice", "Bob"][number]);
+      await page.locator("#room").fill("friday");
+      await page.locator("#join").click();
     }
-    const texts = (id) => Promise.all(pages.map(({ page }) => page.getByTestId(id).textContent()));
+    const texts = (id) => Promise.all(pages.map(({ page }) => page.locator(`#${id}`).textContent()));
     const complaintsOf = (all) => all.flatMap((p) => p.complaints);
     const figures = () => Promise.all(pages.map(({ page }) => page.evaluate(() => relais.stats())));
     let stats = [];
@@ -116,12 +116,12 @@ const scenarios = {
     }
     const transfers = [];
     for (const { page } of pages) transfers.push(await page.evaluate((n) => relais.transfer(n), wanted.bytes));
-    await pages[0].page.getByTestId("chat-input").fill("hello over there");
-    await pages[0].page.getByTestId("chat-send").click();
+    await pages[0].page.locator("#chat-input").fill("hello over there");
+    await pages[0].page.locator("#chat-send").click();
     await pages[1].page.waitForFunction(() => relais.messages.length > 0, null, { timeout: 10_000 });
     const messages = await pages[1].page.evaluate(() => relais.messages);
     const status = await texts("call-status");
-    await pages[0].page.getByTestId("hangup").click();
+    await pages[0].page.locator("#hangup").click();
     await pages[1].page.waitForFunction(() => relais.peers().length === 0, null, { timeout: 10_000 });
     return { stats, transfers, messages, status, complaints: complaintsOf(pages) };
   },

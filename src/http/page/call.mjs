@@ -97,7 +97,7 @@ export class Call {
 
   show(stream) {
     if (!this.view) {
-      this.video = el('video', { autoplay: true, playsInline: true, data: { testid: 'remote-video' }, aria: { label: T.videoOf(this.label) } });
+      this.video = el('video', { autoplay: true, playsInline: true, className: 'remote', aria: { label: T.videoOf(this.label) } });
       this.view = el('figure', {}, this.video, el('figcaption', {}, this.label));
       $('videos').append(this.view);
     }

@@ -20,8 +20,8 @@ export function watch(pc, label, onerror = () => {}) {
   pc.addEventListener('icecandidateerror', (event) => {
     const error = { code: event.errorCode, text: event.errorText ?? '', url: event.url ?? '' };
     onerror(error);
-    const [text, cure] = T.code(error.code, error.text);
-    add({ time: Math.round(performance.now() - begun), label, type: 'error', code: error.code, text: `${error.code}: ${text} ${cure}`, url: error.url, address: event.address ?? '', port: event.port ?? '' });
+    const words = T.code(error.code, error.text).join(' ');
+    add({ time: Math.round(performance.now() - begun), label, type: 'error', code: error.code, text: `${error.code}: ${words}`, url: error.url, address: event.address ?? '', port: event.port ?? '' });
   });
 }
 
@@ -33,6 +33,9 @@ function add(one) {
   if (log.length > MOST) log.shift();
   render();
 }
+
+/** The boxes of the filter. */
+export const makeFilters = () => Object.entries(T.types).forEach(([value, text]) => $('filters').firstElementChild.append(el('label', { className: 'switch' }, el('input', { type: 'checkbox', value, checked: true }), el('span', {}, text))));
 
 let pending = 0;
 export function render() {

@@ -10,7 +10,7 @@ import { startMedia, stopMedia } from './media.mjs';
 import { connect, pings, throughput } from './loopback.mjs';
 import { draw, figures, history, pairText } from './stats.mjs';
 import { explain, explainPeer, headline } from './verdict.mjs';
-import { render as renderCandidates } from './candidates.mjs';
+import { makeFilters, render as renderCandidates } from './candidates.mjs';
 import { lint } from './linter.mjs';
 import { parseUrl, snippets } from './snippets.mjs';
 import { report } from './report.mjs';
@@ -136,7 +136,7 @@ function showVerdict(shown) {
   verdict = shown;
   const place = $('verdict');
   place.dataset.state = shown.state;
-  place.querySelector('strong').textContent = shown.text;
+  place.querySelector('h2').textContent = shown.text;
   place.querySelector('.detail').textContent = shown.detail ?? '';
   place.querySelector('.cure').textContent = shown.cure ?? '';
   $('check').textContent = shown.state === 'run' ? T.page.testing : T.page.testAgain;
@@ -238,6 +238,7 @@ function shareRoom(room) {
   $('room').value = room;
   const link = location.href.replace(/\?[^#]*/, '');
   $('link').value = link;
+  $('qr').alt = T.page.qr;
   $('qr').src = `${here('qr.svg')}?text=${encodeURIComponent(link)}`;
   $('share').hidden = false;
 }
@@ -283,6 +284,7 @@ function buttons() {
   $('mute').textContent = muted ? T.page.unmute : T.page.mute;
   $('mute').setAttribute('aria-pressed', String(muted));
   $('join').textContent = line ? T.page.joinAnew : T.page.join;
+  $('in-call').hidden = !line && !calls.size;
 }
 
 function peers() {
@@ -356,7 +358,7 @@ function showServers() {
   const list = servers.shown();
   const form = $('form').value;
   $('ice').textContent = list ? snippets(list, here('v1/ice-servers'))[form] : T.page.notAsked;
-  $('ice-note').textContent = T.formNote[form] ?? '';
+  $('ice-note').textContent = T.formNote(form);
   $('pasted').hidden = !servers.isPasted();
 }
 
@@ -398,10 +400,11 @@ async function showHttps() {
 // ---------------------------------------------------------------- start
 
 translate();
+makeFilters();
 document.title = T.page.title;
 for (const id of ALL) {
   const part = (name) => el('p', { className: name });
-  $('checks').append(el('li', { id: `check-${id}`, data: { testid: `check-${id}`, state: 'wait' } },
+  $('checks').append(el('li', { id: `check-${id}`, data: { state: 'wait' } },
     el('h3', {}, el('span', { className: 'name' }, T.way[id]), ' ', el('span', { className: 'state' })), part('big'), part('why'), part('cure'), part('from')));
 }
 for (const name of Object.keys(T.forms)) $('form').append(new Option(T.forms[name], name));
@@ -457,7 +460,10 @@ const makeReport = () => report({
 settings.relayOnly = $('relay-only').checked;
 settings.transport = $('transport').value;
 $('room').value = roomOfUrl() || '';
-if (roomOfUrl()) say(T.invited);
+if (roomOfUrl()) {
+  say(T.invited);
+  $('call-part').scrollIntoView();
+}
 renderCandidates();
 showServers();
 peers();

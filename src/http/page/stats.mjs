@@ -72,7 +72,7 @@ const svg = (tag, attributes) => {
 export function draw(points) {
   const places = $('charts');
   if (!places.children.length) {
-    for (const { id } of CHARTS) places.append(el('figure', { id: `chart-${id}`, data: { testid: `chart-${id}` } }, el('figcaption', {}, el('span', {}, T.page[`chart_${id}`]), el('strong', {}, '–'))));
+    for (const { id } of CHARTS) places.append(el('figure', { id: `chart-${id}` }, el('figcaption', {}, el('span', {}, T.charts[id]), el('strong', {}, '–'))));
   }
   for (const { id, keys, text, least = 1 } of CHARTS) {
     const figure = $(`chart-${id}`);
@@ -81,7 +81,7 @@ export function draw(points) {
     const words = now ? text(now) : '–';
     figure.querySelector('strong').textContent = words;
     const top = Math.max(least, ...points.flatMap((point) => keys.map((key) => point[key] ?? 0))) * 1.1;
-    const picture = svg('svg', { viewBox: '0 0 240 64', preserveAspectRatio: 'none', role: 'img', 'aria-label': `${T.page[`chart_${id}`]}: ${words}` });
+    const picture = svg('svg', { viewBox: '0 0 240 64', preserveAspectRatio: 'none', role: 'img', 'aria-label': `${T.charts[id]}: ${words}` });
     keys.forEach((key, n) => {
       const at = (value, i) => `${((POINTS - points.length + i) * 240) / (POINTS - 1)} ${62 - (value / top) * 58}`;
       const line = points.map((point, i) => (point[key] === null || point[key] === undefined ? null : at(point[key], i))).filter(Boolean);

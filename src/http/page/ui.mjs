@@ -24,6 +24,7 @@ export function translate(root = document) {
   find('t').forEach((one) => { one.textContent = T.page[one.dataset.t]; });
   find('label').forEach((one) => one.setAttribute('aria-label', T.page[one.dataset.label]));
   find('hint').forEach((one) => one.setAttribute('placeholder', T.page[one.dataset.hint]));
+  find('heads').forEach((one) => one.append(...one.dataset.heads.split(' ').map((key) => el('th', { scope: 'col' }, T.th[key]))));
 }
 
 export async function copy(text) {

@@ -77,7 +77,6 @@ function render() {
   $('view-requests').textContent = requests.length ? requests.map(([name, count]) => `${count} × ${T.method(name)}`).join(' · ') : '';
   $('view-allocations').replaceChildren(...(allocations.length ? allocations.map(allocation) : [row([el('td', { colSpan: 9, className: 'dim' }, T.page.noAllocations)])]));
   $('view-refusals').replaceChildren(...refusals.slice(0, 20).map(refused));
-  $('view-refused').hidden = !refusals.length;
 }
 
 function allocation(one) {
@@ -93,5 +92,5 @@ function allocation(one) {
 
 function refused(one) {
   const head = [one.code, T.method(one.method), (one.transport ?? '').toUpperCase(), one.peer, one.count > 1 ? `${one.count} ×` : '', new Date(one.at).toLocaleTimeString()];
-  return el('li', { data: { cause: one.cause, testid: 'refusal' } }, el('p', { className: 'dim' }, head.filter(Boolean).join(' · ')), el('p', {}, el('strong', {}, one.message)), el('p', {}, one.cure));
+  return el('li', { data: { cause: one.cause } }, el('p', { className: 'dim' }, head.filter(Boolean).join(' · ')), el('p', {}, el('strong', {}, one.message)), el('p', {}, one.cure));
 }
