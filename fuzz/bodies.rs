@@ -9,9 +9,9 @@ use relais::auth::{
 };
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold, Limits, Parity,
-    PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server,
-    Settings, Transport, Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold, Limits, Owner,
+    Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken,
+    Server, Settings, Transport, Verdict,
 };
 use relais::wire::{
     AddressFamily, Attributes, ChannelData, Class, Datagram, IntegrityKey, MAX_REPLY, Marks, Message,
@@ -82,10 +82,14 @@ impl RelaySockets for Sockets {
         id: AllocationId,
         family: AddressFamily,
         parity: Parity,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         if self.open.len() >= 8 {
-            return Err(if owner.len().is_multiple_of(2) { BindError::Quota } else { BindError::Exhausted });
+            return Err(if owner.name.len().is_multiple_of(2) {
+                BindError::Quota
+            } else {
+                BindError::Exhausted
+            });
         }
         self.opened += 1 + u32::from(parity == Parity::Even && self.opened % 2 == 1);
         let token = self.opened - 1;
@@ -102,7 +106,7 @@ impl RelaySockets for Sockets {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
         _: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
         let (relay, relayed) = self.bind(id, family, Parity::Even, owner)?;
@@ -113,7 +117,7 @@ impl RelaySockets for Sockets {
         &mut self,
         id: AllocationId,
         token: ReservationToken,
-        owner: &str,
+        owner: Owner<'_>,
         _: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         if token != ReservationToken([7; 8]) {
@@ -126,7 +130,7 @@ impl RelaySockets for Sockets {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.bind(id, family, Parity::Any, owner)
     }

@@ -104,6 +104,8 @@ impl Server {
             streams_per_address,
             seed: [1, 2, 3, 4],
             ticket_key: [5; 32],
+            revoked: Arc::default(),
+            witness: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let workers = Workers::start(options, Clock::start()).unwrap();

@@ -179,6 +179,8 @@ fn start(authority: &Authority) -> (tokio::runtime::Runtime, Workers) {
         streams_per_address: 10,
         seed: [1, 2, 3, 4],
         ticket_key: [5; 32],
+        revoked: Arc::default(),
+        witness: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     (runtime, Workers::start(options, Clock::start()).unwrap())

@@ -4,6 +4,9 @@
 
 #[path = "http/dialects.rs"]
 mod dialects;
+#[cfg(feature = "socketio")]
+#[path = "http/socketio.rs"]
+mod socketio;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};

@@ -62,6 +62,16 @@ fn safety_relaying_allocates_nothing() {
             assert_eq!(count(&mut world, route, from, &bytes), 0, "{what} over {transport:?}");
         }
     }
+    // A rate and a budget are kept without memory of their own for each packet.
+    let mut world = World::with(|choice| choice.secrets = vec!["north"]);
+    let name = format!("{}:alice?policy&rate=1000000000000&bytes=1000000000", START_UNIX + 60);
+    let mut metered = Client::rest(&name, "north");
+    metered.allocate(&mut world);
+    assert_eq!(metered.bind(&mut world, 0x4000, peer(1)), 0);
+    // The world's own book of budgets allocates when it is asked: a share is enough for what follows.
+    let bytes = channel_data(0x4000, &[7; 10]);
+    assert_eq!(count(&mut world, metered.route, None, &bytes), 0, "metered, to a peer");
+    assert_eq!(count(&mut world, metered.route, Some(peer(1)), &[7; 10]), 0, "metered, to the client");
     let started = counting::allocations();
     drop(std::hint::black_box(Box::new(1)));
     assert_eq!(counting::allocations(), started + 1, "the counter counts");

@@ -7,9 +7,9 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Parity, PeerAddress, PeerPolicy,
-    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings, Transport,
-    Verdict,
+    AllocationId, BindError, ClientAddress, ClientRoute, FiveTuple, Hold, Owner, Parity, PeerAddress,
+    PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server, Settings,
+    Transport, Verdict,
 };
 use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer, fingerprint};
 
@@ -24,7 +24,7 @@ impl RelaySockets for Sockets {
         id: AllocationId,
         _: AddressFamily,
         _: Parity,
-        _: &str,
+        _: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.0 = Some(id);
         Ok((RelayToken(0), RelayedTransportAddress("8.34.2.1:50000".parse().unwrap())))
@@ -34,7 +34,7 @@ impl RelaySockets for Sockets {
         &mut self,
         _: AllocationId,
         _: AddressFamily,
-        _: &str,
+        _: Owner<'_>,
         _: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
         Err(BindError::Exhausted)
@@ -44,7 +44,7 @@ impl RelaySockets for Sockets {
         &mut self,
         _: AllocationId,
         _: ReservationToken,
-        _: &str,
+        _: Owner<'_>,
         _: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         Err(BindError::Exhausted)

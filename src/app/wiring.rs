@@ -104,6 +104,8 @@ pub(super) fn options(
         streams_per_address: settings.limits.streams_per_address,
         seed: keys.seed,
         ticket_key: keys.tickets,
+        revoked: Arc::default(),
+        witness: None,
     })
 }
 

@@ -9,6 +9,7 @@ use super::login::{Expired, Login, Proof, Session, Stage};
 use super::nonce::{NonceKey, announces_algorithms};
 use super::refusal::{Cause, Refusal};
 use super::rest::MAX_USERNAME;
+use super::revocation::Revocations;
 use super::third_party::ThirdParty;
 use super::token::OauthKey;
 use crate::time::Now;
@@ -133,7 +134,7 @@ impl Authenticator {
 
     /// Checks a request in the order of RFC 8489 §9.2.4, and RFC 7635 §7 for tokens. `nonce_is_known` is what
     /// [`Self::knows_nonce`] says. `known` is the login that made the allocation the request is about: its key is at
-    /// hand and need not be derived again, and for tokens it is known from there alone.
+    /// hand and need not be derived again, and for tokens it is known from there alone. What is `revoked` is refused.
     ///
     /// # Errors
     /// The first check that fails.
@@ -144,6 +145,7 @@ impl Authenticator {
         nonce_is_known: bool,
         known: Option<&Login>,
         stage: Stage,
+        revoked: &Revocations,
     ) -> Result<Login, Refusal> {
         // 1. No integrity: a challenge.
         if message.integrity().is_none() {
@@ -168,6 +170,10 @@ impl Authenticator {
                     _ => Refusal::new(401, cause),
                 }
             })?;
+        // Like a wrong password, so that nobody else learns of it.
+        if revoked.cover(&login) {
+            return Err(Refusal::new(401, Cause::Revoked));
+        }
         // 6. The nonce.
         if !nonce_is_known {
             return Err(Refusal::new(438, Cause::StaleNonce));

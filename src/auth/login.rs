@@ -97,6 +97,11 @@ impl Login {
         &self.identity.owner
     }
 
+    /// The same, shared.
+    pub fn owner_shared(&self) -> Arc<str> {
+        Arc::clone(&self.identity.owner)
+    }
+
     /// What the credential carries, if it carries anything.
     pub fn policy(&self) -> Option<&Policy> {
         self.identity.policy.as_deref()

@@ -23,5 +23,5 @@ pub use login::{Expired, Login, Stage};
 pub use nonce::{Features, NONCE_LEN, NonceKey};
 pub use policy::{BadPolicy, MARK, Network, Policy};
 pub use refusal::{Cause, Refusal};
-pub use revocation::Revocation;
+pub use revocation::{Revocation, Revocations, Revoked};
 pub use token::{AccessToken, MAX_ACCESS_TOKEN, MAX_TOKEN, OauthKey};

@@ -15,6 +15,8 @@ pub enum Cause {
     UnknownUser,
     /// The time-limited credential or the access token has ended.
     Expired,
+    /// The credential has been revoked.
+    Revoked,
     /// The user name carries a policy that cannot be read.
     BadPolicy,
     /// The user is there, the password is another one.
@@ -41,6 +43,7 @@ impl Cause {
             Self::Realm => "another realm",
             Self::UnknownUser => "unknown user",
             Self::Expired => "credential expired",
+            Self::Revoked => "credential revoked",
             Self::BadPolicy => "unreadable policy in the user name",
             Self::WrongPassword => "wrong password",
             Self::StaleNonce => "stale nonce",

@@ -1,6 +1,10 @@
-//! What can be revoked.
+//! What has been revoked: a list that is replaced as a whole, and asked for each login.
 
 use core::fmt;
+use std::collections::BTreeMap;
+
+use super::login::Login;
+use super::policy::Policy;
 
 /// What to revoke.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,5 +52,124 @@ impl Revocation {
 impl fmt::Display for Revocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?}", self.kind(), self.value())
+    }
+}
+
+/// One entry of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// What is revoked.
+    pub what: Revocation,
+    /// If it is named, only what was issued for this API key.
+    pub issuer: Option<String>,
+    /// Since when, in Unix seconds. Of a user, tag or key it concerns what was issued until then, and what does not say when.
+    pub at: u64,
+}
+
+/// All that is revoked, ready to be asked for each login.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    usernames: BTreeMap<String, Vec<Revoked>>,
+    users: BTreeMap<String, Vec<Revoked>>,
+    tags: BTreeMap<String, Vec<Revoked>>,
+    keys: BTreeMap<String, Vec<Revoked>>,
+}
+
+impl Revocations {
+    /// The list of these entries.
+    pub fn new(entries: impl IntoIterator<Item = Revoked>) -> Self {
+        let mut list = Self::default();
+        for entry in entries {
+            let table = match entry.what {
+                Revocation::Username(_) => &mut list.usernames,
+                Revocation::User(_) => &mut list.users,
+                Revocation::Tag(_) => &mut list.tags,
+                Revocation::Key(_) => &mut list.keys,
+            };
+            table.entry(entry.what.value().to_owned()).or_default().push(entry);
+        }
+        list
+    }
+
+    /// Whether nothing is revoked.
+    pub fn is_empty(&self) -> bool {
+        [&self.usernames, &self.users, &self.tags, &self.keys].iter().all(|table| table.is_empty())
+    }
+
+    /// Whether the credential of a login is revoked.
+    pub fn cover(&self, login: &Login) -> bool {
+        !self.is_empty() && self.cover_name(login.user(), login.owner(), login.policy())
+    }
+
+    fn cover_name(&self, username: &str, user: &str, policy: Option<&Policy>) -> bool {
+        let field = |field: fn(&Policy) -> Option<&String>| policy.and_then(field);
+        let key = field(|policy| policy.key.as_ref());
+        let tag = field(|policy| policy.tag.as_ref());
+        let issued = policy.and_then(|policy| policy.issued);
+        let of_issuer = |entry: &&Revoked| entry.issuer.is_none() || entry.issuer.as_ref() == key;
+        let before = |entry: &&Revoked| issued.is_none_or(|issued| issued <= entry.at);
+        let hits = |table: &BTreeMap<String, Vec<Revoked>>, value: Option<&str>| {
+            let entries = value.and_then(|value| table.get(value));
+            entries.is_some_and(|entries| entries.iter().filter(of_issuer).any(|entry| before(&entry)))
+        };
+        self.usernames.get(username).is_some_and(|entries| entries.iter().any(|entry| of_issuer(&entry)))
+            || hits(&self.users, Some(user))
+            || hits(&self.tags, tag.map(String::as_str))
+            || hits(&self.keys, key.map(String::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::rest;
+
+    fn list(entries: &[(&str, &str, Option<&str>)]) -> Revocations {
+        Revocations::new(entries.iter().map(|(kind, value, issuer)| Revoked {
+            what: Revocation::of(kind, (*value).to_owned()).unwrap(),
+            issuer: issuer.map(str::to_owned),
+            at: 1000,
+        }))
+    }
+
+    fn covers(list: &Revocations, name: &str) -> bool {
+        let parts = rest::parts(name, ':').unwrap();
+        list.cover_name(name, parts.user, Some(&parts.policy.unwrap()))
+    }
+
+    #[test]
+    fn each_kind_concerns_its_own() {
+        let name = "5000:alice?policy&tag=demo&key=web&issued=900";
+        for (kind, value) in [("username", name), ("user", "alice"), ("tag", "demo"), ("key", "web")] {
+            let list = list(&[(kind, value, None)]);
+            assert!(!list.is_empty() && covers(&list, name), "{kind}");
+            for other in ["5000:bob?policy&tag=x&key=y&issued=900", "5001:bob"] {
+                assert!(!covers(&list, other), "{kind} {other}");
+            }
+            assert!(!covers(&list_of_other(kind), name), "{kind}");
+        }
+        assert!(Revocation::of("password", String::new()).is_none());
+    }
+
+    fn list_of_other(kind: &str) -> Revocations {
+        list(&[(kind, "other", None)])
+    }
+
+    #[test]
+    fn what_was_issued_later_is_spared_but_for_a_credential_by_its_name() {
+        let (before, after) = ("5000:alice?policy&issued=1000", "5000:alice?policy&issued=1001");
+        let list_of_user = list(&[("user", "alice", None)]);
+        assert!(covers(&list_of_user, before) && !covers(&list_of_user, after));
+        assert!(covers(&list_of_user, "5000:alice"), "it does not say when");
+        assert!(covers(&list(&[("username", after, None)]), after));
+    }
+
+    #[test]
+    fn a_key_revokes_what_was_issued_for_it_alone() {
+        let own = list(&[("user", "alice", Some("web"))]);
+        assert!(covers(&own, "5000:alice?policy&key=web"));
+        assert!(!covers(&own, "5000:alice?policy&key=app") && !covers(&own, "5000:alice"));
+        let name = "5000:alice?policy&key=app";
+        assert!(!covers(&list(&[("username", name, Some("web"))]), name));
     }
 }

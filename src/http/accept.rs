@@ -25,8 +25,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 
-/// How long after the stop, or the end of its lifetime, a connection has for the request in hand.
+/// How long after the stop a connection has for the request in hand.
 const LAST_REQUEST: Duration = Duration::from_secs(2);
+
+/// The same after the end of its lifetime. The longest request is a poll for signaling, which a ping ends.
+const LAST_POLL: Duration = Duration::from_secs(30);
 
 /// One request's head. The largest honest one is a browser's with cookies of its own for localhost.
 const MAX_HEAD: usize = 16 << 10;
@@ -158,11 +161,20 @@ async fn converse(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
+    let stop = stopped(shutdown);
+    tokio::pin!(stop);
     tokio::select! {
         // How a conversation failed is the client's business: it hung up, or spoke no HTTP.
         _ = &mut connection => return,
-        () = tokio::time::sleep(limits.connection_lifetime) => {}
-        () = stopped(shutdown) => {}
+        () = tokio::time::sleep(limits.connection_lifetime) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                _ = &mut connection => return,
+                () = tokio::time::sleep(LAST_POLL) => return,
+                () = &mut stop => {}
+            }
+        }
+        () = &mut stop => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(LAST_REQUEST, connection).await;

@@ -214,8 +214,10 @@ pub async fn serve(
         .route("/v1/about", get(about::about))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
-        .with_state(state)
+        .with_state(state.clone())
         .route("/healthz", get(admin::healthz).with_state(admin::Health { stats, ready }));
+    #[cfg(feature = "socketio")]
+    let router = router.merge(signaling::socketio::routes(state));
     let keeper = tokio::spawn(keeper);
     accept::run(finish(router), listeners, shared, networks, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.

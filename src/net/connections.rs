@@ -155,7 +155,7 @@ mod tests {
     use md5::{Digest as _, Md5};
 
     use super::*;
-    use crate::auth::{self, Authenticator, Credential, Stage, User};
+    use crate::auth::{self, Authenticator, Credential, Revocations, Stage, User};
     use crate::time::{Now, Timestamp};
     use crate::wire::{Class, IntegrityKey, Message, MessageWriter, TransactionId, attr, method};
 
@@ -201,7 +201,8 @@ mod tests {
             .message_integrity(&IntegrityKey::new(&key));
         let len = writer.finish().unwrap();
         let request = Message::parse(&buffer[..len]).unwrap();
-        let login = authenticator.check(&now, &request, true, None, Stage::Begin).unwrap();
+        let login =
+            authenticator.check(&now, &request, true, None, Stage::Begin, &Revocations::default()).unwrap();
         Waiting { login, until: Timestamp::START }
     }
 

@@ -6,6 +6,7 @@
 
 mod accept;
 mod addresses;
+mod budgets;
 mod clock;
 mod connections;
 mod delivery;
@@ -50,8 +51,11 @@ pub use open::Error as OpenError;
 pub use report::Foreign;
 pub use tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
 
+pub use worker::Seen;
+
+use crate::auth::Revocations;
 use crate::sys;
-use crate::turn::{self, Counters, Transport};
+use crate::turn::{self, Counters, Session, Transport};
 use offload::Offers;
 use open::Listeners;
 use ports::Shared;
@@ -106,6 +110,10 @@ pub struct Options {
     pub seed: [u64; 4],
     /// A secret that mobility tickets are sealed with (RFC 8016).
     pub ticket_key: [u8; 32],
+    /// What is revoked from the start.
+    pub revoked: Arc<Revocations>,
+    /// Who hears of refusals and of allocations that have ended. Nobody waits for it: when it is full, news are lost.
+    pub witness: Option<mpsc::Sender<Seen>>,
 }
 
 /// Why the workers could not be started.
@@ -201,6 +209,8 @@ impl Workers {
                 post,
                 inbox,
                 draining: false,
+                revoked: Arc::clone(&options.revoked),
+                witness: options.witness.clone(),
             };
             let (sender, receiver) = mpsc::channel(MAILBOX);
             let thread = std::thread::Builder::new()
@@ -272,11 +282,33 @@ pub struct Handle {
 impl Handle {
     /// What each worker has counted. `None`: one of them did not answer within a second.
     pub async fn counters(&self) -> Option<Vec<Counters>> {
+        self.ask(Control::Counters).await
+    }
+
+    /// Replaces what is revoked, and ends the allocations that it concerns: they are gone when this returns. Returns how
+    /// many they were; `None`: a worker did not answer within a second.
+    pub async fn revoke(&self, revoked: &Arc<Revocations>) -> Option<u64> {
+        let ended = self.ask(|answer| Control::Revoke(Arc::clone(revoked), answer)).await?;
+        Some(ended.into_iter().sum())
+    }
+
+    /// Live allocations, `limit` of them at most; if `user` is given, those of this user name, or of what quotas count.
+    /// `None`: a worker did not answer within a second.
+    pub async fn sessions(&self, user: Option<&str>, limit: usize) -> Option<Vec<Session>> {
+        let user: Option<Arc<str>> = user.map(Arc::from);
+        let all = self.ask(|answer| Control::Sessions(user.clone(), limit, answer)).await?;
+        let mut all: Vec<Session> = all.into_iter().flatten().collect();
+        all.truncate(limit);
+        Some(all)
+    }
+
+    /// Asks all workers the same. `None`: one of them did not answer within a second.
+    async fn ask<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Control) -> Option<Vec<T>> {
         let ask = async {
             let mut answers = Vec::new();
             for mailbox in &self.mailboxes {
                 let (sender, receiver) = oneshot::channel();
-                mailbox.send(Control::Counters(sender)).await.ok()?;
+                mailbox.send(question(sender)).await.ok()?;
                 answers.push(receiver);
             }
             let mut all = Vec::new();

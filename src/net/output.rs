@@ -34,12 +34,14 @@ struct Output {
     /// Bytes that the stream's task has taken out and not written yet.
     taken: usize,
     wake: Rc<Notify>,
+    /// Its client is to go.
+    hung_up: bool,
 }
 
 impl Streams {
     /// Makes place for what waits for a stream. `wake` tells its task that something does.
     pub(super) fn open(&mut self, tuple: FiveTuple, wake: Rc<Notify>) -> usize {
-        self.outputs.insert(Output { tuple, queue: Vec::new(), taken: 0, wake })
+        self.outputs.insert(Output { tuple, queue: Vec::new(), taken: 0, wake, hung_up: false })
     }
 
     /// Drops what waits.
@@ -53,6 +55,20 @@ impl Streams {
     pub(super) fn is_open(&self, route: &ClientRoute) -> bool {
         let output = self.outputs.get(mail::index(route.link) as usize);
         output.is_some_and(|output| output.tuple == route.tuple)
+    }
+
+    /// Has the stream of this route closed by its task, after what waits for it.
+    pub(super) fn hang_up(&mut self, route: &ClientRoute) {
+        let output = self.outputs.get_mut(mail::index(route.link) as usize);
+        if let Some(output) = output.filter(|output| output.tuple == route.tuple) {
+            output.hung_up = true;
+            output.wake.notify_one();
+        }
+    }
+
+    /// Whether a stream is to be closed.
+    pub(super) fn is_hung_up(&self, index: usize) -> bool {
+        self.outputs.get(index).is_some_and(|output| output.hung_up)
     }
 
     /// Queues a frame. `false`: it is dropped, because the queue is full or the stream has closed and another one has

@@ -15,6 +15,7 @@ use chacha20::rand_core::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
 use super::RelayAddress;
+use super::budgets::Budgets;
 use super::connections::Connections;
 use super::handshakes::Handshakes;
 use super::offload::Offers;
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     listening: Vec<Box<[AtomicU64]>>,
     /// What goes from one worker to another.
     pub(super) connections: Connections,
+    /// What is left of the byte budgets of credentials.
+    pub(super) budgets: Budgets,
     /// What the kernel does beyond single datagrams.
     pub(super) offers: Arc<Offers>,
     #[expect(clippy::disallowed_types, reason = "see the head of this file")]
@@ -127,6 +130,7 @@ impl Shared {
             links: addresses.iter().map(|_| links()).collect(),
             listening: addresses.iter().map(|_| bitmap()).collect(),
             connections: Connections::new(),
+            budgets: Budgets::default(),
             offers: Arc::new(offers),
             addresses,
             books,

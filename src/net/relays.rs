@@ -16,8 +16,8 @@ use super::tcp_relay::{self, TcpRelays};
 use crate::sys::{self, Epoll, Message, NetworkError};
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, BindError, ClientRoute, ConnectionId, Hold, Parity, PeerAddress, RelaySockets, RelayToken,
-    RelayedTransportAddress, ReservationToken, Traffic, Waiting,
+    AllocationId, BindError, Budget, ClientRoute, ConnectionId, Hold, Owner, Parity, PeerAddress,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Traffic, Waiting,
 };
 use crate::wire::{AddressFamily, Marks};
 
@@ -330,10 +330,13 @@ impl Relays {
     /// Does something that counts against the quota of `owner`, unless it fails.
     fn charged<T>(
         &mut self,
-        owner: &str,
+        owner: Owner<'_>,
         open: impl FnOnce(&mut Self, &Arc<str>) -> Result<T, BindError>,
     ) -> Result<T, BindError> {
-        let owner = self.shared.charge(owner, self.allocations_per_user).ok_or(BindError::Quota)?;
+        let owner = self
+            .shared
+            .charge(owner.name, self.allocations_per_user.min(owner.most))
+            .ok_or(BindError::Quota)?;
         let opened = open(self, &owner);
         if opened.is_err() {
             self.shared.discharge(&owner);
@@ -394,7 +397,7 @@ impl RelaySockets for Relays {
         id: AllocationId,
         family: AddressFamily,
         parity: Parity,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.charged(owner, |relays, owner| {
             relays.first_that_opens(
@@ -408,10 +411,10 @@ impl RelaySockets for Relays {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
         hold: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
-        let max = self.allocations_per_user;
+        let max = self.allocations_per_user.min(owner.most);
         let opened = self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_pair(family).map(|(even, odd)| (even, Some(odd))),
@@ -423,10 +426,10 @@ impl RelaySockets for Relays {
             )
         });
         let ((relay, relayed), odd, socket) = opened?;
-        match self.shared.reserve(odd, socket, owner, hold, max) {
+        match self.shared.reserve(odd, socket, owner.name, hold, max) {
             Some(token) => Ok((relay, relayed, token)),
             None => {
-                self.close(relay, owner);
+                self.close(relay, owner.name);
                 self.shared.give_back(odd);
                 Err(BindError::Exhausted)
             }
@@ -437,7 +440,7 @@ impl RelaySockets for Relays {
         &mut self,
         id: AllocationId,
         token: ReservationToken,
-        owner: &str,
+        owner: Owner<'_>,
         now: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.charged(owner, |relays, owner| {
@@ -464,6 +467,14 @@ impl RelaySockets for Relays {
         }
     }
 
+    fn draw(&self, budget: Budget<'_>, bytes: u64) -> u64 {
+        self.shared.budgets.draw(&budget, bytes)
+    }
+
+    fn restore(&self, budget: Budget<'_>, bytes: u64) {
+        self.shared.budgets.restore(&budget, bytes);
+    }
+
     fn is_live(&self, address: SocketAddr) -> bool {
         self.shared.is_live(address)
     }
@@ -480,7 +491,7 @@ impl RelaySockets for Relays {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.charged(owner, |relays, owner| {
             relays.first_that_opens(

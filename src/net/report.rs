@@ -104,6 +104,7 @@ impl Reporter {
                 to_peers,
                 to_client,
                 reason,
+                session: _,
             } => {
                 if !self.ended.admits(now) {
                     return;
@@ -169,7 +170,7 @@ impl Reporter {
                     );
                 }
             }
-            Event::LoginRefused { tuple, code, cause } => {
+            Event::LoginRefused { tuple, method: _, user: _, code, cause } => {
                 if self.logins.admits(now) {
                     tracing::info!(
                         target: "relais::login",
@@ -181,7 +182,7 @@ impl Reporter {
                     );
                 }
             }
-            Event::RequestRefused { user, tuple, code, peer, cause } => {
+            Event::RequestRefused { user, tuple, method: _, code, peer, cause } => {
                 if tracing::enabled!(target: "relais::request", tracing::Level::DEBUG)
                     && self.requests.admits(now)
                 {

@@ -222,6 +222,9 @@ impl Connection {
     fn read(&mut self) -> (Next, bool) {
         let worker = Rc::clone(&self.worker);
         let mut worker = worker.borrow_mut();
+        if worker.streams.is_hung_up(mail::index(self.route.link) as usize) {
+            return (Next::Close, true);
+        }
         let space = Rc::clone(&worker.read_space);
         let space = &mut *space.borrow_mut();
         // Strangers are read in small pieces, so that what is kept of them is small too.

@@ -28,9 +28,10 @@ use super::report::Reporter;
 use super::stream::ReadSpace;
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
+use crate::auth::Revocations;
 use crate::sys::{Epoll, Timer};
 use crate::time::Now;
-use crate::turn::{self, Counters, FiveTuple, Server, StreamRefusal};
+use crate::turn::{self, Counters, Event, FiveTuple, Server, Session, StreamRefusal};
 use crate::wire::ReplyBuffer;
 
 /// How often expired things are looked for. Expiry itself is exact: it is decided when a thing is used.
@@ -48,6 +49,10 @@ pub(super) enum Control {
     Tls(Arc<ServerConfig>),
     /// What new DTLS associations are shown.
     Dtls(Arc<Identity>),
+    /// What is revoked from now on. The answer is how many allocations that has ended.
+    Revoke(Arc<Revocations>, oneshot::Sender<u64>),
+    /// Which allocations there are, of one user or of all, and no more than so many.
+    Sessions(Option<Arc<str>>, usize, oneshot::Sender<Vec<Session>>),
     /// Make no more allocations.
     Drain,
     /// End all allocations and stop.
@@ -129,6 +134,7 @@ pub(super) struct Worker {
     pub(super) read_space: Rc<RefCell<ReadSpace>>,
     clock: Clock,
     reporter: Reporter,
+    witness: Option<mpsc::Sender<Seen>>,
     /// Takes the panic of a task to the worker's own loop, which ends with it.
     panics: mpsc::UnboundedSender<Box<dyn Any + Send>>,
 }
@@ -152,7 +158,14 @@ impl Worker {
     /// Writes down what has happened.
     pub(super) fn report_events(&mut self) {
         while let Some(event) = self.server.poll_event() {
-            self.reporter.report(&self.clock.now(), &event);
+            let now = self.clock.now();
+            self.reporter.report(&now, &event);
+            // Who does not keep up misses some of it; nobody waits here.
+            if let Some(witness) = &self.witness
+                && matters(&event)
+            {
+                let _ = witness.try_send(Seen { now, event });
+            }
         }
     }
 
@@ -184,6 +197,20 @@ impl Worker {
         self.streams_per_address = tuning.streams_per_address;
     }
 
+    /// Ends what is revoked. A client that has a stream loses it.
+    fn revoke(&mut self, revoked: Arc<Revocations>) -> u64 {
+        let now = self.now();
+        let before = self.server.allocation_count();
+        for route in self.server.revoke(&now, revoked, &mut self.relays) {
+            if self.post.holds(route.link) && route.tuple.transport.is_stream() {
+                self.streams.hang_up(&route);
+            }
+        }
+        self.relays.reap();
+        self.report_events();
+        before.saturating_sub(self.server.allocation_count()) as u64
+    }
+
     fn stop(&mut self) {
         let now = self.now();
         self.stop_dtls(&now);
@@ -209,6 +236,24 @@ pub(super) struct Plan {
     pub(super) inbox: Inbox,
     /// Whether no more allocations are made.
     pub(super) draining: bool,
+    /// What is revoked.
+    pub(super) revoked: Arc<Revocations>,
+    /// Who wants to hear of refusals and ends.
+    pub(super) witness: Option<mpsc::Sender<Seen>>,
+}
+
+/// Something that has happened, for those who keep it.
+#[derive(Debug)]
+pub struct Seen {
+    /// When.
+    pub now: Now,
+    /// What.
+    pub event: Event,
+}
+
+/// Whether anybody asks for it later.
+const fn matters(event: &Event) -> bool {
+    matches!(event, Event::LoginRefused { .. } | Event::RequestRefused { .. } | Event::AllocationEnded { .. })
 }
 
 /// Runs a worker until it is told to stop. A panic ends its allocations, not the server: the worker begins anew on
@@ -235,7 +280,12 @@ pub(super) fn run(mut plan: Plan, mut control: mpsc::Receiver<Control>) {
                 Control::Configure(tuning) => plan.tuning = *tuning,
                 Control::Tls(config) => plan.entrance.tls = Some(config),
                 Control::Dtls(identity) => plan.dtls = Some(identity),
-                Control::Counters(_) => {}
+                Control::Revoke(revoked, answer) => {
+                    plan.revoked = revoked;
+                    // All allocations have ended.
+                    let _ = answer.send(0);
+                }
+                Control::Counters(_) | Control::Sessions(..) => {}
             }
         }
         // The same numbers again would repeat transaction ids.
@@ -272,8 +322,10 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         read_space: Rc::new(RefCell::new(ReadSpace::new())),
         clock: plan.clock,
         reporter: Reporter::default(),
+        witness: plan.witness.clone(),
         panics,
     }));
+    worker.borrow_mut().revoke(Arc::clone(&plan.revoked));
     if plan.draining {
         worker.borrow_mut().server.drain();
     }
@@ -314,6 +366,14 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                     Some(Control::Dtls(identity)) => {
                         plan.dtls = Some(Arc::clone(&identity));
                         worker.borrow_mut().dtls.set_identity(identity);
+                    }
+                    Some(Control::Revoke(revoked, answer)) => {
+                        plan.revoked = Arc::clone(&revoked);
+                        let _ = answer.send(worker.borrow_mut().revoke(revoked));
+                    }
+                    Some(Control::Sessions(user, limit, answer)) => {
+                        let worker = worker.borrow();
+                        let _ = answer.send(worker.server.sessions(&worker.now(), user.as_deref(), limit));
                     }
                     Some(Control::Drain) => {
                         plan.draining = true;

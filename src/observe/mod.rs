@@ -1,12 +1,16 @@
 //! What the running server tells about itself.
 
+mod causes;
 pub mod log;
 mod metrics;
+mod refusals;
 
 use crate::turn::Counters;
 use futures_util::future::BoxFuture;
 
+pub use causes::Why;
 pub use metrics::{Offload, Process, render};
+pub use refusals::{Ended, Refusal, Ring, bare, prefix};
 
 /// Where the counters come from. The workers own them; this asks every worker for a copy.
 pub trait StatsSource: Send + Sync + 'static {

@@ -4,13 +4,16 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::allocation::{Allocation, NewAllocation, Relay, place};
+use super::meter::Meter;
 use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
+use super::server::budget_of;
 use super::tcp::Connections;
 use super::{
-    AddressError, AllocationId, BindError, Event, FamilyDefault, FiveTuple, Hold, Parity, RefusalCause,
-    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server,
+    AddressError, AllocationId, BindError, Event, FamilyDefault, FiveTuple, Hold, Owner, Parity,
+    RefusalCause, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server,
 };
+use crate::auth::Login;
 use crate::time::Now;
 use crate::wire::{AddressFamily, Message, attr};
 
@@ -79,11 +82,23 @@ impl Server {
         }
         // A tunnel's end would multiply what is sent to it (RFC 8656 §21.4, a MUST NOT).
         if self.draining || is_tunnelled(from.tuple.client.0.ip()) {
-            return Err(Refused::because(403));
+            let refused = Refused::because(403);
+            return Err(if self.draining { refused.told(RefusalCause::Draining) } else { refused });
         }
+        // Their bytes do not come by here.
+        if is_tcp && login.policy().is_some_and(|policy| policy.rate.is_some() || policy.bytes.is_some()) {
+            return Err(Refused::because(403).told(RefusalCause::MeteredTcp));
+        }
+        let meter = Self::meter(now, login, sockets)?;
         // 10. The quota, and the relayed transport addresses.
         let id = self.allocations.next_id();
-        let given = self.open_relays(now, id, wanted, login.owner(), sockets)?;
+        let most = login.policy().and_then(|policy| policy.allocations).unwrap_or(u32::MAX);
+        let owner = Owner { name: login.owner(), most };
+        let given = self.open_relays(now, id, wanted, owner, sockets).inspect_err(|_| {
+            if let (Some(budget), Some(meter)) = (budget_of(now, login, false), &meter) {
+                sockets.restore(budget, meter.rest());
+            }
+        })?;
         let expires = now.mono + lifetime;
         let relay = |(token, address)| Relay { token, address, expires };
         let new = NewAllocation {
@@ -95,6 +110,7 @@ impl Server {
             half_refused: given.half_refused,
             connections: is_tcp.then(Box::<Connections>::default),
             mobility: wants_ticket.then(|| self.first_ticket(id)),
+            meter,
         };
         let success = allocated(now, self.allocations.insert(now.mono, new), from.tuple.client.0);
         // Should the request have come through another worker, so will the rest.
@@ -114,6 +130,16 @@ impl Server {
             });
         }
         Ok(success)
+    }
+
+    /// Rate and budget of the credential; the allocation begins with a part of the latter.
+    fn meter(now: &Now, login: &Login, sockets: &impl RelaySockets) -> Result<Option<Box<Meter>>, Refused> {
+        let Some(budget) = budget_of(now, login, true) else { return Ok(Meter::of(login.policy(), 0)) };
+        match sockets.draw(budget, Meter::portion(budget.total, 0)) {
+            // What is used up does not come back: no 486, which clients may try again (RFC 8656 §7.4).
+            0 => Err(Refused::because(403).told(RefusalCause::Budget)),
+            share => Ok(Meter::of(login.policy(), share)),
+        }
     }
 
     /// Steps 5 to 9: what is asked for, if it makes sense and can be had at all.
@@ -166,7 +192,7 @@ impl Server {
         now: &Now,
         id: AllocationId,
         wanted: Wanted,
-        owner: &str,
+        owner: Owner<'_>,
         sockets: &mut impl RelaySockets,
     ) -> Result<Given, Refused> {
         let mut given = Given::default();
@@ -195,7 +221,7 @@ impl Server {
                         Ok(bound) => keep(&mut given, bound),
                         Err(why) => match refused {
                             None => refused = Some((family, why.code)),
-                            Some((_, 486)) => return Err(Refused::because(486)),
+                            Some((_, 486)) => return Err(BindError::Quota.into()),
                             Some(_) => return Err(Refused::because(508)),
                         },
                     }
@@ -232,7 +258,7 @@ impl Server {
 impl From<BindError> for Refused {
     fn from(error: BindError) -> Self {
         match error {
-            BindError::Quota => Self::because(486),
+            BindError::Quota => Self::because(486).told(RefusalCause::Allocations),
             BindError::Exhausted => Self::because(508).told(RefusalCause::Sockets),
         }
     }

@@ -3,6 +3,8 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
+use super::insight::Insight;
+use super::meter::Meter;
 use super::mobility::Mobile;
 use super::policy::Gate;
 use super::sorted::Sorted;
@@ -101,6 +103,10 @@ pub(super) struct Allocation {
     pub(super) connections: Option<Box<Connections>>,
     pub(super) to_peers: Traffic,
     pub(super) to_client: Traffic,
+    /// Rate and byte budget, if its credential has any.
+    pub(super) meter: Option<Box<Meter>>,
+    /// For those who ask why a call does not work.
+    pub(super) insight: Insight,
 }
 
 impl Allocation {
@@ -124,6 +130,8 @@ impl Allocation {
             numbers: Sorted::default(),
             to_peers: Traffic::default(),
             to_client: Traffic::default(),
+            meter: new.meter,
+            insight: Insight::default(),
         };
         allocation.expires = allocation.last_expiry();
         allocation.wake = allocation.expires;
@@ -203,6 +211,12 @@ impl Allocation {
     /// The live permission for an address.
     pub(super) fn permission(&self, now: Timestamp, ip: IpAddr) -> Option<Permission> {
         self.permissions.get(&ip).copied().filter(|permission| permission.expires > now)
+    }
+
+    /// Addresses with a live permission.
+    pub(super) fn permitted(&self, now: Timestamp) -> impl Iterator<Item = IpAddr> {
+        let live = self.permissions.iter().filter(move |(_, permission)| permission.expires > now);
+        live.map(|(ip, _)| *ip)
     }
 
     /// Whether an address has a permission in the table, live or not yet forgotten.
@@ -304,6 +318,7 @@ pub(super) struct NewAllocation {
     /// For TCP: no connections yet.
     pub(super) connections: Option<Box<Connections>>,
     pub(super) mobility: Option<Box<Mobile>>,
+    pub(super) meter: Option<Box<Meter>>,
 }
 
 #[cfg(test)]
@@ -314,7 +329,7 @@ mod tests {
     /// what is added here is paid for by all of them.
     #[test]
     fn an_allocation_is_small() {
-        assert!(size_of::<Allocation>() <= 432, "{} bytes", size_of::<Allocation>());
+        assert!(size_of::<Allocation>() <= 480, "{} bytes", size_of::<Allocation>());
         assert_eq!(size_of::<Endpoint>(), 20);
         // With what malloc adds, 48 bytes each, and 32 for the way back from peer to number.
         assert_eq!(size_of::<(IpAddr, Permission)>(), 40);

@@ -278,6 +278,11 @@ impl Allocations {
         self.slots.get(index as usize).map(|allocation| allocation.id)
     }
 
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Allocation> {
+        self.slots.iter().map(|(_, allocation)| allocation)
+    }
+
     /// The ways to all clients that may move.
     pub(super) fn mobile_routes(&self) -> Vec<ClientRoute> {
         let mobile = self.slots.iter().filter(|(_, allocation)| allocation.mobility.is_some());

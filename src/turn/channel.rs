@@ -3,7 +3,7 @@
 use super::allocation::Allocation;
 use super::permission::judge;
 use super::request::{Answer, Refused, Request, Success};
-use super::{RefusalCause, RelaySockets, Server};
+use super::{CountedMethod, RefusalCause, RelaySockets, Server};
 use crate::wire::{ChannelNumber, attr};
 
 impl Server {
@@ -47,6 +47,7 @@ impl Server {
         }
         self.allocations.permit(now.mono, id, peer.ip(), gate);
         self.allocations.bind(now.mono, id, number, peer);
+        self.granted(id, CountedMethod::ChannelBind);
         Ok(Success::default())
     }
 }

@@ -1,6 +1,7 @@
 //! What the server counts: plain integers, one set for each worker, merged when somebody asks.
 
 use super::ConnectionEnd;
+use crate::wire::{Method, method};
 
 /// The transport between client and server. Counters are kept for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +97,10 @@ reasons! {
     IcmpType => "icmp_type",
     /// More ICMP errors than are told; counted once for each pause in which a relayed address hears no more of them.
     IcmpRate => "icmp_rate",
+    /// Above the bit rate that the credential allows.
+    Rate => "rate",
+    /// Beyond the byte budget of the credential.
+    Budget => "budget",
     /// A DTLS record of no association, or one that would begin an association too many.
     Association => "association",
 }
@@ -161,6 +166,20 @@ impl CountedMethod {
         Self::Connect,
         Self::ConnectionBind,
     ];
+
+    /// The one that a method on the wire is.
+    pub(super) const fn of(method: Method) -> Option<Self> {
+        match method {
+            method::BINDING => Some(Self::Binding),
+            method::ALLOCATE => Some(Self::Allocate),
+            method::REFRESH => Some(Self::Refresh),
+            method::CREATE_PERMISSION => Some(Self::CreatePermission),
+            method::CHANNEL_BIND => Some(Self::ChannelBind),
+            method::CONNECT => Some(Self::Connect),
+            method::CONNECTION_BIND => Some(Self::ConnectionBind),
+            _ => None,
+        }
+    }
 
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {

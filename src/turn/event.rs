@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{FiveTuple, PeerAddress, RelayedTransportAddress, Traffic};
+use super::{CountedMethod, FiveTuple, PeerAddress, RelayedTransportAddress, Session, Traffic};
 use crate::auth::Cause;
 
 /// How many events wait for their reader. Later ones are lost: of so many at once the log shows a few anyway.
@@ -23,6 +23,10 @@ pub enum EndReason {
     ConnectionClosed,
     /// The server stops.
     ServerStopped,
+    /// The byte budget of its credential is used up.
+    BudgetSpent,
+    /// Its credential has been revoked.
+    Revoked,
 }
 
 impl EndReason {
@@ -34,6 +38,8 @@ impl EndReason {
             Self::CredentialExpired => "credential expired",
             Self::ConnectionClosed => "connection closed",
             Self::ServerStopped => "server stopped",
+            Self::BudgetSpent => "byte budget used up",
+            Self::Revoked => "credential revoked",
         }
     }
 }
@@ -114,6 +120,8 @@ pub enum Event {
         to_client: Traffic,
         /// Why it ended.
         reason: EndReason,
+        /// What it was like at the end.
+        session: Box<Session>,
     },
     /// A connection with a peer ended before its allocation did (RFC 6062).
     ConnectionEnded {
@@ -130,6 +138,10 @@ pub enum Event {
     LoginRefused {
         /// Who asked.
         tuple: FiveTuple,
+        /// For what.
+        method: CountedMethod,
+        /// The user name as it was presented, if it can be read.
+        user: Option<Arc<str>>,
         /// The error code of the answer.
         code: u16,
         /// Why.
@@ -141,6 +153,8 @@ pub enum Event {
         user: Arc<str>,
         /// Its 5-tuple.
         tuple: FiveTuple,
+        /// What it asked for.
+        method: CountedMethod,
         /// The error code of the answer.
         code: u16,
         /// The peer's address, when the refusal is about one.
@@ -165,6 +179,16 @@ pub enum RefusalCause {
     Permissions,
     /// 508: no more channels or permissions for this allocation.
     Channels,
+    /// 403: the credential names the peers that may be reached, and this is none of them.
+    PeersOfCredential,
+    /// 486: as many allocations as the credential, or the server, allows.
+    Allocations,
+    /// 403: the byte budget of the credential is used up.
+    Budget,
+    /// 403: an allocation for TCP, whose bytes cannot be counted for a credential with rate or byte budget.
+    MeteredTcp,
+    /// 403: the server is about to stop.
+    Draining,
     /// 508: no port, descriptor or memory, or a reservation that does not exist.
     Sockets,
 }
@@ -179,6 +203,11 @@ impl RefusalCause {
             Self::BoundOtherwise => "the channel or the peer is bound otherwise",
             Self::Permissions => "as many permissions as allowed",
             Self::Channels => "as many channels or permissions as allowed",
+            Self::PeersOfCredential => "not among the peers of the credential",
+            Self::Allocations => "as many allocations as allowed",
+            Self::Budget => "the byte budget of the credential is used up",
+            Self::MeteredTcp => "no allocation for TCP with a credential that has a rate or a byte budget",
+            Self::Draining => "the server is about to stop",
             Self::Sockets => "no port, descriptor or memory, or no such reservation",
         }
     }

@@ -23,6 +23,8 @@ mod discovery;
 mod event;
 mod flow;
 mod icmp;
+mod insight;
+mod meter;
 mod mobility;
 mod permission;
 mod policy;
@@ -30,6 +32,7 @@ mod redirect;
 mod refresh;
 mod relay;
 mod request;
+mod revoke;
 mod server;
 mod sorted;
 mod tcp;
@@ -42,11 +45,13 @@ pub use counters::{
 pub use discovery::{Discovery, DiscoveryAddress};
 pub use event::{ConnectionEnd, EndReason, Event, RefusalCause};
 pub use icmp::IcmpError;
+pub use insight::{Dropped, Insight, Requests, Session};
 pub use policy::{PeerPolicy, PolicyRule};
 pub use redirect::Alternates;
 pub use server::{FamilyDefault, Limits, Server, Settings};
 pub use tcp::{Offer, PeerConnection};
 pub use types::{
-    AddressError, AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold, Parity,
-    PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Verdict, Waiting,
+    AddressError, AllocationId, BindError, Budget, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold,
+    Owner, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Verdict,
+    Waiting,
 };

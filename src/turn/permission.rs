@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use super::allocation::Allocation;
 use super::policy::Gate;
 use super::request::{Answer, Refused, Request, Success};
-use super::{PeerPolicy, RefusalCause, Server};
+use super::{AllocationId, CountedMethod, PeerPolicy, RefusalCause, Server};
 use crate::time::Timestamp;
 use crate::wire::{AddressFamily, attr};
 
@@ -43,6 +43,9 @@ impl Server {
         for (ip, gate) in &mut addresses {
             let refused = || Refused::about(403, SocketAddr::new(*ip, 0));
             *gate = self.settings.policy.gate(*ip).ok_or_else(refused)?;
+            if !allocation.login.policy().is_none_or(|policy| policy.allows(*ip)) {
+                return Err(refused().told(RefusalCause::PeersOfCredential));
+            }
         }
         let new = addresses.iter().filter(|(ip, _)| !allocation.keeps_permission(*ip)).count();
         if allocation.permission_count() + new > max {
@@ -51,7 +54,15 @@ impl Server {
         for (ip, gate) in addresses {
             self.allocations.permit(now.mono, id, ip, gate);
         }
+        self.granted(id, CountedMethod::CreatePermission);
         Ok(Success::default())
+    }
+
+    /// Remembers that a request within an allocation was granted.
+    pub(super) fn granted(&mut self, id: AllocationId, method: CountedMethod) {
+        if let Some(allocation) = self.allocations.get(id) {
+            allocation.insight.granted(method);
+        }
     }
 }
 
@@ -63,7 +74,12 @@ pub(super) fn judge(
     peer: SocketAddr,
 ) -> Result<Gate, Refused> {
     check_family(now, allocation, Some(peer))?;
-    policy.gate(peer.ip()).ok_or_else(|| Refused::about(403, peer))
+    let gate = policy.gate(peer.ip()).ok_or_else(|| Refused::about(403, peer))?;
+    if allocation.login.policy().is_none_or(|policy| policy.allows(peer.ip())) {
+        Ok(gate)
+    } else {
+        Err(Refused::about(403, peer).told(RefusalCause::PeersOfCredential))
+    }
 }
 
 fn check_family(now: Timestamp, allocation: &Allocation, peer: Option<SocketAddr>) -> Result<(), Refused> {

@@ -2,7 +2,7 @@
 
 use super::allocate::{in_seconds, lifetime, requested_family};
 use super::request::{Answer, Refused, Request, Success};
-use super::{AllocationId, EndReason, RelaySockets, Server};
+use super::{AllocationId, CountedMethod, EndReason, RelaySockets, Server};
 use crate::wire::attr;
 
 impl Server {
@@ -41,6 +41,7 @@ impl Server {
         }
         let lifetime = login.bound(now.mono, lifetime);
         allocation.login.renew(login);
+        allocation.insight.granted(CountedMethod::Refresh);
         self.allocations.refresh(id, family, now.mono + lifetime);
         Ok(Success { lifetime: Some(in_seconds(lifetime)), ..Success::default() })
     }

@@ -4,8 +4,10 @@ use core::net::SocketAddr;
 
 use super::allocation::Allocation;
 use super::flow::{ToClient, ToPeer, Via};
+use super::meter::Toll;
 use super::policy::Gate;
 use super::request::is_unknown;
+use super::server::budget_of;
 use super::{
     AllocationId, ClientRoute, DropReason, PeerAddress, PeerPolicy, RelaySockets, RelayToken, Server,
     Transport, Verdict,
@@ -38,7 +40,7 @@ impl Server {
         };
         datagram.narrow(ChannelData::HEADER_LEN, len);
         datagram.mark(marks_to_peer(transport, datagram.marks()));
-        self.pass_to_peer(transport, found, len)
+        self.pass_to_peer(now, transport, found, len, sockets)
     }
 
     /// Relays the data of a Send indication (RFC 8656 §11.2).
@@ -69,7 +71,7 @@ impl Server {
         marks.dont_fragment =
             dont_fragment && (transport.is_stream() || from.tuple.client.0.is_ipv4() && peer.is_ipv4());
         datagram.mark(marks);
-        self.pass_to_peer(transport, found, data.len())
+        self.pass_to_peer(now, transport, found, data.len(), sockets)
     }
 
     /// The peer that a client means, and the relay that leads there, if it may be sent to.
@@ -107,7 +109,9 @@ impl Server {
             Via::Channel(number) => allocation.channel(now.mono, number).ok_or(DropReason::NoChannel)?.peer,
             Via::Address(peer) => peer,
         };
-        let (relay, gate) = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)?;
+        let (relay, gate) = may_pass(&self.settings.policy, allocation, now.mono, peer, sockets)
+            .inspect_err(|reason| allocation.insight.drop(*reason))?;
+        allocation.insight.sent_to_peer(now.mono.since(allocation.created));
         let found = ToPeer { id: allocation.id, relay, peer: PeerAddress(peer) };
         if allocation.ordinary && gate != Gate::ByPort {
             self.allocations.remember_to_peer(now.mono, from, via, found);
@@ -116,9 +120,21 @@ impl Server {
     }
 
     #[inline]
-    fn pass_to_peer(&mut self, transport: Transport, found: ToPeer, len: usize) -> Verdict {
+    fn pass_to_peer(
+        &mut self,
+        now: &Now,
+        transport: Transport,
+        found: ToPeer,
+        len: usize,
+        sockets: &impl RelaySockets,
+    ) -> Verdict {
         let ToPeer { id, relay, peer } = found;
         if let Some(allocation) = self.allocations.get(id) {
+            if allocation.meter.is_some()
+                && let Some(reason) = allocation.toll(now, len, sockets)
+            {
+                return self.refuse(now, id, transport, reason);
+            }
             allocation.to_peers.add(len);
         }
         self.counters.of(transport).to_peers.add(len);
@@ -166,6 +182,11 @@ impl Server {
             datagram.mark(Marks::default());
         }
         if let Some(allocation) = self.allocations.get(id) {
+            if allocation.meter.is_some()
+                && let Some(reason) = allocation.toll(now, len, sockets)
+            {
+                return self.refuse(now, id, transport, reason);
+            }
             allocation.to_client.add(len);
         }
         self.counters.of(transport).to_clients.add(len);
@@ -185,12 +206,51 @@ impl Server {
         };
         let client = allocation.route;
         let (_, gate) = may_pass(&self.settings.policy, allocation, now.mono, peer.0, sockets)
+            .inspect_err(|reason| allocation.insight.drop(*reason))
             .map_err(|reason| (client.tuple.transport, reason))?;
+        allocation.insight.sent_to_client(now.mono.since(allocation.created));
         let found = ToClient { client, number: allocation.number(now.mono, peer.0) };
         if allocation.ordinary && gate != Gate::ByPort {
             self.allocations.remember_to_client(now.mono, id, peer.0, found);
         }
         Ok(found)
+    }
+}
+
+impl Server {
+    /// Drops what the credential does not allow. With its budget used up the allocation ends: nothing passes from now on,
+    /// and the next timer closes it.
+    #[cold]
+    fn refuse(&mut self, now: &Now, id: AllocationId, transport: Transport, reason: DropReason) -> Verdict {
+        if let Some(allocation) = self.allocations.get(id) {
+            allocation.insight.drop(reason);
+        }
+        if reason == DropReason::Budget {
+            self.allocations.refresh(id, None, now.mono);
+        }
+        self.drop(transport, reason)
+    }
+}
+
+impl Allocation {
+    /// Takes a packet off rate and budget; says why not. What is asked of `sockets`, it is asked once for many packets.
+    fn toll(&mut self, now: &Now, len: usize, sockets: &impl RelaySockets) -> Option<DropReason> {
+        let meter = self.meter.as_mut()?;
+        let mut toll = meter.pay(now.mono, len);
+        if let Toll::Draw(bytes) = toll {
+            if let Some(budget) = budget_of(now, &self.login, false) {
+                meter.add(sockets.draw(budget, bytes));
+            }
+            toll = meter.pay(now.mono, len);
+        }
+        match toll {
+            Toll::Paid => None,
+            Toll::Refused(reason) => Some(reason),
+            Toll::Draw(_) => {
+                meter.spent = true;
+                Some(DropReason::Budget)
+            }
+        }
     }
 }
 

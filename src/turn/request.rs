@@ -178,6 +178,14 @@ impl Server {
         let takes_tokens = self.settings.authenticator.takes_tokens();
         let unknown = UnknownAttributes::beyond(message, |kind| kind == attr::ACCESS_TOKEN && takes_tokens);
         if let Some(unknown) = unknown {
+            self.events.push(Event::RequestRefused {
+                user: login.user_shared(),
+                tuple: from.tuple,
+                method: counted,
+                code: 420,
+                peer: None,
+                cause: None,
+            });
             return self.refuse_unknown(now, from, message, reply, &unknown, Some(&login));
         }
         let request = Request { now, from, message, login };
@@ -266,14 +274,14 @@ impl Server {
             method::REFRESH if message.get(attr::LIFETIME) != Some(&[0; 4]) => Stage::GoOn,
             _ => Stage::Within,
         };
-        let refusal = match authenticator.check(now, message, proven, known, stage) {
+        let refusal = match authenticator.check(now, message, proven, known, stage, &self.revoked) {
             Ok(login) => return Ok(login),
             Err(refusal) => refusal,
         };
         if tries && matches!(refusal.code, 401 | 420) {
             self.budget.login_failed(now.mono, client.ip(), origin);
         }
-        self.login_refused(from.tuple, refusal.code, refusal.cause);
+        self.login_refused(from.tuple, message, refusal.code, refusal.cause);
         if refusal.code == 420
             && let Some(unknown) = UnknownAttributes::of(message)
         {
@@ -312,6 +320,7 @@ impl Server {
                 self.events.push(Event::RequestRefused {
                     user: request.login.user_shared(),
                     tuple: request.from.tuple,
+                    method: counted,
                     code: refused.code,
                     peer: refused.peer,
                     cause: refused.cause,

@@ -12,12 +12,13 @@ use super::event::Events;
 use super::mobility::Tickets;
 use super::transaction::TransactionIds;
 use super::{
-    AllocationId, Alternates, ClientRoute, Counters, Discovery, DropReason, EndReason, Event, FiveTuple,
-    PeerPolicy, RelaySockets, Transport,
+    AllocationId, Alternates, Budget as CredentialBudget, ClientRoute, CountedMethod, Counters, Discovery,
+    DropReason, EndReason, Event, FiveTuple, PeerPolicy, RelaySockets, Transport,
 };
-use crate::auth::{Authenticator, Cause};
+use crate::auth::rest::MAX_USERNAME;
+use crate::auth::{Authenticator, Cause, Login, Revocations};
 use crate::time::{Now, Timestamp};
-use crate::wire::AddressFamily;
+use crate::wire::{AddressFamily, Message, attr};
 
 /// How many allocations one call of [`Server::handle_timeout`] looks at.
 const TIMEOUTS_PER_CALL: usize = 64;
@@ -104,6 +105,7 @@ pub struct Server {
     pub(super) draining: bool,
     pub(super) transaction_ids: TransactionIds,
     pub(super) tickets: Tickets,
+    pub(super) revoked: Arc<Revocations>,
 }
 
 impl Server {
@@ -123,6 +125,7 @@ impl Server {
             draining: false,
             transaction_ids: TransactionIds::new(seed),
             tickets: Tickets::alone(seed),
+            revoked: Arc::default(),
         }
     }
 
@@ -249,6 +252,11 @@ impl Server {
     ) {
         let Some(mut allocation) = self.allocations.remove(id) else { return };
         self.close_connections(&mut allocation, sockets);
+        if let Some(budget) = budget_of(now, &allocation.login, false)
+            && let Some(meter) = &allocation.meter
+        {
+            sockets.restore(budget, meter.rest());
+        }
         for relay in allocation.relays() {
             sockets.close(relay.token, allocation.login.owner());
         }
@@ -260,8 +268,11 @@ impl Server {
         let (first, additional) = (relayed.next(), relayed.next());
         let Some(first) = first else { return };
         drop(relayed);
+        let Some(session) = allocation.session(now.mono).map(Box::new) else { return };
+        let spent = allocation.meter.as_ref().is_some_and(|meter| meter.spent);
         let Allocation { route, login, created, to_peers, to_client, .. } = allocation;
         let reason = match reason {
+            EndReason::Expired if spent => EndReason::BudgetSpent,
             EndReason::Expired if login.has_ended(now.mono) => EndReason::CredentialExpired,
             other => other,
         };
@@ -274,6 +285,7 @@ impl Server {
             to_peers,
             to_client,
             reason,
+            session,
         });
     }
 
@@ -310,10 +322,15 @@ impl Server {
         }
     }
 
-    pub(super) fn login_refused(&mut self, tuple: FiveTuple, code: u16, cause: Cause) {
+    pub(super) fn login_refused(&mut self, tuple: FiveTuple, message: &Message<'_>, code: u16, cause: Cause) {
         // Each client begins without credentials, and each nonce ends: neither is worth a line.
-        if !matches!(cause, Cause::NoCredentials | Cause::StaleNonce) {
-            self.events.push(Event::LoginRefused { tuple, code, cause });
+        let counted = CountedMethod::of(message.method());
+        if !matches!(cause, Cause::NoCredentials | Cause::StaleNonce)
+            && let Some(method) = counted
+        {
+            let user = message.get(attr::USERNAME).and_then(|name| core::str::from_utf8(name).ok());
+            let user = user.filter(|name| name.len() <= MAX_USERNAME).map(Arc::from);
+            self.events.push(Event::LoginRefused { tuple, method, user, code, cause });
         }
     }
 
@@ -327,4 +344,11 @@ impl Server {
     pub fn is_consistent(&self) -> bool {
         self.allocations.is_consistent()
     }
+}
+
+/// The byte budget of a credential, if it has one.
+pub(super) fn budget_of<'a>(now: &Now, login: &'a Login, begins: bool) -> Option<CredentialBudget<'a>> {
+    let total = login.policy()?.bytes?;
+    let until = login.expires()?;
+    Some(CredentialBudget { username: login.user(), total, until, now: now.unix, begins })
 }

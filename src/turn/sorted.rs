@@ -30,6 +30,10 @@ impl<K: Ord, V> Sorted<K, V> {
         self.place(key).ok().and_then(|at| self.entries.get(at)).map(|(_, value)| value)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+        self.entries.iter()
+    }
+
     pub(super) fn contains(&self, key: &K) -> bool {
         self.get(key).is_some()
     }

@@ -214,6 +214,7 @@ impl Server {
         self.events.push(Event::RequestRefused {
             user,
             tuple: client.tuple,
+            method: CountedMethod::Connect,
             code: 447,
             peer: Some(connection.peer.0),
             cause: None,

@@ -115,6 +115,31 @@ pub enum Parity {
     Even,
 }
 
+/// Whose quota a relay socket counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// What is counted.
+    pub name: &'a str,
+    /// The most allocations that the credential itself allows; the smaller of this and the server's own limit counts.
+    pub most: u32,
+}
+
+/// What is left of the byte budget of a credential, and to whom it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget<'a> {
+    /// The user name, expiry and policy included: each credential has a budget of its own.
+    pub username: &'a str,
+    /// All of it, in bytes.
+    pub total: u64,
+    /// When the credential ends, in Unix seconds. A day later nothing of it need be known.
+    pub until: u64,
+    /// The time, in Unix seconds.
+    pub now: u64,
+    /// An allocation begins with it. Otherwise a budget that nobody knows of is one that has been forgotten: there is nothing
+    /// left of it.
+    pub begins: bool,
+}
+
 /// Why a relay socket could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindError {
@@ -144,7 +169,7 @@ pub trait RelaySockets {
         id: AllocationId,
         family: AddressFamily,
         parity: Parity,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError>;
 
     /// Opens a relay socket on an even port as [`Self::bind`] does, and holds the next port for whoever redeems the token
@@ -156,7 +181,7 @@ pub trait RelaySockets {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
         hold: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError>;
 
@@ -168,12 +193,21 @@ pub trait RelaySockets {
         &mut self,
         id: AllocationId,
         token: ReservationToken,
-        owner: &str,
+        owner: Owner<'_>,
         now: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError>;
 
     /// Closes a relay socket and gives its port and quota back.
     fn close(&mut self, relay: RelayToken, owner: &str);
+
+    /// Takes up to `bytes` out of what all workers together have left of a credential's byte budget. Asked now and then, when
+    /// an allocation has used what it has. Less than `bytes` means that there is no more. Who knows no budgets has none.
+    fn draw(&self, _budget: Budget<'_>, _bytes: u64) -> u64 {
+        0
+    }
+
+    /// Gives back what was drawn and has not been used.
+    fn restore(&self, _budget: Budget<'_>, _bytes: u64) {}
 
     /// Whether this is a live relayed transport address of this server, of any worker.
     fn is_live(&self, address: SocketAddr) -> bool;
@@ -197,7 +231,7 @@ pub trait RelaySockets {
         &mut self,
         _id: AllocationId,
         _family: AddressFamily,
-        _owner: &str,
+        _owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         Err(BindError::Exhausted)
     }

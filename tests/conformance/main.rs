@@ -7,6 +7,7 @@
 mod world;
 
 mod bad_input;
+mod policy;
 mod quirks;
 mod rfc5780;
 mod rfc6062;

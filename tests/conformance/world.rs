@@ -2,6 +2,7 @@
 //! nothing here uses `relais::wire` to build a request or to read an answer, so that a mistake cannot hide by
 //! being made twice.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use std::time::Duration;
 use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSecret, User};
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, Alternates, BindError, ClientAddress, ClientRoute, ConnectionEnd, ConnectionId, Discovery,
-    DropReason, Event, FamilyDefault, FiveTuple, Hold, IcmpError, Limits, Offer, Parity, PeerAddress,
-    PeerConnection, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Server,
-    Settings, Traffic, Transport, Verdict, Waiting,
+    AllocationId, Alternates, BindError, Budget, ClientAddress, ClientRoute, ConnectionEnd, ConnectionId,
+    Discovery, DropReason, Event, FamilyDefault, FiveTuple, Hold, IcmpError, Limits, Offer, Owner, Parity,
+    PeerAddress, PeerConnection, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress,
+    ReservationToken, Server, Settings, Traffic, Transport, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer};
 
@@ -499,6 +500,9 @@ pub struct Sockets {
     pub made: u32,
     /// Connections that the core has closed.
     pub cut: Vec<ConnectionId>,
+    /// What is left of the byte budgets, and how often somebody asked.
+    pub budgets: RefCell<BTreeMap<String, u64>>,
+    pub drawn: Cell<u32>,
 }
 
 /// A connection with a peer that is not there.
@@ -525,10 +529,10 @@ impl RelaySockets for Sockets {
         id: AllocationId,
         family: AddressFamily,
         parity: Parity,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        let held = self.open.values().filter(|socket| socket.2 == owner).count();
-        if self.quota.is_some_and(|quota| held >= quota) {
+        let held = self.open.values().filter(|socket| socket.2 == owner.name).count();
+        if self.quota.is_some_and(|quota| held >= quota) || held >= owner.most as usize {
             return Err(BindError::Quota);
         }
         if self.exhausted || self.no_ports.contains(&family.number()) {
@@ -540,7 +544,7 @@ impl RelaySockets for Sockets {
         let port = 49152 + (token % 8192) as u16 * 2 + even;
         let address = SocketAddr::new(ip.parse().unwrap(), port);
         self.opened += 1;
-        self.open.insert(token, (id, address, owner.to_owned()));
+        self.open.insert(token, (id, address, owner.name.to_owned()));
         Ok((RelayToken(token), RelayedTransportAddress(address)))
     }
 
@@ -548,7 +552,7 @@ impl RelaySockets for Sockets {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
         hold: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
         let (relay, relayed) = self.bind(id, family, Parity::Even, owner)?;
@@ -562,11 +566,11 @@ impl RelaySockets for Sockets {
         &mut self,
         id: AllocationId,
         token: ReservationToken,
-        owner: &str,
+        owner: Owner<'_>,
         now: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
-        let held = self.open.values().filter(|socket| socket.2 == owner).count();
-        if self.quota.is_some_and(|quota| held >= quota) {
+        let held = self.open.values().filter(|socket| socket.2 == owner.name).count();
+        if self.quota.is_some_and(|quota| held >= quota) || held >= owner.most as usize {
             return Err(BindError::Quota);
         }
         let (address, until) = self.reserved.remove(&token.0).ok_or(BindError::Exhausted)?;
@@ -575,7 +579,7 @@ impl RelaySockets for Sockets {
         }
         let token = self.opened;
         self.opened += 1;
-        self.open.insert(token, (id, address, owner.to_owned()));
+        self.open.insert(token, (id, address, owner.name.to_owned()));
         Ok((RelayToken(token), RelayedTransportAddress(address)))
     }
 
@@ -583,6 +587,19 @@ impl RelaySockets for Sockets {
         let socket = self.open.remove(&relay.0).expect("a socket is closed once");
         assert_eq!(socket.2, owner, "quota goes back to whom it was taken from");
         self.closed += 1;
+    }
+
+    fn draw(&self, budget: Budget<'_>, bytes: u64) -> u64 {
+        self.drawn.set(self.drawn.get() + 1);
+        let mut budgets = self.budgets.borrow_mut();
+        let left = budgets.entry(budget.username.to_owned()).or_insert(budget.total);
+        let drawn = bytes.min(*left);
+        *left -= drawn;
+        drawn
+    }
+
+    fn restore(&self, budget: Budget<'_>, bytes: u64) {
+        *self.budgets.borrow_mut().get_mut(budget.username).unwrap() += bytes;
     }
 
     fn adopt(&mut self, route: &ClientRoute) {
@@ -604,7 +621,7 @@ impl RelaySockets for Sockets {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         let bound = self.bind(id, family, Parity::Any, owner)?;
         self.listening.insert(bound.0.0);

@@ -20,9 +20,8 @@ impl Socket {
         self.0.send(Message::Ping(vec![7].into())).await.unwrap();
         loop {
             let message = timeout(Duration::from_secs(10), self.0.next()).await.expect("a pong in time");
-            match message.expect("no end").unwrap() {
-                Message::Pong(_) => return,
-                _ => {}
+            if matches!(message.expect("no end").unwrap(), Message::Pong(_)) {
+                return;
             }
         }
     }

@@ -9,8 +9,8 @@ use relais::auth::Expired;
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, DropReason, FiveTuple, Hold,
-    IcmpError, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken,
-    Server, Settings, Traffic, Transport, Verdict, Waiting,
+    IcmpError, Owner, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress,
+    ReservationToken, Server, Settings, Traffic, Transport, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer};
 
@@ -196,8 +196,8 @@ impl Pool {
         self.reserved.retain(|_, (_, until)| *until > now);
     }
 
-    fn may_open(&self, owner: &str) -> Result<(), BindError> {
-        if self.held_by(owner) >= self.quota {
+    fn may_open(&self, owner: Owner<'_>) -> Result<(), BindError> {
+        if self.held_by(owner.name) >= self.quota.min(owner.most) {
             Err(BindError::Quota)
         } else if self.failing {
             Err(BindError::Exhausted)
@@ -234,18 +234,18 @@ impl RelaySockets for Relays<'_> {
         id: AllocationId,
         family: AddressFamily,
         parity: Parity,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.pool.may_open(owner)?;
         let address = self.pool.take(family == AddressFamily::Ipv6, parity == Parity::Even, false);
-        Ok(self.pool.enter(self.worker, id, address.ok_or(BindError::Exhausted)?, owner))
+        Ok(self.pool.enter(self.worker, id, address.ok_or(BindError::Exhausted)?, owner.name))
     }
 
     fn bind_pair(
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
         hold: Hold,
     ) -> Result<(RelayToken, RelayedTransportAddress, ReservationToken), BindError> {
         self.pool.forget_expired(hold.from);
@@ -255,7 +255,7 @@ impl RelaySockets for Relays<'_> {
         let token = self.pool.dice.next().to_be_bytes();
         let next = SocketAddr::new(address.ip(), address.port() + 1);
         self.pool.reserved.insert(token, (next, hold.until));
-        let (relay, relayed) = self.pool.enter(self.worker, id, address, owner);
+        let (relay, relayed) = self.pool.enter(self.worker, id, address, owner.name);
         Ok((relay, relayed, ReservationToken(token)))
     }
 
@@ -263,13 +263,13 @@ impl RelaySockets for Relays<'_> {
         &mut self,
         id: AllocationId,
         token: ReservationToken,
-        owner: &str,
+        owner: Owner<'_>,
         now: Timestamp,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.pool.forget_expired(now);
         self.pool.may_open(owner)?;
         let (address, _) = self.pool.reserved.remove(&token.0).ok_or(BindError::Exhausted)?;
-        Ok(self.pool.enter(self.worker, id, address, owner))
+        Ok(self.pool.enter(self.worker, id, address, owner.name))
     }
 
     fn close(&mut self, relay: RelayToken, owner: &str) {
@@ -306,7 +306,7 @@ impl RelaySockets for Relays<'_> {
         &mut self,
         id: AllocationId,
         family: AddressFamily,
-        owner: &str,
+        owner: Owner<'_>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         let bound = self.bind(id, family, Parity::Any, owner)?;
         self.pool.open.get_mut(&bound.1.0).expect("it is open").tcp = true;

@@ -90,6 +90,9 @@ impl Keeper {
                     }
                 }
             },
+            Event::Part { key } => {
+                self.quit(key);
+            }
             Event::Leave { key } => self.leave(key),
         }
     }

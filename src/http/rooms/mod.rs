@@ -164,6 +164,7 @@ enum Event {
     Enter { prefix: Prefix, door: Door, answer: oneshot::Sender<Result<Ticket, Full>> },
     Join { key: Key, joining: Joining, answer: oneshot::Sender<Result<(Vec<Peer>, Inbox), Full>> },
     Act { key: Key, act: Act },
+    Part { key: Key },
     Leave { key: Key },
 }
 
@@ -202,6 +203,14 @@ impl Ticket {
     pub(super) async fn act(&self, act: Act) {
         // Without a keeper the server is stopping, and this socket hears of that elsewhere.
         let _ = self.door.0.send(Event::Act { key: self.key, act }).await;
+    }
+}
+
+#[cfg(feature = "socketio")]
+impl Ticket {
+    /// Leaves the room, and keeps the place among the sockets.
+    pub(super) async fn part(&self) {
+        let _ = self.door.0.send(Event::Part { key: self.key }).await;
     }
 }
 

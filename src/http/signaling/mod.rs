@@ -5,6 +5,8 @@ mod own;
 mod pace;
 mod plain;
 mod socket;
+#[cfg(feature = "socketio")]
+pub(super) mod socketio;
 
 use super::caller::{Caller, PageOrigin};
 use super::error::Refusal;
@@ -100,26 +102,25 @@ async fn admit(
         Refusal::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "This address speaks WebSocket only.")
             .help("Use new WebSocket(…) in a page. A reverse proxy must pass Upgrade and Connection on.")
     })?;
-    let ticket = shared.rooms.enter(caller.prefix).await.map_err(|full| {
-        let (code, message, help) = explain(full);
-        let status = if full == Full::Address {
-            StatusCode::TOO_MANY_REQUESTS
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
-        Refusal::new(status, code, message).help(help)
-    })?;
+    let ticket = shared.rooms.enter(caller.prefix).await.map_err(refuse_full)?;
     Ok((socket, ticket))
+}
+
+fn refuse_full(full: Full) -> Refusal {
+    let (code, message, help) = explain(full);
+    let status =
+        if full == Full::Address { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
+    Refusal::new(status, code, message).help(help)
+}
+
+fn rooms_off() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "rooms_off", "This server has its rooms switched off.")
+        .help("The operator can allow them with http.rooms = \"named\" (or \"open\", for trials).")
 }
 
 fn may_signal(shared: &Shared, caller: &Caller) -> Result<(), Refusal> {
     if shared.options.rooms == Rooms::Off {
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "rooms_off",
-            "This server has its rooms switched off.",
-        )
-        .help("The operator can allow them with http.rooms = \"named\" (or \"open\", for trials)."));
+        return Err(rooms_off());
     }
     if caller.origin == PageOrigin::Foreign {
         return Err(Refusal::new(
@@ -133,6 +134,12 @@ fn may_signal(shared: &Shared, caller: &Caller) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+const NO_ROOM: Explained = (
+    "no_room",
+    "No room was named.",
+    "Name it in the URL (/ws?room=…) or in the join; POST /v1/rooms makes one.",
+);
 
 type Explained = (&'static str, &'static str, &'static str);
 

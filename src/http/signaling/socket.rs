@@ -3,7 +3,7 @@
 use super::own::{self, Said};
 use super::pace::Pace;
 use super::plain::{self, PONG, Plain};
-use super::{Explained, check_room, explain, meant};
+use super::{Explained, NO_ROOM, check_room, explain, meant};
 use crate::http::accept::stopped;
 use crate::http::caller::Caller;
 use crate::http::rooms::{Act, Full, Inbox, Joining, Kind, Notice, Peer, Silence, Ticket, To};
@@ -32,11 +32,6 @@ enum End {
 
 const TOO_SLOW: End = End::Closed(close_code::POLICY, "You read too slowly.");
 const STOPPING: End = End::Closed(close_code::AWAY, "The server is stopping.");
-const NO_ROOM: Explained = (
-    "no_room",
-    "No room was named.",
-    "Name it in the URL (/ws?room=…) or in the join; POST /v1/rooms makes one.",
-);
 const NOT_UNDERSTOOD: Explained = (
     "not_understood",
     "This is no frame of the dialect.",

@@ -1,0 +1,303 @@
+//! `/socket.io/`: the signaling dialect of Socket.IO clients, versions 2 to 4 (Engine.IO 3 and 4). The library
+//! `socketioxide` speaks the protocol; who may, how much and how fast is decided here, around it.
+
+mod session;
+mod talk;
+
+use super::{Explained, NO_ROOM, check_room, explain, may_signal, meant, refuse_full};
+use crate::http::accept::stopped;
+use crate::http::caller::Caller;
+use crate::http::error::Refusal;
+use crate::http::rooms::{Joining, Kind, Peer};
+use crate::http::{MAX_MESSAGE, Shared, ice};
+use axum::Router;
+use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::extract::{FromRequestParts as _, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get};
+use base64::Engine as _;
+use hyper::service::Service as _;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use session::{Gate, Session};
+use sha1::{Digest as _, Sha1};
+use socketioxide::SocketIo;
+use socketioxide::extract::SocketRef;
+use socketioxide::handler::ConnectHandler as _;
+use socketioxide::service::SocketIoService;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// The client's own library, as its authors publish it: version 4.8.4, MIT licence (`client-LICENSE`).
+const CLIENT: &str = include_str!("client-4.8.4.min.js");
+
+/// One POST or the answer to one GET: several messages may be in it.
+const MAX_PAYLOAD: usize = 2 * MAX_MESSAGE;
+
+/// Packets that the library may keep for a session: those of [`talk`], and what the protocol itself has to say.
+const PACKETS: usize = 64;
+
+/// How long the library has to say goodbye to everybody.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a refused client may still read before its session is closed.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// What the library would ask about other paths, of which it gets none.
+#[derive(Clone)]
+struct Nowhere;
+
+impl hyper::service::Service<Request> for Nowhere {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Ready<Result<Response, Infallible>>;
+
+    fn call(&self, _: Request) -> Self::Future {
+        ready(Ok(StatusCode::NOT_FOUND.into_response()))
+    }
+}
+
+struct Side {
+    shared: Arc<Shared>,
+    service: SocketIoService<Nowhere>,
+    sessions: Mutex<Sessions>,
+}
+
+/// Sessions that began by polling, by the id that their later requests have in the query.
+#[derive(Default)]
+struct Sessions {
+    by_id: BTreeMap<String, Weak<Session>>,
+    /// At how many those are forgotten who are gone.
+    full: usize,
+}
+
+impl Sessions {
+    fn add(&mut self, id: String, session: &Arc<Session>) {
+        if self.by_id.len() >= self.full {
+            self.by_id.retain(|_, session| session.strong_count() > 0);
+            self.full = 2 * self.by_id.len() + 64;
+        }
+        self.by_id.insert(id, Arc::downgrade(session));
+    }
+}
+
+/// What we read of a request's query; the library reads the rest.
+#[derive(Deserialize)]
+struct Wanted {
+    room: Option<String>,
+    sid: Option<String>,
+    transport: Option<String>,
+}
+
+/// The routes of Socket.IO. Sessions end when `shared` says that the server stops.
+pub(in crate::http) fn routes(shared: Arc<Shared>) -> Router {
+    let limits = shared.options.limits;
+    let (service, io) = SocketIo::builder()
+        .req_path("/socket.io")
+        .ping_interval(limits.ping)
+        .ping_timeout(limits.idle.saturating_sub(limits.ping))
+        .connect_timeout(limits.join_deadline)
+        .max_payload(MAX_PAYLOAD as u64)
+        .max_buffer_size(PACKETS)
+        .ws_read_buffer_size(super::READ_BUFFER)
+        .ws_max_message_size(MAX_MESSAGE)
+        .ws_max_frame_size(MAX_MESSAGE)
+        .build_with_inner_svc(Nowhere);
+    let begin = move |socket: SocketRef| {
+        talk::begin(socket, limits);
+        ready(())
+    };
+    io.ns("/", begin.with(join));
+    let shutdown = shared.shutdown.clone();
+    tokio::spawn(async move {
+        stopped(shutdown).await;
+        let _ = tokio::time::timeout(GOODBYE, io.close()).await;
+    });
+    let side = Side { shared, service, sessions: Mutex::default() };
+    Router::new()
+        .route("/socket.io", any(handle))
+        .route("/socket.io/", any(handle))
+        .route("/socket.io/socket.io.js", get(client))
+        .with_state(Arc::new(side))
+}
+
+/// The client's library, for pages that load it from where they connect to, whatever page that is.
+async fn client(State(side): State<Arc<Side>>) -> Response {
+    if side.shared.options.rooms == crate::http::Rooms::Off {
+        return super::rooms_off().into_response();
+    }
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600")),
+        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
+    ];
+    (headers, CLIENT).into_response()
+}
+
+/// Every request of the protocol.
+async fn handle(State(side): State<Arc<Side>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let caller = match Caller::from_request_parts(&mut parts, &side.shared).await {
+        Ok(caller) => caller,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let mut response = if parts.method == Method::OPTIONS {
+        preflight(&parts.headers)
+    } else {
+        let request = Request::from_parts(parts, body);
+        side.admit(&caller, request).await.unwrap_or_else(Refusal::into_response)
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    ice::share(headers, &caller, false);
+    response
+}
+
+/// What a browser asks before a page of another origin may ask. The Origin itself is looked at by [`ice::share`].
+fn preflight(asked: &HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+impl Side {
+    async fn admit(&self, caller: &Caller, mut request: Request) -> Result<Response, Refusal> {
+        may_signal(&self.shared, caller)?;
+        let Ok(Query(wanted)) = Query::<Wanted>::try_from_uri(request.uri()) else {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "The query is not well formed.")
+                .help("The form is /socket.io/?room=NAME&EIO=…, as the client's library makes it."));
+        };
+        let session = match &wanted.sid {
+            Some(id) => self.find(id, caller).await?,
+            None => {
+                let session = Arc::new(self.open(caller, wanted.room).await?);
+                request.extensions_mut().insert(session.clone());
+                session
+            }
+        };
+        if wanted.transport.as_deref() == Some("websocket") {
+            return self.upgrade(session, request);
+        }
+        // A page sends its next messages when the answer to these has come, so that this holds it back.
+        session.free().await;
+        let (parts, body) = self.pass(request).await.into_parts();
+        session.written.send_modify(|written| *written += body.size_hint().lower());
+        if wanted.sid.is_some() {
+            return Ok(Response::from_parts(parts, body));
+        }
+        let Ok(body) = to_bytes(body, MAX_PAYLOAD).await else {
+            return Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "no_session",
+                "There is no session.",
+            )
+            .help("Please report this as a fault of the server."));
+        };
+        if let Some(id) = id_in(&body) {
+            self.sessions.lock().await.add(id.to_owned(), &session);
+        }
+        Ok(Response::from_parts(parts, Body::from(body)))
+    }
+
+    async fn pass(&self, request: Request) -> Response {
+        match self.service.call(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    /// A place for a new session, in a room that it names.
+    async fn open(&self, caller: &Caller, room: Option<String>) -> Result<Session, Refusal> {
+        let rooms = self.shared.options.rooms;
+        let refuse = |(code, message, help): Explained| {
+            Refusal::new(StatusCode::BAD_REQUEST, code, message).help(help)
+        };
+        let room = meant(rooms, room).ok_or_else(|| refuse(NO_ROOM))?;
+        check_room(rooms, &room).map_err(refuse)?;
+        let ticket = self.shared.rooms.enter(caller.prefix).await.map_err(refuse_full)?;
+        Ok(Session::new(ticket, caller.prefix, room))
+    }
+
+    async fn find(&self, id: &str, caller: &Caller) -> Result<Arc<Session>, Refusal> {
+        let found = self.sessions.lock().await.by_id.get(id).and_then(Weak::upgrade);
+        found.filter(|session| !session.is_closed() && session.prefix == caller.prefix).ok_or_else(|| {
+            Refusal::new(StatusCode::BAD_REQUEST, "unknown_session", "There is no such session.").help(
+                "It has ended, or belongs to another address. Connect anew; clients do so by themselves.",
+            )
+        })
+    }
+
+    /// Takes the connection over, behind a gate.
+    fn upgrade(&self, session: Arc<Session>, mut request: Request) -> Result<Response, Refusal> {
+        let headers = request.headers();
+        let is_websocket =
+            headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let key = headers
+            .get(header::SEC_WEBSOCKET_KEY)
+            .filter(|_| is_websocket && request.method() == Method::GET);
+        let Some(key) = key else {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "not_a_websocket", "This is no WebSocket.")
+                .help("A reverse proxy must pass Upgrade and Connection on."));
+        };
+        let mut digest = Sha1::new();
+        digest.update(key.as_bytes());
+        // RFC 6455 §1.3.
+        digest.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+        let accept = base64::engine::general_purpose::STANDARD.encode(digest.finalize());
+        let upgraded = hyper::upgrade::on(&mut request);
+        let (parts, _) = request.into_parts();
+        let request = axum::http::Request::from_parts(parts, ());
+        let (service, limits) = (self.service.clone(), self.shared.options.limits);
+        tokio::spawn(async move {
+            if let Ok(upgraded) = upgraded.await {
+                let gate = Gate::new(TokioIo::new(upgraded), session, &limits);
+                // A request that the library does not understand ends with its connection.
+                let _ = service.call((gate, request)).await;
+            }
+        });
+        let answer = [
+            (header::CONNECTION, "upgrade"),
+            (header::UPGRADE, "websocket"),
+            (header::SEC_WEBSOCKET_ACCEPT, &accept),
+        ];
+        Ok((StatusCode::SWITCHING_PROTOCOLS, answer).into_response())
+    }
+}
+
+/// The id in the library's answer to a new client: `0{"sid":"…",…}` after an optional length.
+fn id_in(open: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(open).ok()?;
+    let (_, rest) = text.split_once("{\"sid\":\"")?;
+    rest.split_once('"').map(|(id, _)| id)
+}
+
+/// Comes into the room before the client is told that it is connected.
+async fn join(socket: SocketRef) -> Result<(), &'static str> {
+    let session = socket.req_parts().extensions.get::<Arc<Session>>().cloned();
+    let session = session.ok_or("There is no session.")?;
+    let peer = Peer { id: socket.id.as_str().into(), name: "".into() };
+    let joining = Joining { room: session.room.clone(), peer, kind: Kind::SocketIo };
+    match session.ticket.join(joining).await {
+        Ok((_, inbox)) => {
+            *session.inbox.lock().await = Some(inbox);
+            Ok(())
+        }
+        Err(full) => {
+            tokio::spawn(async move {
+                tokio::time::sleep(LAST_WORD).await;
+                session.close();
+            });
+            Err(explain(full).1)
+        }
+    }
+}

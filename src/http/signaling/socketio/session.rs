@@ -1,0 +1,143 @@
+//! What belongs to one Engine.IO session, over however many connections it is carried, and the gate in front of
+//! its WebSocket: the library reads as fast as bytes come, so they come no faster than they are dealt with.
+
+use crate::http::Limits;
+use crate::http::admission::{Bucket, Prefix};
+use crate::http::rooms::{Inbox, Ticket};
+use futures_util::task::AtomicWaker;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// One session. It lives as long as the library's socket, whose request carries it.
+pub(super) struct Session {
+    pub(super) ticket: Ticket,
+    /// Where it was opened. Its id is known to the whole room, so it is good from there only.
+    pub(super) prefix: Prefix,
+    pub(super) room: String,
+    /// From the moment of joining until somebody listens.
+    pub(super) inbox: Mutex<Option<Inbox>>,
+    /// Messages that were read and not dealt with.
+    backlog: watch::Sender<usize>,
+    reader: AtomicWaker,
+    /// Bytes that have been handed to connections.
+    pub(super) written: watch::Sender<u64>,
+    is_closed: AtomicBool,
+    /// Rings when the client has left the namespace.
+    pub(super) left: Notify,
+}
+
+impl Session {
+    pub(super) fn new(ticket: Ticket, prefix: Prefix, room: String) -> Self {
+        Self {
+            ticket,
+            prefix,
+            room,
+            inbox: Mutex::new(None),
+            backlog: watch::Sender::new(0),
+            reader: AtomicWaker::new(),
+            written: watch::Sender::new(0),
+            is_closed: AtomicBool::new(false),
+            left: Notify::new(),
+        }
+    }
+
+    /// One more message has been read.
+    pub(super) fn begin(&self) {
+        self.backlog.send_modify(|count| *count += 1);
+    }
+
+    /// One message has been dealt with.
+    pub(super) fn finish(&self) {
+        self.backlog.send_modify(|count| *count = count.saturating_sub(1));
+        if self.is_free() {
+            self.reader.wake();
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        *self.backlog.borrow() == 0
+    }
+
+    /// Waits until everything that was read has been dealt with.
+    pub(super) async fn free(&self) {
+        let _ = self.backlog.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Nothing more is read.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, SeqCst);
+        self.reader.wake();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(SeqCst)
+    }
+}
+
+/// A connection of a session.
+pub(super) struct Gate<S> {
+    inner: S,
+    session: Arc<Session>,
+    bytes: Bucket,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Gate<S> {
+    pub(super) fn new(inner: S, session: Arc<Session>, limits: &Limits) -> Self {
+        let bytes = Bucket::new(limits.byte_burst, limits.bytes_per_second, Instant::now());
+        Self { inner, session, bytes, pause: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Registered first: whoever changes something after the look below wakes this task.
+        self.session.reader.register(context.waker());
+        if self.session.is_closed() {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.session.is_free() {
+            return Poll::Pending;
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        let read = u32::try_from(buffer.filled().len() - before).unwrap_or(u32::MAX);
+        let wait = self.bytes.take(read, Instant::now());
+        self.pause = (!wait.is_zero()).then(|| Box::pin(sleep(wait)));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
+        self.session.written.send_modify(|written| *written += count as u64);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,308 @@
+//! Socket.IO by its bytes: what the clients' libraries, which the browser tests run, cannot be made to do.
+
+use super::*;
+
+/// A client of Engine.IO 4 over WebSocket, connected.
+struct Client {
+    socket: Socket,
+    id: String,
+}
+
+async fn connect(server: &Server, room: &str) -> Client {
+    let mut socket = socket(server, &format!("/socket.io/?EIO=4&transport=websocket&room={room}")).await;
+    let open = socket.hear_text().await;
+    let open: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
+    socket.text("40".into()).await;
+    let mut connected = socket.hear_text().await;
+    while connected == "2" {
+        socket.text("3".into()).await;
+        connected = socket.hear_text().await;
+    }
+    let connected: Value = serde_json::from_str(connected.strip_prefix("40").unwrap()).unwrap();
+    assert_eq!(open["sid"], connected["sid"]);
+    Client { socket, id: connected["sid"].as_str().unwrap().to_owned() }
+}
+
+impl Client {
+    /// The next event; pings are answered.
+    async fn event(&mut self) -> String {
+        loop {
+            let text = self.socket.hear_text().await;
+            match text.strip_prefix("42") {
+                Some(event) => return event.to_owned(),
+                None if text == "2" => self.socket.text("3".into()).await,
+                None => panic!("{text}"),
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.event().await).unwrap()
+    }
+
+    /// The next event that is no list of clients.
+    async fn word(&mut self) -> String {
+        loop {
+            let event = self.event().await;
+            if !event.starts_with(r#"["clients","#) {
+                return event;
+            }
+        }
+    }
+
+    async fn emit(&mut self, event: &str) {
+        self.socket.text(format!("42{event}")).await;
+    }
+}
+
+fn clients(ids: &[&str]) -> Value {
+    let map: serde_json::Map<_, _> = ids.iter().map(|id| ((*id).to_owned(), json!({"id": id}))).collect();
+    json!(["clients", map])
+}
+
+#[tokio::test]
+async fn calls_carry_what_they_carried_and_who_sent_it() {
+    let server = start(open_rooms()).await;
+    let mut ann = connect(&server, "r").await;
+    assert_eq!(ann.hear().await, clients(&[&ann.id]));
+    let mut bob = connect(&server, "r").await;
+    let both = clients(&[&ann.id, &bob.id]);
+    assert_eq!((ann.hear().await, bob.hear().await), (both.clone(), both));
+    let _elsewhere = connect(&server, "s").await;
+    for (event, payload) in [
+        ("peerOffer", r#"{"type":"offer","sdp":"v=0\r\n","n":1.50,"n":[ ]}"#),
+        ("peerAnswer", r#"{"b":1e2,"a":"\u00e9"}"#),
+        ("peerIce", "null"),
+        ("signal", r#"[{"renegotiate":true},null]"#),
+    ] {
+        ann.emit(&format!(r#"["{event}","{}",{payload}]"#, bob.id)).await;
+        assert_eq!(bob.event().await, format!(r#"["{event}","{}",{payload},"{}"]"#, bob.id, ann.id));
+    }
+    // A candidate left out is none; arguments beyond those, other events and peers are nobody's business.
+    ann.emit(&format!(r#"["peerIce","{}"]"#, bob.id)).await;
+    assert_eq!(bob.event().await, format!(r#"["peerIce","{}",null,"{}"]"#, bob.id, ann.id));
+    for event in [
+        r#"["peerOffer","nobody",1]"#,
+        r#"["peerOffer",{},1]"#,
+        r#"["peerOffer"]"#,
+        r#"["signal"]"#,
+        r#"["disconnecting",1]"#,
+        r#"["clients",{}]"#,
+    ] {
+        ann.emit(event).await;
+    }
+    ann.emit(&format!(r#"["signal","{}",1,2,3]"#, bob.id)).await;
+    assert_eq!(bob.event().await, format!(r#"["signal","{}",1,"{}"]"#, bob.id, ann.id));
+    drop(ann);
+    assert_eq!(bob.hear().await, clients(&[&bob.id]));
+}
+
+#[tokio::test]
+async fn a_message_is_for_all_others_whatever_they_speak() {
+    let server = start(open_rooms()).await;
+    let mut plain = socket(&server, "/ws?room=r").await;
+    plain.say(json!({"early": 1})).await;
+    let (mut own, _) = member(&server, "r", "").await;
+    let mut ann = connect(&server, "r").await;
+    let mut bob = connect(&server, "r").await;
+    ann.emit(r#"["message",{"new-ice-candidate":{"a":1.0}}]"#).await;
+    let heard = r#"{"new-ice-candidate":{"a":1.0},"iceCandidate":{"a":1.0}}"#;
+    assert_eq!(bob.word().await, format!(r#"["message",{heard}]"#));
+    assert_eq!(plain.hear_text().await, heard);
+    assert_eq!(
+        own.hear().await,
+        json!({"from": ann.id, "data": {"new-ice-candidate": {"a": 1.0}, "iceCandidate": {"a": 1.0}}})
+    );
+    plain.text(r#"["Hello!"]"#.into()).await;
+    assert_eq!(ann.word().await, r#"["message",["Hello!"]]"#);
+    assert_eq!(bob.word().await, r#"["message",["Hello!"]]"#);
+    ann.emit(r#"["message"]"#).await;
+    assert_eq!(bob.word().await, r#"["message",null]"#);
+}
+
+async fn post(server: &Server, path: &str, body: &str) -> Answer {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: text/plain;charset=UTF-8\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        server.address,
+        body.len()
+    );
+    raw(server.address, &request).await
+}
+
+#[tokio::test]
+async fn polling_is_paced_by_answering_later_and_keeps_the_order() {
+    let limits = Limits { message_burst: 4, messages_per_second: 20, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let mut bob = connect(&server, "r").await;
+    let open = ask(&server, "GET /socket.io/?EIO=3&transport=polling&room=r", &[]).await;
+    assert_eq!(open.status, 200);
+    let id = open.body.split_once("\"sid\":\"").unwrap().1.split_once('"').unwrap().0.to_owned();
+    let path = format!("/socket.io/?EIO=3&transport=polling&sid={id}");
+    let heard = ask(&server, &format!("GET {path}"), &[]).await;
+    assert!(heard.body.contains("40"), "{}", heard.body);
+    let begun = Instant::now();
+    for round in 0..3 {
+        let packets: Vec<_> = (0..4).map(|n| format!(r#"42["message",{}]"#, 100 + round * 4 + n)).collect();
+        let body: String = packets.iter().map(|packet| format!("{}:{packet}", packet.len())).collect();
+        let answer = post(&server, &path, &body).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
+    }
+    for n in 100..112 {
+        assert_eq!(bob.word().await, format!(r#"["message",{n}]"#));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(350), "{:?}", begun.elapsed());
+    let elsewhere = [("X-Forwarded-For", "203.0.113.7")];
+    let stolen = ask(&server, &format!("GET {path}"), &elsewhere).await;
+    assert_eq!(stolen.code(), "unknown_session", "the id is known to the whole room");
+    let unknown = ask(&server, "GET /socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAA", &[]).await;
+    assert_eq!(unknown.code(), "unknown_session");
+}
+
+#[tokio::test]
+async fn a_fast_socket_is_slowed_down_and_nothing_is_lost() {
+    let limits = Limits { message_burst: 10, messages_per_second: 20, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (mut ann, mut bob) = (connect(&server, "r").await, connect(&server, "r").await);
+    let begun = Instant::now();
+    for n in 0..20 {
+        ann.emit(&format!(r#"["signal","{}",{n}]"#, bob.id)).await;
+    }
+    for n in 0..20 {
+        assert_eq!(bob.word().await, format!(r#"["signal","{}",{n},"{}"]"#, bob.id, ann.id));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(450), "20 took only {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn who_never_stops_sending_too_fast_is_sent_away() {
+    let throttled = Duration::from_millis(300);
+    let limits = Limits { message_burst: 2, messages_per_second: 50, throttled, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let (mut ann, mut bob) = (connect(&server, "r").await, connect(&server, "r").await);
+    for n in 0..200 {
+        let text = format!(r#"42["nothing",{n}]"#);
+        if ann.socket.0.send(Message::Text(text.into())).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(bob.hear().await.as_array().unwrap()[1].as_object().unwrap().len(), 2);
+    assert_eq!(bob.hear().await, clients(&[&bob.id]));
+}
+
+#[tokio::test]
+async fn long_messages_and_wrong_ones_end_their_session_only() {
+    let server = start(open_rooms()).await;
+    let mut bob = connect(&server, "r").await;
+    bob.hear().await;
+    let long = format!(r#"42["message","{}"]"#, "x".repeat(65_536));
+    for bad in
+        [long.as_str(), "9", "42{", "42[1]", "451-[\"message\",{\"_placeholder\":true,\"num\":0}]", "4", "x"]
+    {
+        let mut ann = connect(&server, "r").await;
+        assert_eq!(bob.hear().await.as_array().unwrap()[1].as_object().unwrap().len(), 2, "{bad:.20}");
+        ann.socket.text(bad.to_owned()).await;
+        // Some are refused, some mean nothing or wait for more; in the end the socket goes.
+        drop(ann);
+        assert_eq!(bob.hear().await, clients(&[&bob.id]), "{bad:.20}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_sent_away_and_others_go_on() {
+    let limits =
+        Limits { queue_messages: 8, message_burst: 10_000, byte_burst: 1 << 30, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let deaf = connect(&server, "r").await;
+    let (mut ann, mut bob) = (connect(&server, "r").await, connect(&server, "r").await);
+    let big = "x".repeat(60_000);
+    let mut sent = 0;
+    loop {
+        ann.emit(&format!(r#"["message","{big}"]"#)).await;
+        sent += 1;
+        let heard = bob.hear().await;
+        if heard[0] == "clients" && heard[1].get(&deaf.id).is_none() {
+            break;
+        }
+        assert!(sent < 1000, "nobody was sent away");
+    }
+    ann.emit(r#"["message","still here"]"#).await;
+    while bob.word().await != r#"["message","still here"]"# {}
+}
+
+#[tokio::test]
+async fn sessions_have_the_limits_of_sockets() {
+    let join_deadline = Duration::from_millis(500);
+    let limits = Limits { sockets: 2, members: 1, join_deadline, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let _ann = connect(&server, "r").await;
+    let mut bob = socket(&server, "/socket.io/?EIO=4&transport=websocket&room=r").await;
+    bob.hear_text().await;
+    bob.text("40".into()).await;
+    let mut refused = bob.hear_text().await;
+    if refused == "2" {
+        refused = bob.hear_text().await;
+    }
+    assert_eq!(refused, r#"44{"message":"The room is full."}"#);
+    let full = ask(&server, "GET /socket.io/?EIO=4&transport=polling", &[]).await;
+    assert_eq!((full.status, full.code().as_str()), (503, "too_many_sockets"));
+    // The refused one is closed, and its place is free again.
+    assert!(timeout(Duration::from_secs(5), bob.0.next()).await.is_ok());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while ask(&server, "GET /socket.io/?EIO=4&transport=polling", &[]).await.status != 200 {
+        assert!(Instant::now() < deadline, "the place never came free");
+    }
+}
+
+#[tokio::test]
+async fn who_opens_a_session_and_never_connects_loses_it() {
+    let limits = Limits { sockets: 1, join_deadline: Duration::from_millis(200), ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let open = ask(&server, "GET /socket.io/?EIO=4&transport=polling", &[]).await;
+    assert_eq!(open.status, 200);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while ask(&server, "GET /socket.io/?EIO=4&transport=polling", &[]).await.status != 200 {
+        assert!(Instant::now() < deadline, "the place never came free");
+    }
+}
+
+#[tokio::test]
+async fn only_where_rooms_are_on_and_for_listed_pages() {
+    let path = "GET /socket.io/?EIO=4&transport=polling";
+    let off = start(Options::default()).await;
+    assert_eq!(ask(&off, path, &[]).await.code(), "rooms_off");
+    assert_eq!(ask(&off, "GET /socket.io/socket.io.js", &[]).await.code(), "rooms_off");
+    let named = start(Options { rooms: Rooms::Named, ..Options::default() }).await;
+    assert_eq!(ask(&named, path, &[]).await.code(), "no_room");
+    assert_eq!(ask(&named, &format!("{path}&room=lobby"), &[]).await.code(), "room_guessable");
+    let origins = vec!["https://app.example".to_owned()];
+    let server = start(Options { origins, ..open_rooms() }).await;
+    let good = ask(&server, path, &[("Origin", "https://app.example")]).await;
+    assert_eq!(good.status, 200, "{}", good.body);
+    assert_eq!(good.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(good.header("access-control-allow-credentials"), Some("true"));
+    let bad = ask(&server, path, &[("Origin", "https://evil.example")]).await;
+    assert_eq!(bad.code(), "origin_not_allowed");
+    assert_eq!(bad.header("access-control-allow-origin"), None);
+    let asked = [("Origin", "https://app.example"), ("Access-Control-Request-Headers", "content-type")];
+    let preflight = ask(&server, "OPTIONS /socket.io/?EIO=4&transport=polling", &asked).await;
+    assert_eq!(preflight.status, 204);
+    assert_eq!(preflight.header("access-control-allow-headers"), Some("content-type"));
+    assert_eq!(preflight.header("access-control-allow-origin"), Some("https://app.example"));
+    let script = ask(&server, "GET /socket.io/socket.io.js", &[]).await;
+    assert_eq!(script.status, 200);
+    assert!(script.body.contains("Socket.IO v4.8.4") && script.body.contains("connect:"));
+    assert_eq!(script.header("cross-origin-resource-policy"), Some("cross-origin"));
+}
+
+#[tokio::test]
+async fn the_stop_ends_sessions_too() {
+    let server = start(open_rooms()).await;
+    let mut ann = connect(&server, "r").await;
+    let polling = ask(&server, "GET /socket.io/?EIO=3&transport=polling", &[]).await;
+    assert_eq!(polling.status, 200);
+    server.stop.send(true).unwrap();
+    let end = async { while let Some(Ok(_)) = ann.socket.0.next().await {} };
+    timeout(Duration::from_secs(5), end).await.expect("an end");
+    timeout(Duration::from_secs(5), server.running).await.expect("an end").unwrap();
+}
