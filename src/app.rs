@@ -100,9 +100,10 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         .filter(|_| shared.is_some())
         .zip(start::https_port(workers.bound()))
         .map(|(trusted, port)| http::Https { port, trusted });
+    let shown = certificates.as_ref().map(Certificates::shown);
     let desk: Arc<dyn http::Control> = Arc::new(control::Desk);
     let tasks =
-        web.spawn(&settings_now.borrow(), https, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
+        web.spawn(&settings_now.borrow(), https, shown, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
     start::announce(&settings_now.borrow(), &ice, &workers, &relay, certificates.as_ref());
     let _ = ready.send(true);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use super::self_signed::SelfSigned;
@@ -22,6 +23,7 @@ const REMIND: Duration = Duration::from_secs(86_400);
 
 /// What certificates are made into.
 struct Loaded {
+    keys: Vec<Arc<CertifiedKey>>,
     turn: Arc<ServerConfig>,
     web: Arc<ServerConfig>,
     /// There with any DTLS listener.
@@ -47,7 +49,7 @@ fn load(
         None => None,
         Some(_) => Some(Arc::new(identity(&found)?)),
     };
-    Ok(Some(Loaded { turn, web, dtls, expiry: found.expiry, warnings: found.warnings }))
+    Ok(Some(Loaded { keys: found.keys, turn, web, dtls, expiry: found.expiry, warnings: found.warnings }))
 }
 
 fn identity(found: &config::Certificates) -> Result<DtlsIdentity, Vec<Problem>> {
@@ -129,6 +131,7 @@ pub(super) struct Certificates {
     own: Own,
     /// Whether somebody vouches for one of them.
     trusted: watch::Sender<bool>,
+    shown: watch::Sender<Vec<Arc<CertifiedKey>>>,
     /// As the files were when they were read last.
     seen: Vec<(PathBuf, Stamp)>,
     read: Timestamp,
@@ -156,6 +159,7 @@ impl Certificates {
                 clock,
                 own,
                 trusted: watch::Sender::new(settings.tls.is_trusted()),
+                shown: watch::Sender::new(loaded.keys),
                 seen,
                 read: now.mono,
                 turn: loaded.turn,
@@ -184,6 +188,11 @@ impl Certificates {
     /// Whether clients can be led here without being asked: somebody vouches for a certificate, now and later.
     pub(super) fn trusted(&self) -> watch::Receiver<bool> {
         self.trusted.subscribe()
+    }
+
+    /// What clients may be shown, now and later.
+    pub(super) fn shown(&self) -> watch::Receiver<Vec<Arc<CertifiedKey>>> {
+        self.shown.subscribe()
     }
 
     /// The certificate that the server has made itself, if it shows that one.
@@ -221,6 +230,7 @@ impl Certificates {
             Ok(Some(loaded)) => {
                 start::log_problems(&loaded.warnings);
                 self.trusted.send_replace(settings.tls.is_trusted());
+                self.shown.send_replace(loaded.keys);
                 self.expiry.store(loaded.expiry, Ordering::Relaxed);
                 self.turn = loaded.turn;
                 self.web.send_replace(loaded.web);

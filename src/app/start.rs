@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
+use rustls::sign::CertifiedKey;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -194,6 +195,7 @@ impl Web {
         self,
         settings: &Settings,
         https: Option<http::Https>,
+        certificates: Option<watch::Receiver<Vec<Arc<CertifiedKey>>>>,
         ice: &Arc<Grants>,
         control: &Arc<dyn http::Control>,
         stats: &Arc<dyn StatsSource>,
@@ -212,6 +214,7 @@ impl Web {
             host: settings.http.host.clone(),
             open: settings.http.open,
             https,
+            certificates,
             networks: if settings.source.lan { lan::networks() } else { Vec::new() },
             limits: http::Limits::default(),
         };

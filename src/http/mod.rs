@@ -23,6 +23,7 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{get, post};
 use ipnet::IpNet;
+use rustls::sign::CertifiedKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub struct Options {
     pub open: bool,
     /// Where the same pages are served over HTTPS, if they are.
     pub https: Option<Https>,
+    /// The certificates that TLS listeners show, if there are any.
+    pub certificates: Option<watch::Receiver<Vec<Arc<CertifiedKey>>>>,
     /// Networks whose clients are served, in both their forms; empty: all.
     pub networks: Vec<IpNet>,
     /// Bounds on what clients may take up.

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,13 +17,14 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// Where each file is, what it is, and the file.
-const FILES: [(&str, &str, &str); 18] = [
+/// Where each file is, what it is, and the file. The last ones are loaded when they are asked for.
+const FILES: [(&str, &str, &str); 20] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/style.css", STYLE, include_str!("page/style.css")),
     ("/main.mjs", SCRIPT, include_str!("page/main.mjs")),
     ("/strings.mjs", SCRIPT, include_str!("page/strings.mjs")),
     ("/ui.mjs", SCRIPT, include_str!("page/ui.mjs")),
+    ("/urls.mjs", SCRIPT, include_str!("page/urls.mjs")),
     ("/servers.mjs", SCRIPT, include_str!("page/servers.mjs")),
     ("/signaling.mjs", SCRIPT, include_str!("page/signaling.mjs")),
     ("/media.mjs", SCRIPT, include_str!("page/media.mjs")),
@@ -35,15 +37,33 @@ const FILES: [(&str, &str, &str); 18] = [
     ("/snippets.mjs", SCRIPT, include_str!("page/snippets.mjs")),
     ("/literal.mjs", SCRIPT, include_str!("page/literal.mjs")),
     ("/linter.mjs", SCRIPT, include_str!("page/linter.mjs")),
+    ("/faults.mjs", SCRIPT, include_str!("page/faults.mjs")),
     ("/report.mjs", SCRIPT, include_str!("page/report.mjs")),
 ];
 
 /// The routes of all files.
 pub(super) fn routes() -> Router<Arc<Shared>> {
     let router = FILES.iter().fold(Router::new(), |router, &(path, kind, text)| {
-        router.route(path, get(move || std::future::ready(file(kind, text))))
+        let text = Bytes::from(lean(text));
+        router.route(path, get(move || std::future::ready(file(kind, text.clone()))))
     });
     router.route("/favicon.ico", get(no_icon))
+}
+
+/// A file without its comments and indentation: phones need neither. Lines keep their numbers, for what consoles say.
+fn lean(text: &str) -> String {
+    let mut in_comment = false;
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let line = line.trim_start();
+        in_comment |= line.starts_with("/**");
+        if !in_comment && !line.starts_with("// ") {
+            out.push_str(line);
+        }
+        in_comment &= !line.ends_with("*/");
+        out.push('\n');
+    }
+    out
 }
 
 /// Browsers ask for an icon by themselves; the page has none, and no 404 belongs into their consoles.
@@ -51,7 +71,7 @@ async fn no_icon() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-fn file(kind: &'static str, text: &'static str) -> Response {
+fn file(kind: &'static str, text: Bytes) -> Response {
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -72,9 +92,22 @@ mod tests {
     fn every_module_that_is_imported_is_served() {
         let served = |path: &str| FILES.iter().any(|(at, ..)| *at == format!("/{path}"));
         for (path, _, text) in FILES {
-            for import in text.split("from './").skip(1).filter_map(|rest| rest.split('\'').next()) {
+            let imports = text.split("from './").skip(1).chain(text.split("import('./").skip(1));
+            for import in imports.filter_map(|rest| rest.split('\'').next()) {
                 assert!(served(import), "{path} imports {import}");
             }
+        }
+    }
+
+    #[test]
+    fn only_comments_and_indentation_are_left_out() {
+        let text = "// a\n/** b\n * c */\nconst d = { // e\n  f: 'x' * 2,\n};\n/** g */\nh;\n";
+        assert_eq!(lean(text), "\n\n\nconst d = { // e\nf: 'x' * 2,\n};\n\nh;\n");
+        for (path, _, text) in FILES {
+            assert_eq!(lean(text).lines().count(), text.lines().count(), "{path}");
+            // What stands on several lines in backticks would lose its indentation.
+            let even = text.lines().all(|line| line.matches('`').count() % 2 == 0);
+            assert!(even || path == "/literal.mjs", "{path}");
         }
     }
 

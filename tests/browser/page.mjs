@@ -64,12 +64,12 @@ async function check(page, { servers, ways } = {}) {
   return said(page);
 }
 
-const said = (page) => page.evaluate(() => {
+const said = (page) => page.evaluate(async () => {
   const text = (one) => one.innerText.replace(/\s+/g, " ").trim();
   const verdict = document.getElementById("verdict");
   const cards = {};
   for (const one of document.querySelectorAll("#checks li")) cards[one.id.slice(6)] = { state: one.dataset.state, text: text(one) };
-  const { tests } = relais.report();
+  const { tests } = await relais.report();
   const causes = {};
   for (const { id, why } of tests) causes[id] = why?.cause ?? null;
   return { state: verdict.dataset.state, verdict: text(verdict), cards, causes, view: text(document.getElementById("view-part")) };
@@ -92,10 +92,11 @@ const steps = {
       for (const option of $("form").options) {
         $("form").value = option.value;
         $("form").dispatchEvent(new Event("change"));
+        await new Promise((done) => setTimeout(done, 100));
         forms[option.value] = $("ice").textContent;
       }
       $("own-servers").click();
-      return { all, filtered, forms, report: JSON.stringify(relais.report()), head: [...document.querySelectorAll("#candidates-part th")].map((th) => th.textContent) };
+      return { all, filtered, forms, report: JSON.stringify(await relais.report()), head: [...document.querySelectorAll("#candidates-part th")].map((th) => th.textContent) };
     });
     return { ...out, ...more };
   },
@@ -132,6 +133,7 @@ const steps = {
   async linter(page) {
     await page.locator("#lint-input").fill(`const pc = new RTCPeerConnection({ iceServers: [{ url: 'turn://${wanted.host}:3478?transport=tls', username: 'u', password: "secret<b>" }, { urls: 'turn:t.relais.test:53', username: '1700000000:x', credential: 'c' }] });`);
     await page.locator("#lint").click();
+    await page.locator("#lint-output").waitFor();
     await page.shot("linter");
     const faults = await page.locator("#faults").locator("li").allInnerTexts();
     return { faults, corrected: JSON.parse(await page.locator("#corrected").textContent()), result: await page.locator("#lint-result").textContent() };
@@ -150,7 +152,7 @@ const steps = {
     await page.evaluate(() => relais.checkAll());
     await page.shot("wrong-secret");
     const out = await said(page);
-    return { ...out, pasted: await page.evaluate(() => !document.getElementById("pasted").hidden), report: (await page.evaluate(() => JSON.stringify(relais.report()))).includes(credential) };
+    return { ...out, pasted: await page.evaluate(() => !document.getElementById("pasted").hidden), report: (await page.evaluate(async () => JSON.stringify(await relais.report()))).includes(credential) };
   },
 
   expired: (page) => check(page, { servers: relays(login("late", wanted.secret, now() - 720)) }).then(async (out) => { await page.shot("expired"); return out; }),

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { lint } from "../../src/http/page/linter.mjs";
 import { parseLiteral, Unknown } from "../../src/http/page/literal.mjs";
-import { parseUrl, snippets } from "../../src/http/page/snippets.mjs";
+import { snippets } from "../../src/http/page/snippets.mjs";
+import { parseUrl } from "../../src/http/page/urls.mjs";
 import { explain, explainPeer, headline } from "../../src/http/page/verdict.mjs";
 
 const NOW = Date.UTC(2026, 10, 21);
@@ -144,7 +145,11 @@ test("the server's word comes before the browser's, and that before a guess", ()
   assert.equal(why({ view: view([], [allocation]), gathered: 2 }), "no_data");
   assert.equal(why({ view: view([refusal({ cause: "peer_denied", peer: "10.0.0.1:1" })], [allocation]), gathered: 2 }), "peer_denied");
   assert.equal(why({ view: view([refusal({ cause: "quota" })], [allocation]), gathered: 0 }), "quota");
-  assert.equal(why({ view: { ...view([]), tls: [{ at, cause: "tls_alert", message: "m", cure: "c" }] }, transport: "tls" }), "tls_alert");
+  for (const [about, cause] of [[{ certificate: false }, "tls_name"], [{ certificate: true, trusted: false }, "tls_self_signed"], [{ certificate: true, trusted: true }, "tls_unreached"], [{}, "tls_unreached"]]) {
+    assert.equal(why({ view: view([]), transport: "tls", about }), cause);
+  }
+  assert.equal(why({ view: view([]), errors: [{ code: 701, text: "TURN host lookup received error." }] }), "dns");
+  assert.equal(why({ view: view([refusal({ cause: "no_permission", method: "data", code: 0 })], []), gathered: 2 }), "no_data", "packets before a permission are no reason");
   const peer = (seen) => explainPeer({ view: seen, since: NOW, address: "5.6.7.8" }).cause;
   assert.equal(peer(view([], [allocation])), "relay_range_blocked");
   assert.equal(peer(view([refusal({ cause: "peer_denied", peer: "192.168.7.20:1" })], [allocation])), "peer_denied");

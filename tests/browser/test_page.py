@@ -101,7 +101,7 @@ def trial_page_in_chromium(net):
     check_state(got["wrongSecret"], "bad", udp="wrong_secret")
     assert got["wrongSecret"]["pasted"] and not got["wrongSecret"]["report"], got["wrongSecret"]
     check_state(got["expired"], "bad", "expired 12 minutes ago", udp="expired", tcp="expired", tls="expired")
-    check_state(got["mismatch"], "bad", tls="tls_unreached")
+    check_state(got["mismatch"], "bad", f"not for the name {SERVER_NAME_V6}", tls="tls_name")
     check_state(got["udpBlocked"], "warn", "UDP to port 3478 is blocked", udp="unreached", tcp=None)
     check_state(got["rangeBlocked"], "warn", "relay ports are blocked", peers="relay_range_blocked", tcp=None)
     check_call(got["call"])
@@ -117,7 +117,7 @@ def trial_page_in_firefox(net):
     check_state(got["expired"], "bad", "expired", udp="expired")
     check_state(got["udpBlocked"], "warn", "UDP to port 3478 is blocked", udp="unreached")
     got = drive(net, ["untrusted"], "firefox")
-    check_state(got["untrusted"], "bad", tls="tls_unreached")
+    check_state(got["untrusted"], "bad", "does not trust who signed it", tls="tls_unreached")
 
 
 @test(60)

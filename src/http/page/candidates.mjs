@@ -8,11 +8,12 @@ export const log = [];
 /** Watches a connection; `onerror` gets `{code, text, url}`. */
 export function watch(pc, label, onerror = () => {}) {
   const begun = performance.now();
+  const time = () => Math.round(performance.now() - begun);
   pc.addEventListener('icecandidate', ({ candidate }) => {
     if (!candidate?.candidate) return;
     const words = candidate.candidate.replace(/^candidate:/, '').split(' ');
     add({
-      time: Math.round(performance.now() - begun), label, type: candidate.type ?? words[7], foundation: candidate.foundation ?? words[0],
+      time: time(), label, type: candidate.type ?? words[7], foundation: candidate.foundation ?? words[0],
       protocol: candidate.protocol ?? words[2]?.toLowerCase(), address: candidate.address ?? words[4], port: candidate.port ?? Number(words[5]),
       priority: candidate.priority ?? Number(words[3]), url: candidate.url ?? '', relayProtocol: candidate.relayProtocol ?? '',
     });
@@ -21,7 +22,7 @@ export function watch(pc, label, onerror = () => {}) {
     const error = { code: event.errorCode, text: event.errorText ?? '', url: event.url ?? '' };
     onerror(error);
     const words = T.code(error.code, error.text).join(' ');
-    add({ time: Math.round(performance.now() - begun), label, type: 'error', code: error.code, text: `${error.code}: ${words}`, url: error.url, address: event.address ?? '', port: event.port ?? '' });
+    add({ time: time(), label, type: 'error', code: error.code, text: `${error.code}: ${words}`, url: error.url, address: event.address ?? '', port: event.port ?? '' });
   });
 }
 

@@ -1,5 +1,6 @@
 // Judges a pasted RTCConfiguration: what is wrong with it, in plain words, and what it should be. Knows no page.
 import { T } from './strings.mjs';
+import { F } from './faults.mjs';
 import { parseLiteral, Unknown } from './literal.mjs';
 
 const NAMES = {
@@ -23,14 +24,14 @@ export function expiryOf(username) {
 /** `{faults: [{level, where, text}], config, changed}`; `config` is null if nothing can be made of it. `now` in ms. */
 export function lint(text, now = Date.now()) {
   const faults = [];
-  const say = (level, where, key, ...words) => faults.push({ level, where, key, text: T.lint[key](...words) });
+  const say = (level, where, key, ...words) => faults.push({ level, where, key, text: F.faults[key](...words) });
   let read;
   try {
     if (!text.trim()) throw Object.assign(new Error('nothing'), { key: 'nothing', at: 0 });
     read = parseLiteral(text);
   } catch (error) {
     if (!error.key) throw error;
-    say('error', T.lintLine(text.slice(0, error.at).split('\n').length), error.key, error.what);
+    say('error', F.line(text.slice(0, error.at).split('\n').length), error.key, error.what);
     return { faults, config: null, changed: false };
   }
   const config = shape(read, say);

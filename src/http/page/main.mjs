@@ -6,14 +6,11 @@ import * as servers from './servers.mjs';
 import * as view from './view.mjs';
 import { Signaling, freshRoom } from './signaling.mjs';
 import { Call } from './call.mjs';
-import { startMedia, stopMedia } from './media.mjs';
 import { connect, pings, throughput } from './loopback.mjs';
 import { draw, figures, history, pairText } from './stats.mjs';
 import { explain, explainPeer, headline } from './verdict.mjs';
 import { makeFilters, render as renderCandidates } from './candidates.mjs';
-import { lint } from './linter.mjs';
-import { parseUrl, snippets } from './snippets.mjs';
-import { report } from './report.mjs';
+import { parseUrl } from './urls.mjs';
 
 const settings = { relayOnly: true, transport: 'any' };
 const ALL = ['udp', 'tcp', 'tls', 'peers'];
@@ -65,7 +62,10 @@ async function testWay(id, list, since, turn) {
     });
   } catch (error) {
     const { errors = [], gathered = pair?.gathered ?? 0 } = error;
-    const why = await explained((seen, from) => explain({ transport: id, place, errors, gathered, view: seen, since: from, error: error.message }), since);
+    const said = id === 'tls' && place ? await about(place.host).catch(() => ({})) : {};
+    // Of a certificate of another server it knows nothing.
+    const ours = (seen) => (seen?.verified || !servers.isPasted() ? said : {});
+    const why = await explained((seen, from) => explain({ transport: id, place, errors, gathered, view: seen, since: from, error: error.message, about: ours(seen) }), since);
     card(id, 'bad', { ...why, link: why.cause === 'tls_unreached' && place ? `https://${place.host}:${place.port}/` : '' });
     return { id, state: 'bad', why, errors, gathered };
   } finally {
@@ -106,7 +106,7 @@ async function testPeers(list, ways, since) {
 
 /** All of it, or some of `udp`, `tcp`, `tls`, `peers`. */
 async function checkAll(some = ALL) {
-  ALL.forEach((id) => card(id, 'wait'));
+  ALL.forEach((id) => card(id, 'wait', { text: T.idle[id] }));
   showVerdict({ state: 'run', text: T.headline.running });
   let end = () => {};
   try {
@@ -149,6 +149,7 @@ const members = new Map(); // peer id -> {id, name}
 const messages = []; // chat, both ways
 let line = null; // the room that we are in
 let local = null;
+let stopMedia = () => {};
 let muted = false;
 let endView = () => {};
 const say = (text, mood) => tell('call-status', text, mood);
@@ -181,9 +182,12 @@ async function join(room, options = {}) {
   if (options.name !== undefined) $('name').value = options.name;
   try {
     const name = room || roomOfUrl() || await freshRoom(true);
-    local = await startMedia($('media').value, (text) => say(text, 'warn'));
+    const media = await import('./media.mjs');
+    ({ stopMedia } = media);
+    local = await media.startMedia($('media').value, (text) => say(text, 'warn'));
     $('local').srcObject = local;
     $('self-view').hidden = !local;
+    $('local').play().catch(() => {});
     line = await Signaling.open(name, $('name').value);
   } catch (error) {
     leave();
@@ -354,25 +358,28 @@ function set(changed) {
 
 // ---------------------------------------------------------------- iceServers, in all words
 
-function showServers() {
+async function showServers() {
+  $('pasted').hidden = !servers.isPasted();
+  const { snippets } = await import('./snippets.mjs');
   const list = servers.shown();
   const form = $('form').value;
-  $('ice').textContent = list ? snippets(list, here('v1/ice-servers'))[form] : T.page.notAsked;
   $('ice-note').textContent = T.formNote(form);
-  $('pasted').hidden = !servers.isPasted();
+  $('ice').textContent = list ? snippets(list, here('v1/ice-servers'))[form] : T.page.notAsked;
 }
 
-function check() {
+async function check() {
+  const [{ lint }, { F }] = await Promise.all([import('./linter.mjs'), import('./faults.mjs')]);
   const { faults, config, changed } = lint($('lint-input').value);
-  $('faults').replaceChildren(...faults.map(({ level, where, text }) => el('li', { data: { level } }, el('strong', {}, T.level[level]), where && ' ', where && el('code', {}, where), ` ${text}`)));
-  tell('lint-result', config ? T.lintResult(faults.filter(({ level }) => level === 'error').length, changed) : T.lintNothing, config && !faults.some(({ level }) => level === 'error') ? 'good' : 'bad');
+  const bad = faults.filter(({ level }) => level === 'error').length;
+  $('faults').replaceChildren(...faults.map(({ level, where, text }) => el('li', { data: { level } }, el('strong', {}, F.level[level]), where && ' ', where && el('code', {}, where), ` ${text}`)));
+  tell('lint-result', config ? F.result(bad, changed) : F.nothing, config && !bad ? 'good' : 'bad');
   $('corrected').textContent = config ? JSON.stringify(config, null, 2) : '';
   $('lint-output').hidden = !config;
-  return { faults, config };
+  return config;
 }
 
-function usePasted() {
-  const { config } = check();
+async function usePasted() {
+  const config = await check();
   if (!config) return;
   servers.usePasted(config.iceServers);
   $('check').focus();
@@ -384,13 +391,18 @@ function useLogin() {
   const url = $('try-url').value.trim();
   const urls = url ? [url] : [...new Set(list.flatMap((server) => server.urls))];
   $('lint-input').value = JSON.stringify({ iceServers: [{ urls, username: $('try-user').value.trim(), credential: $('try-credential').value.trim() }] }, null, 2);
-  usePasted();
+  return usePasted();
+}
+
+/** What the server tells of itself, and of its certificate for a name. */
+async function about(name = '') {
+  const answer = await fetch(`${here('v1/about')}${name && `?name=${encodeURIComponent(name)}`}`, { cache: 'no-store' });
+  return answer.ok ? answer.json() : {};
 }
 
 /** Where the same page is a secure context, if the server says so. */
 async function showHttps() {
-  const answer = await fetch(here('v1/about'), { cache: 'no-store' });
-  const { https, trusted } = answer.ok ? await answer.json() : {};
+  const { https, trusted } = await about();
   if (!https?.startsWith('https://')) return;
   $('secure').href = https + location.hash;
   $('secure').textContent = T.https(https, trusted);
@@ -407,6 +419,7 @@ for (const id of ALL) {
   $('checks').append(el('li', { id: `check-${id}`, data: { state: 'wait' } },
     el('h3', {}, el('span', { className: 'name' }, T.way[id]), ' ', el('span', { className: 'state' })), part('big'), part('why'), part('cure'), part('from')));
 }
+ALL.forEach((id) => card(id, 'wait', { text: T.idle[id] }));
 for (const name of Object.keys(T.forms)) $('form').append(new Option(T.forms[name], name));
 showVerdict({ state: 'wait', text: T.headline.wait, detail: T.headline.how });
 $('check').textContent = T.page.test;
@@ -425,10 +438,13 @@ button('check', () => checkAll(), (text) => showVerdict({ state: 'bad', text }))
 button('join', () => join($('room').value.trim()), (text) => say(text, 'bad'));
 button('hangup', () => { leave(); say(T.hungUp); });
 button('mute', () => mute(!muted));
-button('copy-link', async () => { await copy($('link').value); done($('copy-link')); });
-button('copy-ice', async () => { await copy($('ice').textContent); done($('copy-ice')); });
-button('copy-corrected', async () => { await copy($('corrected').textContent); done($('copy-corrected')); });
-button('get-ice', async () => { await servers.fresh(); showServers(); }, (text) => { $('ice').textContent = text; });
+for (const id of ['link', 'ice', 'corrected']) {
+  button(`copy-${id}`, async () => {
+    await copy($(id).value ?? $(id).textContent);
+    done($(`copy-${id}`));
+  });
+}
+button('get-ice', servers.fresh, (text) => { $('ice').textContent = text; });
 button('lint', check);
 button('use-pasted', usePasted);
 button('own-servers', () => servers.usePasted(null));
@@ -437,7 +453,7 @@ button('transfer', async () => {
   const got = await transfer();
   hooks.result(T.sent(got), got.ok);
 }, (text) => hooks.result(text, false));
-button('save', () => save(`relais-report-${new Date().toISOString().slice(0, 19).replace(/:/g, '')}.json`, JSON.stringify(makeReport(), null, 2)));
+button('save', async () => save(`relais-report-${new Date().toISOString().slice(0, 19).replace(/:/g, '')}.json`, JSON.stringify(await makeReport(), null, 2)));
 $('chat-form').addEventListener('submit', (event) => {
   event.preventDefault();
   const text = $('chat-input').value;
@@ -446,13 +462,13 @@ $('chat-form').addEventListener('submit', (event) => {
 $('relay-only').addEventListener('change', (event) => set({ relayOnly: event.target.checked }));
 $('transport').addEventListener('change', (event) => set({ transport: event.target.value }));
 $('filters').addEventListener('change', renderCandidates);
-$('form').addEventListener('change', () => {
-  showServers();
+$('form').addEventListener('change', async () => {
+  await showServers();
   if (!servers.shown()) servers.current().catch((error) => { $('ice').textContent = error.message; });
 });
 servers.onServers(showServers);
 
-const makeReport = () => report({
+const makeReport = async () => (await import('./report.mjs')).report({
   servers: servers.shown(), pasted: servers.isPasted(), results, view: view.latest(), availability: view.availability(), settings,
   calls: [...calls.values()].map((one) => ({ with: one.label, state: one.pc.connectionState, history: history(one.pc) })), verdict,
 });
@@ -465,6 +481,7 @@ if (roomOfUrl()) {
   $('call-part').scrollIntoView();
 }
 renderCandidates();
+view.render();
 showServers();
 peers();
 buttons();
@@ -473,6 +490,6 @@ setInterval(() => tick().catch(() => {}), 1000);
 addEventListener('pagehide', leave);
 
 window.relais = {
-  join, leave, checkAll, stats, transfer, chat, mute, set, settings, messages, lint, report: makeReport,
+  join, leave, checkAll, stats, transfer, chat, mute, set, settings, messages, report: makeReport,
   call: (id) => calls.get(id), iceServers: servers.current, usePasted: servers.usePasted, peers: () => [...calls.keys()],
 };

@@ -3,6 +3,7 @@ import { T } from './strings.mjs';
 
 let stop = () => {};
 
+/** Lets camera, picture and tone go. */
 export function stopMedia() {
   stop();
   stop = () => {};

@@ -1,17 +1,8 @@
 // The same servers in the words of other programs. Where a program wants the operator's secret, only its place is named:
 // the page does not have it.
-import { T } from './strings.mjs';
+import { parseUrl } from './urls.mjs';
 
-/** `{scheme, host, port, transport}` of a `turn:` or `stun:` URL; null for anything else. */
-export function parseUrl(url) {
-  const found = /^(stuns?|turns?):(\[[^\]]+\]|[^:?]+)(?::(\d+))?(?:\?transport=(\w+))?$/.exec(url);
-  if (!found) return null;
-  const [, scheme, host, port, asked] = found;
-  const secure = scheme.endsWith('s');
-  return { scheme, host, port: Number(port ?? (secure ? 5349 : 3478)), transport: secure ? 'tls' : asked ?? 'udp' };
-}
-
-const SECRET = T.secretPlace;
+const SECRET = 'the secret of [auth] secrets in relais.toml';
 const quote = (text) => JSON.stringify(text);
 const bare = (host) => host.replace(/^\[|\]$/g, '');
 

@@ -56,7 +56,7 @@ export async function figures(pc, mark = false) {
 export const history = (pc) => past.get(pc)?.points ?? [];
 
 const CHARTS = [
-  { id: 'rate', keys: ['in', 'out'], text: (p) => T.rates(T.rate(p.in), T.rate(p.out)) },
+  { id: 'rate', keys: ['in', 'out'], text: (p) => T.rates(p.in, p.out) },
   { id: 'rtt', keys: ['rtt'], text: (p) => T.ms(p.rtt) },
   { id: 'jitter', keys: ['jitter'], text: (p) => T.ms(p.jitter) },
   { id: 'loss', keys: ['loss'], text: (p) => T.percent(p.loss), least: 5 },

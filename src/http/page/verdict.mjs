@@ -15,12 +15,11 @@ export function seen(view, since, transport) {
     known: Boolean(view),
     allocations: newer(view?.allocations, since).filter(mine),
     refusals: newer(view?.refusals, since).filter(mine),
-    tls: newer(view?.tls, since),
   };
 }
 
-// Steps that every client goes through, not reasons.
-const ORDINARY = ['no_credentials', 'stale_nonce'];
+// What every client meets on its way, not reasons.
+const ORDINARY = ['no_credentials', 'stale_nonce', 'no_permission'];
 const byPeer = (one) => Boolean(one.peer) || one.cause === 'peer_denied';
 
 const fromServer = (refusal) => ({ cause: refusal.cause, text: refusal.message, cure: refusal.cure, from: 'server' });
@@ -28,10 +27,10 @@ const own = (cause, [text, cure], from = 'browser') => ({ cause, text, cure, fro
 
 /**
  * Of a relay test that did not come about. `errors` are the browser's `{code, text, url}`, `gathered` counts relayed
- * candidates, `place` is the `{host, port}` that was tried.
+ * candidates, `place` is the `{host, port}` that was tried, `about` what the server says of its certificate for that host.
  */
-export function explain({ transport, place, errors = [], gathered = 0, view = null, since = 0, error = '' }) {
-  const { known, allocations, refusals, tls } = seen(view, since, transport);
+export function explain({ transport, place, errors = [], gathered = 0, view = null, since = 0, error = '', about = {} }) {
+  const { known, allocations, refusals } = seen(view, since, transport);
   const fatal = refusals.filter((one) => !ORDINARY.includes(one.cause) && !byPeer(one));
   if (fatal.length && !gathered) return fromServer(fatal.at(-1));
   if (gathered || allocations.length) {
@@ -44,9 +43,11 @@ export function explain({ transport, place, errors = [], gathered = 0, view = nu
   if (errors.some(({ text }) => /lookup/i.test(text ?? ''))) return own('dns', T.why.dns(place));
   const answered = errors.find(({ code }) => code >= 300 && code < 700);
   if (answered) return own(`code_${answered.code}`, T.code(answered.code, answered.text));
-  if (transport === 'tls' && tls.length) return fromServer(tls.at(-1));
   if (error) return own('browser', [error, T.cure.browser]);
-  if (transport === 'tls') return own('tls_unreached', T.why.tls(place), known ? 'server' : 'browser');
+  if (transport === 'tls') {
+    const cause = about.certificate === false ? 'tls_name' : about.certificate && about.trusted === false ? 'tls_self_signed' : 'tls_unreached';
+    return own(cause, T.why[cause](place, about.certificate), cause === 'tls_unreached' ? 'browser' : 'server');
+  }
   return own('unreached', T.why.unreached(transport, place, known), known ? 'server' : 'browser');
 }
 

@@ -69,13 +69,14 @@ export async function ask() {
 
 const seconds = (value) => (value === null || value === undefined ? '–' : T.ms(value * 1000));
 
-function render() {
+export function render() {
   tell('view-state', state === 'ok' ? T.viewOf(login.username, last.verified) : T.viewState[state], state === 'ok' && !last.verified ? 'bad' : '');
   const allocations = last?.allocations ?? [];
   const refusals = last?.refusals ?? [];
   const requests = Object.entries(last?.requests ?? {}).filter(([, count]) => count > 0);
   $('view-requests').textContent = requests.length ? requests.map(([name, count]) => `${count} × ${T.method(name)}`).join(' · ') : '';
-  $('view-allocations').replaceChildren(...(allocations.length ? allocations.map(allocation) : [row([el('td', { colSpan: 9, className: 'dim' }, T.page.noAllocations)])]));
+  $('view-allocations').replaceChildren(...allocations.map(allocation));
+  $('view-allocations').closest('.scroll').hidden = !allocations.length;
   $('view-refusals').replaceChildren(...refusals.slice(0, 20).map(refused));
 }
 
