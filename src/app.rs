@@ -94,6 +94,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let (current, settings_now) = watch::channel(Arc::new(settings));
     let trusted = certificates.as_ref().map(Certificates::trusted);
     let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay, trusted.clone()));
+    ice.follow(&settings_now.borrow())?;
     let expiry = certificates.as_ref().map(Certificates::expiry);
     let stats: Arc<dyn StatsSource> = Arc::new(start::Stats { workers: workers.handle(), expiry });
     let https = trusted
@@ -115,7 +116,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Stop => break,
-                Asked::Reload => apply(reload, &current, &handle, &keys, &relay, certificates.as_mut()).await,
+                Asked::Reload => apply(reload, &current, &handle, &keys, &relay, &ice, certificates.as_mut()).await,
             },
             () = watch(certificates.as_mut(), &settings_now, &handle) => {}
             () = own.follow(&settings_now, &handle, &keys, &relay) => {}
@@ -160,6 +161,7 @@ async fn apply(
     handle: &Handle,
     keys: &Keys,
     relay: &[RelayAddress],
+    ice: &ice::Grants,
     certificates: Option<&mut Certificates>,
 ) {
     if let Ok(since_boot) = sd_notify::NotifyState::monotonic_usec_now() {
@@ -173,7 +175,8 @@ async fn apply(
             for key in settings.keep_until_restart(&old) {
                 tracing::warn!(target: "relais", key, "changed, but takes effect only after a restart");
             }
-            match wiring::turn_settings(&settings, relay, keys) {
+            let turn = wiring::turn_settings(&settings, relay, keys);
+            match turn.and_then(|turn| ice.follow(&settings).map(|()| turn)) {
                 Ok(turn) => {
                     let limits = &settings.limits;
                     handle.configure(turn, limits.allocations_per_user, limits.streams_per_address).await;

@@ -10,7 +10,8 @@ mod socketio;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use relais::http::{IceSource, Limits, Options, Rooms, serve, serve_admin};
+use relais::auth::rest::UsernameError;
+use relais::http::{GrantRequest, IceGrant, IceSource, Limits, Options, Rooms, serve, serve_admin};
 use relais::observe::StatsSource;
 use relais::turn::{Counters, Transport};
 use serde_json::{Value, json};
@@ -33,8 +34,28 @@ use control::Nobody;
 struct Ice;
 
 impl IceSource for Ice {
-    fn grant(&self, host: &str, user: &str) -> Value {
-        json!({"iceServers": [{"urls": [format!("turn:{host}:3478?transport=udp")], "username": user, "credential": "c"}], "ttl": 60})
+    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
+        let GrantRequest { host, user, .. } = request;
+        Ok(IceGrant {
+            turn: vec![format!("turn:{host}:3478?transport=udp")],
+            username: user.clone(),
+            credential: "c".into(),
+            expires_unix: self.now_unix() + 60,
+            ttl: 60,
+            ..IceGrant::default()
+        })
+    }
+
+    fn recall(&self, _host: &str, _username: &str, _credential: &str) -> Option<IceGrant> {
+        None
+    }
+
+    fn default_ttl(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn now_unix(&self) -> u64 {
+        1_790_000_000
     }
 }
 
@@ -752,14 +773,14 @@ async fn slow_heads_and_idle_connections_are_closed() {
 #[tokio::test]
 async fn a_long_body_is_not_waited_for() {
     let server = start(open_rooms()).await;
-    for path in ["/v1/rooms", "/v1/ice-servers"] {
+    for (path, status) in [("/v1/rooms", b"HTTP/1.1 200"), ("/v1/ice-servers", b"HTTP/1.1 413")] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let head =
             format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000000\r\n\r\n", server.address);
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut begin = [0; 12];
         timeout(Duration::from_secs(2), stream.read_exact(&mut begin)).await.expect("an answer").unwrap();
-        assert_eq!(&begin, b"HTTP/1.1 200");
+        assert_eq!(&begin, status);
         let rest = async {
             let mut sink = [0; 4096];
             // The body's bytes are refused sooner or later, whatever the kernel has taken in by then.

@@ -1,5 +1,5 @@
-//! The relay on kernels that do less for UDP than this one: nothing is lost, nothing changes its place, the operator is told
-//! once, and the metrics say it. And what one look at a full queue leaves in it waits for nothing else.
+//! The relay on kernels and in sandboxes that do less than this one: nothing is lost, nothing changes its place, the operator
+//! is told once, and the metrics say it. And what one look at a full queue leaves in it waits for nothing else.
 #![cfg(all(feature = "server", target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -111,10 +111,26 @@ fn relay_bursts(server: &Server) {
     assert_eq!(server.metric("relais_drops_total{transport=\"udp\",reason=\"send_failed\"}"), 0.0);
 }
 
+/// Whether the metrics say that a feature is there.
+fn has(server: &Server, feature: &str) -> bool {
+    server.metric(&format!("relais_udp_offload{{feature=\"{feature}\"}}")) == 1.0
+}
+
+/// What a server on such a kernel tells as missing: the metrics by their labels, and the log with each word of `named` once.
+fn lacks(server: &Server, labels: &[&str], named: &[&str]) {
+    for label in ["gro", "gso", "batch", "timer", "df", "tos", "icmp"] {
+        assert_eq!(has(server, label), !labels.contains(&label), "{label}");
+    }
+    for word in named {
+        assert_eq!(lines(server, &[MISSING, word, "WARN"]), 1, "{word}: {}", server.log());
+    }
+    assert_eq!(lines(server, &[MISSING]), named.len(), "{}", server.log());
+}
+
 /// What the metrics say: whether received datagrams are merged, whether messages are cut, and how many were not.
 fn told(server: &Server) -> (f64, f64, f64) {
-    let offload = |feature: &str| server.metric(&format!("relais_udp_offload{{feature=\"{feature}\"}}"));
-    (offload("gro"), offload("gso"), server.metric("relais_udp_gso_refusals_total"))
+    let is = |feature: &str| f64::from(u8::from(has(server, feature)));
+    (is("gro"), is("gso"), server.metric("relais_udp_gso_refusals_total"))
 }
 
 /// How many lines of the log contain all of these words.
@@ -122,7 +138,7 @@ fn lines(server: &Server, words: &[&str]) -> usize {
     server.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
 }
 
-const MISSING: &str = "does not offer this socket option";
+const MISSING: &str = "does not offer this: ";
 const REFUSED: &str = "would not cut a message";
 
 #[test]
@@ -130,7 +146,8 @@ fn a_kernel_that_does_all_of_it_says_nothing() {
     let server = on("usual");
     relay_bursts(&server);
     assert_eq!(told(&server), (1.0, 1.0, 0.0));
-    assert_eq!((lines(&server, &[MISSING]), lines(&server, &[REFUSED])), (0, 0));
+    lacks(&server, &[], &[]);
+    assert_eq!(lines(&server, &[REFUSED]), 0);
 }
 
 #[test]
@@ -174,6 +191,85 @@ fn what_is_never_merged_is_relayed_all_the_same() {
     assert_eq!(told(&server), (1.0, 1.0, 0.0));
 }
 
+const BATCHES: &str = "recvmmsg and sendmmsg";
+const ALL: [&str; 7] =
+    ["UDP_GRO", "UDP_SEGMENT", BATCHES, "timerfd_create", "IP_MTU_DISCOVER", "IP_RECVTOS", "IP_RECVERR"];
+
+#[test]
+fn without_calls_for_many_datagrams_each_takes_its_own() {
+    for kernel in ["enosys", "eperm"] {
+        let server = on(kernel);
+        relay_bursts(&server);
+        lacks(&server, &["batch"], &[BATCHES]);
+    }
+}
+
+#[test]
+fn single_calls_are_refused_messages_as_batches_are() {
+    let server = on("eperm,eio");
+    relay_bursts(&server);
+    assert_eq!(told(&server), (1.0, 1.0, 2.0));
+    let server = on("eperm,einval");
+    relay_bursts(&server);
+    assert_eq!(told(&server), (1.0, 1.0, 1.0));
+    let server = on("enosys,no-gro,no-gso");
+    relay_bursts(&server);
+    lacks(&server, &["gro", "gso", "batch"], &["UDP_GRO", "UDP_SEGMENT", BATCHES]);
+}
+
+/// More happens in a second than the log says, which the timer tells when nothing else happens.
+fn see_time_pass(server: &Server) {
+    let mut client = server.udp();
+    for _ in 0..100 {
+        assert_eq!((client.allocate().code(), client.refresh(0).code()), (0, 0));
+    }
+    let told = live::eventually(|| lines(server, &["lines left out"]) > 0);
+    assert!(told, "{}", server.log());
+}
+
+#[test]
+fn without_timers_of_the_kernel_those_of_the_runtime_serve() {
+    let server = on("no-timers");
+    relay_bursts(&server);
+    see_time_pass(&server);
+    lacks(&server, &["timer"], &["timerfd_create"]);
+}
+
+#[test]
+fn without_marks_datagrams_are_relayed_all_the_same() {
+    let server = on("no-marks");
+    relay_bursts(&server);
+    lacks(&server, &["df", "tos", "icmp"], &["IP_MTU_DISCOVER", "IP_RECVTOS", "IP_RECVERR"]);
+}
+
+#[test]
+fn fragments_are_dealt_with_as_far_as_the_kernel_knows_how() {
+    let server = on("no-omit");
+    relay_bursts(&server);
+    lacks(&server, &[], &[]);
+}
+
+#[test]
+fn a_seccomp_filter_may_forbid_all_of_it() {
+    let server = on("seccomp");
+    relay_bursts(&server);
+    see_time_pass(&server);
+    lacks(&server, &["gro", "gso", "batch", "timer", "df", "tos", "icmp"], &ALL);
+}
+
+#[test]
+fn what_cannot_be_done_without_is_told_at_the_start() {
+    let start = |kernel: &str, keys: &[(&str, &str)]| {
+        let server = Server::spawn_in(&[("LD_PRELOAD", library()), ("RELAIS_TEST_KERNEL", kernel)], keys);
+        server.wait_for_log("error: ");
+        server
+    };
+    let server = start("no-pktinfo", &[("listen.udp", "[\"0.0.0.0:0\"]")]);
+    server.wait_for_log("Set listen.udp to the addresses themselves");
+    let server = start("no-addresses", &[]);
+    server.wait_for_log("a sandbox has to allow this");
+}
+
 #[test]
 fn small_receive_buffers_are_told_once_with_their_cure() {
     let environment = [("LD_PRELOAD", library()), ("RELAIS_TEST_KERNEL", "small-buffers")];
@@ -185,8 +281,13 @@ fn small_receive_buffers_are_told_once_with_their_cure() {
 
 #[test]
 fn errors_that_one_look_leaves_in_the_queue_wait_for_nothing_else() {
+    for kernel in ["usual", "eperm"] {
+        hear_of_closed_ports(&on(kernel));
+    }
+}
+
+fn hear_of_closed_ports(server: &Server) {
     const CLOSED: usize = 24;
-    let server = Server::start(&[]);
     let mut client = server.udp();
     client.relay();
     // Nobody has these ports: they were somebody's a moment ago.

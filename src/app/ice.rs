@@ -2,12 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
-use crate::config::Settings;
-use crate::config::ice::{Endpoint, EndpointTransport, IceServers, ice_servers};
-use crate::http::IceSource;
+use super::Error;
+use crate::auth::Policy;
+use crate::auth::rest::{self, UsernameError};
+use crate::config::ice::{Endpoint, EndpointTransport, IceServers, ice_servers, is_signed, signed, urls};
+use crate::config::{self, Settings, TokenKey};
+use crate::http::{self, Access, GrantRequest, IceGrant, IceSource};
 use crate::net::{Clock, RelayAddress};
 use crate::turn::Transport;
 
@@ -20,6 +25,7 @@ pub(super) struct Grants {
     /// Whether somebody vouches for a certificate of the TLS listeners.
     trusted: Option<watch::Receiver<bool>>,
     clock: Clock,
+    access: Access,
 }
 
 impl Grants {
@@ -50,36 +56,111 @@ impl Grants {
             (_, _, Some(relay)) => relay.public,
             _ => IpAddr::from([127, 0, 0, 1]),
         };
-        Self { settings, endpoints, address: address.to_string(), trusted, clock: Clock::start() }
+        let clock = Clock::start();
+        Self { settings, endpoints, address: address.to_string(), trusted, clock, access: Access::default() }
     }
 
-    /// For a host as a request named it. A loopback name means this machine, whose address browsers need to be
+    /// The host for URLs where a request named `host`. A loopback name means this machine, whose address browsers need to be
     /// told: they do not use loopback for calls.
-    pub(super) fn for_host(&self, host: &str, user: &str) -> IceServers {
-        let settings = Arc::clone(&self.settings.borrow());
+    fn host<'h>(&'h self, settings: &'h Settings, host: &'h str) -> &'h str {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let is_loopback = bare.eq_ignore_ascii_case("localhost")
             || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        let host = match (settings.http.host.as_str(), is_loopback) {
+        match (settings.http.host.as_str(), is_loopback) {
             ("", true) => &self.address,
             ("", false) => host,
             (configured, _) => configured,
-        };
-        // Browsers ask their users about the certificate of a page, not of a relay.
+        }
+    }
+
+    /// Where clients are served that ask nobody about a certificate: browsers ask their users about that of a page, not of a
+    /// relay.
+    fn endpoints(&self) -> Vec<Endpoint> {
         let trusted = self.trusted.as_ref().is_some_and(|trusted| *trusted.borrow());
         let usable = |endpoint: &&Endpoint| trusted || endpoint.transport != EndpointTransport::Tls;
-        let endpoints: Vec<Endpoint> = self.endpoints.iter().filter(usable).copied().collect();
-        ice_servers(&settings, &endpoints, host, user, self.clock.now().unix, settings.http.ttl)
+        self.endpoints.iter().filter(usable).copied().collect()
     }
 
     /// For whoever reads the terminal.
     pub(super) fn for_operator(&self) -> IceServers {
-        self.for_host("localhost", "trial")
+        let settings = Arc::clone(&self.settings.borrow());
+        let host = self.host(&settings, "localhost");
+        ice_servers(&settings, &self.endpoints(), host, "trial", self.now_unix(), settings.http.ttl)
+    }
+
+    /// Who gets them by a key or a token.
+    pub(super) const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Takes the keys and tokens of `settings`; what has to be fetched for them is fetched in the background.
+    pub(super) fn follow(&self, settings: &Settings) -> Result<(), Error> {
+        let http = &settings.http;
+        let (keys, issuers) = (http.keys.iter().map(api_key), http.tokens.iter().map(token_issuer));
+        self.access.replace(keys.collect(), issuers.collect()).map_err(Error::new)?;
+        let access = self.access.clone();
+        tokio::spawn(async move { access.prefetch().await });
+        Ok(())
+    }
+}
+
+fn api_key(key: &config::ApiKey) -> http::ApiKey {
+    let config::ApiKey { name, hash, ttl, quota, origins, tag, rate, bytes, peers } = key.clone();
+    let policy = Policy { tag, rate, bytes, allocations: quota, peers, ..Policy::default() };
+    http::ApiKey { name, hash, ttl, origins, policy }
+}
+
+fn token_issuer(issuer: &config::TokenIssuer) -> http::TokenIssuer {
+    http::TokenIssuer {
+        issuer: issuer.issuer.clone(),
+        audience: issuer.audience.clone(),
+        key: match &issuer.key {
+            TokenKey::Secret(secret) => {
+                http::TokenKey::Secret(Zeroizing::new(secret.expose().as_bytes().to_vec()))
+            }
+            TokenKey::PublicKey(pem) => http::TokenKey::PublicKey(pem.clone()),
+            TokenKey::KeySetFile(path) => http::TokenKey::KeySetFile(path.clone()),
+            TokenKey::KeySetUrl(url) => http::TokenKey::KeySetUrl(url.clone()),
+        },
     }
 }
 
 impl IceSource for Grants {
-    fn grant(&self, host: &str, user: &str) -> serde_json::Value {
-        serde_json::to_value(self.for_host(host, user)).unwrap_or_default()
+    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
+        let settings = Arc::clone(&self.settings.borrow());
+        let (now, ttl) = (self.now_unix(), request.ttl.unwrap_or(settings.http.ttl));
+        let (stun, turn) = urls(&self.endpoints(), self.host(&settings, &request.host));
+        let Some(signed) = signed(&settings.auth, &request.user, &request.policy, now, ttl)? else {
+            return Ok(IceGrant { stun, ..IceGrant::default() });
+        };
+        let (username, credential, ttl) = (signed.username, signed.credential, ttl.as_secs());
+        Ok(IceGrant { stun, turn, username, credential, expires_unix: now.saturating_add(ttl), ttl })
+    }
+
+    fn recall(&self, host: &str, username: &str, credential: &str) -> Option<IceGrant> {
+        let settings = Arc::clone(&self.settings.borrow());
+        let now = self.now_unix();
+        let parts = rest::parts(username, settings.auth.separator)?;
+        if parts.expiry <= now || !is_signed(&settings.auth, username, credential) {
+            return None;
+        }
+        let (stun, turn) = urls(&self.endpoints(), self.host(&settings, host));
+        let (username, credential) = (username.to_owned(), credential.to_owned());
+        Some(IceGrant {
+            stun,
+            turn,
+            username,
+            credential,
+            expires_unix: parts.expiry,
+            ttl: parts.expiry - now,
+        })
+    }
+
+    fn default_ttl(&self) -> Duration {
+        self.settings.borrow().http.ttl
+    }
+
+    fn now_unix(&self) -> u64 {
+        self.clock.now().unix
     }
 }

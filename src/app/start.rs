@@ -65,16 +65,18 @@ impl Settings {
             ("http.host", self.http.host != old.http.host),
             ("http.open", self.http.open != old.http.open),
             ("http.share_tls", self.http.share_tls != old.http.share_tls),
+            ("http.dialects", self.http.dialects != old.http.dialects),
             ("admin", self.admin != old.admin),
             ("state.directory", self.state != old.state),
             ("log", self.log != old.log),
         ];
         let config::Relay { family_default, tcp, mobility, .. } = self.relay;
-        let ttl = self.http.ttl;
+        let config::Http { ttl, ref keys, ref tokens, .. } = self.http;
+        let (keys, tokens) = (keys.clone(), tokens.clone());
         self.listen = old.listen.clone();
         self.relay = config::Relay { family_default, tcp, mobility, ..old.relay.clone() };
         self.nat_discovery = old.nat_discovery.clone();
-        self.http = config::Http { ttl, ..old.http.clone() };
+        self.http = config::Http { ttl, keys, tokens, ..old.http.clone() };
         self.admin = old.admin.clone();
         self.state.clone_from(&old.state);
         self.log = old.log.clone();
@@ -213,6 +215,12 @@ impl Web {
             },
             host: settings.http.host.clone(),
             open: settings.http.open,
+            access: ice.access().clone(),
+            dialects: http::Dialect::NAMES
+                .iter()
+                .filter(|(name, _)| settings.http.dialects.iter().any(|wanted| wanted == name))
+                .map(|(_, dialect)| *dialect)
+                .collect(),
             https,
             certificates,
             networks: if settings.source.lan { lan::networks() } else { Vec::new() },
@@ -260,8 +268,8 @@ impl StatsSource for Stats {
     }
 
     fn offload(&self) -> Offload {
-        let KernelOffload { merges, cuts, refusals } = self.workers.offload();
-        Offload { gro: merges, gso: cuts, gso_refusals: refusals }
+        let KernelOffload { features, refusals } = self.workers.offload();
+        Offload { features, gso_refusals: refusals }
     }
 
     fn certificate_expiry(&self) -> Option<u64> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::outcome::Failure;
+use crate::sys;
 
 /// Run time of all threads of these processes together, in nanoseconds. A thread that ends takes its time with it, so the
 /// difference of two readings may come out too small, even below zero, but not too large.
@@ -34,12 +35,19 @@ pub(super) fn run_time(pids: &[u32]) -> Result<Option<u64>, Failure> {
 /// # Errors
 /// One of them is not.
 pub(super) fn check(pids: &[u32]) -> Result<(), Failure> {
+    if !pids.is_empty() && !sys::hints::TELLS_OF_PROCESSES {
+        return Err(Failure::usage(
+            "this system does not tell the run time of other processes' threads",
+            "leave out --server-pid",
+        ));
+    }
     run_time(pids).map(drop).map_err(|failure| Failure { is_usage: true, ..failure })
 }
 
 /// Run time of the calling thread in nanoseconds, the kernel's work for it included.
 pub(super) fn own_run_time() -> u64 {
-    schedstat(Path::new("/proc/thread-self")).unwrap_or(0)
+    let told = schedstat(Path::new("/proc/thread-self"));
+    told.unwrap_or_else(|| u64::try_from(sys::own_run_time().as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Whether the calling thread runs in real time, so that usual threads on its core wait until it sleeps.

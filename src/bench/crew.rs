@@ -13,7 +13,7 @@ use super::outcome::Failure;
 use super::progress::{Phase, Progress};
 use super::server::Target;
 use crate::client::{Account, Client, Event, Failure as Why, Incoming, Task, Timers, read};
-use crate::sys::{Batch, Epoll, Ready};
+use crate::sys::{Batch, Ready, SocketSet};
 use crate::wire::TransactionId;
 
 /// How many clients ask at the same time.
@@ -53,7 +53,7 @@ pub(super) struct Crew {
     server: SocketAddr,
     pub(super) clock: Clock,
     pub(super) callers: Vec<Caller>,
-    pub(super) poll: Epoll,
+    pub(super) poll: SocketSet,
     pub(super) inbox: Batch,
     ready: Vec<Ready>,
     /// Whether the server has ever said anything.
@@ -65,7 +65,7 @@ pub(super) struct Crew {
 impl Crew {
     /// Of a server, without clients as yet.
     pub(super) fn of_server(server: SocketAddr) -> Result<Self, Failure> {
-        Ok(Self::of(Vec::new(), Epoll::new().map_err(|error| cannot_open(&error))?, server))
+        Ok(Self::of(Vec::new(), SocketSet::new().map_err(|error| cannot_open(&error))?, server))
     }
 
     /// Has `count` clients come, and each carry out `task` as soon as it is there. A server bears only so many connections of
@@ -100,7 +100,7 @@ impl Crew {
 
     /// Clients that have nothing to ask of anybody: what they send goes straight to a peer.
     pub(super) fn direct(links: Vec<Link>, server: SocketAddr) -> Result<Self, Failure> {
-        let poll = Epoll::new().map_err(|error| cannot_open(&error))?;
+        let poll = SocketSet::new().map_err(|error| cannot_open(&error))?;
         let mut callers = Vec::with_capacity(links.len());
         for (token, link) in (0..).zip(links) {
             poll.add(link.fd(), token).map_err(|error| cannot_open(&error))?;
@@ -109,7 +109,7 @@ impl Crew {
         Ok(Self::of(callers, poll, server))
     }
 
-    fn of(callers: Vec<Caller>, poll: Epoll, server: SocketAddr) -> Self {
+    fn of(callers: Vec<Caller>, poll: SocketSet, server: SocketAddr) -> Self {
         Self {
             server,
             clock: Clock::start(),

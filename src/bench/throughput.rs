@@ -308,6 +308,7 @@ fn peer_sockets(namespace: Option<&str>, ip: IpAddr, count: usize) -> Result<Vec
                 format!("the network namespace {name:?} cannot be entered"),
                 "only root may (CAP_SYS_ADMIN)",
             ),
+            io::ErrorKind::Unsupported => Failure::usage(error.to_string(), "leave out --peer-netns"),
             _ => cannot_bind(ip, &error),
         }),
     }

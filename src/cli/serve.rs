@@ -114,7 +114,10 @@ fn with_expiry((settings, mut warnings): (Settings, Vec<Problem>)) -> (Settings,
 
 /// Points at relay addresses that this machine does not have, and at certificates that are of no use.
 fn check_machine(settings: &Settings) -> Result<(), ExitCode> {
-    let local = net::local_addresses().unwrap_or_default();
+    let local = net::local_addresses().map_err(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(FAILED)
+    })?;
     let mut problems = config::check_local(settings, &local);
     problems.extend(config::certificates(settings, None, now_unix()).err().unwrap_or_default());
     for problem in &problems {

@@ -360,11 +360,21 @@ fn http(settings: &Settings, problems: &mut Vec<Problem>) {
             ));
         }
     }
-    let hands_out = http.open || !http.origins.is_empty();
-    if hands_out && !http.listen.is_empty() && settings.auth.secrets.is_empty() && !settings.source.zero {
+    let hands_out = [
+        ("http.open", http.open),
+        ("http.origins", !http.origins.is_empty()),
+        ("http.keys", !http.keys.is_empty()),
+        ("http.tokens", !http.tokens.is_empty()),
+    ];
+    let first = hands_out.iter().find(|(_, hands_out)| *hands_out);
+    if let Some((key, _)) = first
+        && !http.listen.is_empty()
+        && settings.auth.secrets.is_empty()
+        && !settings.source.zero
+    {
         problems.push(Problem::warning(
-            &settings.place(if http.open { "http.open" } else { "http.origins" }),
-            "there is no secret to make credentials with: iceServers for web pages will have no TURN",
+            &settings.place(key),
+            "there is no secret to make credentials with: iceServers will have no TURN",
             "add one to `auth.secrets`; users with passwords are never handed out",
         ));
     }

@@ -9,6 +9,7 @@ use super::keys::{KEYS, Key, Kind, SECTIONS};
 use super::place::Place;
 use super::problem::did_you_mean;
 use super::settings::Settings;
+use super::tokens;
 use super::units::show_duration;
 use crate::auth::TokenAlgorithm;
 
@@ -95,6 +96,13 @@ fn takes(kind: Kind) -> String {
         Kind::Oauth => {
             "a list of tables: kid, one of key, key_file, and optionally algorithm, expires".to_owned()
         }
+        Kind::ApiKeys => {
+            "a list of tables: name, one of key, key_file, hash, and optionally ttl, quota, origins, tag, rate, bytes, peers"
+                .to_owned()
+        }
+        Kind::Tokens => {
+            "a list of tables: issuer, audience and one of secret, secret_file, public_key_file, jwks".to_owned()
+        }
         Kind::Text { form } => form.to_owned(),
         Kind::Choice { words } => format!("one of {}", words.join(", ")),
         Kind::Duration { min, max } => {
@@ -157,6 +165,8 @@ fn key_schema(key: &Key) -> Value {
             "additionalProperties": false,
         }),
         Kind::Oauth => oauth_keys(),
+        Kind::ApiKeys => api_keys(),
+        Kind::Tokens => tokens(),
         Kind::Text { .. } => json!({ "type": "string" }),
         Kind::Choice { words } => json!({ "type": "string", "enum": words }),
         Kind::Duration { .. } => json!({ "type": "string", "pattern": "^([0-9]+ *(ms|s|m|h|d))+$" }),
@@ -196,6 +206,35 @@ fn oauth_keys() -> Value {
         },
         "required": ["kid"], "oneOf": [{ "required": ["key"] }, { "required": ["key_file"] }],
         "additionalProperties": false,
+    } })
+}
+
+/// The schema of `http.keys`.
+fn api_keys() -> Value {
+    let text = json!({ "type": "string" });
+    let texts = json!({ "type": "array", "items": text });
+    json!({ "type": "array", "items": {
+        "type": "object",
+        "properties": {
+            "name": text, "key": text, "key_file": text, "hash": text, "ttl": text, "tag": text, "rate": text,
+            "bytes": text, "quota": { "type": "integer", "minimum": 1 }, "origins": texts, "peers": texts,
+        },
+        "required": ["name"],
+        "oneOf": [{ "required": ["key"] }, { "required": ["key_file"] }, { "required": ["hash"] }],
+        "additionalProperties": false,
+    } })
+}
+
+/// The schema of `http.tokens`.
+fn tokens() -> Value {
+    let text = json!({ "type": "string" });
+    let one_of = tokens::SOURCES.map(|source| json!({ "required": [source] }));
+    json!({ "type": "array", "items": {
+        "type": "object",
+        "properties": {
+            "issuer": text, "audience": text, "secret": text, "secret_file": text, "public_key_file": text, "jwks": text,
+        },
+        "required": ["issuer", "audience"], "oneOf": one_of, "additionalProperties": false,
     } })
 }
 

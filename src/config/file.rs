@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::credentials::is_secret;
-use super::keys::{self, KEYS, LATER, SECTIONS};
+use super::keys::{self, KEYS, SECTIONS};
 use super::layers::Entry;
 use super::node::{self, Field, Locate, Value};
 use super::place::{Place, SourceText};
@@ -101,13 +101,8 @@ fn walk(section: Field, entries: &mut Vec<Entry>, problems: &mut Vec<Problem>) {
     }
 }
 
-const NOT_YET: &str = "this version does not have it yet; remove it";
-
 /// Message and cure for a section that there is not.
 pub(crate) fn unknown_section(name: &str) -> (String, String) {
-    if LATER.contains(&name) {
-        return (format!("section `{name}` is not supported"), NOT_YET.to_owned());
-    }
     let message = format!("unknown section `{name}`");
     let names = SECTIONS.map(|(name, _)| name);
     let cure = match (did_you_mean(name, names), keys::elsewhere(name)) {
@@ -120,9 +115,6 @@ pub(crate) fn unknown_section(name: &str) -> (String, String) {
 
 /// Message and cure for a key that there is not.
 pub(crate) fn unknown_key(section: &str, name: &str) -> (String, String) {
-    if LATER.contains(&format!("{section}.{name}").as_str()) {
-        return (format!("key `{name}` in [{section}] is not supported"), NOT_YET.to_owned());
-    }
     let message = format!("unknown key `{name}` in [{section}]");
     let names: Vec<&str> = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
     let cure = match (did_you_mean(name, names.iter().copied()), keys::elsewhere(name)) {

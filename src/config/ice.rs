@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
+use subtle::ConstantTimeEq as _;
 
 use super::settings::{Auth, Settings, UserCredential};
-use crate::auth::rest;
+use crate::auth::Policy;
+use crate::auth::rest::{self, UsernameError};
+pub use crate::time::rfc3339;
 
 /// The transport of a listener, as URLs name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,15 +95,35 @@ pub struct Credential {
 /// A time-limited credential for `user` (may be empty), signed with the first secret; `None` without secrets.
 /// `now_unix` is in seconds.
 pub fn time_limited(auth: &Auth, user: &str, now_unix: u64, ttl: Duration) -> Option<Credential> {
-    let secret = auth.secrets.first()?;
+    signed(auth, user, &Policy::default(), now_unix, ttl).ok().flatten()
+}
+
+/// The same for one that carries a policy.
+///
+/// # Errors
+/// When no user name can be made of user and policy.
+pub fn signed(
+    auth: &Auth,
+    user: &str,
+    policy: &Policy,
+    now_unix: u64,
+    ttl: Duration,
+) -> Result<Option<Credential>, UsernameError> {
     let expiry = now_unix.saturating_add(ttl.as_secs());
-    let username =
-        if user.is_empty() { expiry.to_string() } else { format!("{expiry}{}{user}", auth.separator) };
-    Some(Credential {
+    let username = rest::username(expiry, auth.separator, user, policy)?;
+    Ok(auth.secrets.first().map(|secret| Credential {
         credential: rest::password(secret.secret.expose().as_bytes(), username.as_bytes()),
         username,
         ttl: Some(ttl.as_secs()),
         expires_at: Some(rfc3339(expiry)),
+    }))
+}
+
+/// Whether `credential` is the password of the time-limited `username` under any of the secrets.
+pub fn is_signed(auth: &Auth, username: &str, credential: &str) -> bool {
+    auth.secrets.iter().fold(false, |found, secret| {
+        let password = rest::password(secret.secret.expose().as_bytes(), username.as_bytes());
+        found | bool::from(password.as_bytes().ct_eq(credential.as_bytes()))
     })
 }
 
@@ -131,9 +154,9 @@ pub fn ice_servers(
     with_credential(endpoints, host, time_limited(&settings.auth, user, now_unix, ttl.min(LONGEST)))
 }
 
-/// `iceServers` for `host` with a credential at hand. Port 53 is left out: browsers refuse it. `turns:` URLs need a
-/// name: certificates are for names, and Firefox refuses addresses.
-pub fn with_credential(endpoints: &[Endpoint], host: &str, credential: Option<Credential>) -> IceServers {
+/// URLs of STUN and of TURN for `host`, a name or an address. Ports are left out that browsers refuse: below 1024 they take
+/// only 80 and 443. `turns:` URLs need a name: certificates are for names, and Firefox refuses addresses.
+pub fn urls(endpoints: &[Endpoint], host: &str) -> (Vec<String>, Vec<String>) {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let (host, is_name) = match bare.parse::<IpAddr>() {
         Ok(IpAddr::V6(address)) => (format!("[{address}]"), false),
@@ -141,24 +164,27 @@ pub fn with_credential(endpoints: &[Endpoint], host: &str, credential: Option<Cr
         Err(_) => (host.to_owned(), true),
     };
     let usable = || {
-        endpoints.iter().filter(|endpoint| {
-            endpoint.port != 53 && (is_name || endpoint.transport != EndpointTransport::Tls)
+        endpoints.iter().filter(|Endpoint { transport, port }| {
+            matches!(port, 80 | 443 | 1024..) && (is_name || *transport != EndpointTransport::Tls)
         })
     };
-    let stun: Vec<String> = usable()
+    let stun = usable()
         .filter(|endpoint| endpoint.transport == EndpointTransport::Udp)
-        .map(|endpoint| format!("stun:{host}:{}", endpoint.port))
-        .collect();
-    let turn: Vec<String> = usable()
-        .map(|endpoint| {
-            let (scheme, transport) = match endpoint.transport {
-                EndpointTransport::Udp => ("turn", "udp"),
-                EndpointTransport::Tcp => ("turn", "tcp"),
-                EndpointTransport::Tls => ("turns", "tcp"),
-            };
-            format!("{scheme}:{host}:{}?transport={transport}", endpoint.port)
-        })
-        .collect();
+        .map(|endpoint| format!("stun:{host}:{}", endpoint.port));
+    let turn = usable().map(|endpoint| {
+        let (scheme, transport) = match endpoint.transport {
+            EndpointTransport::Udp => ("turn", "udp"),
+            EndpointTransport::Tcp => ("turn", "tcp"),
+            EndpointTransport::Tls => ("turns", "tcp"),
+        };
+        format!("{scheme}:{host}:{}?transport={transport}", endpoint.port)
+    });
+    (stun.collect(), turn.collect())
+}
+
+/// `iceServers` for `host` with a credential at hand.
+pub fn with_credential(endpoints: &[Endpoint], host: &str, credential: Option<Credential>) -> IceServers {
+    let (stun, turn) = urls(endpoints, host);
     let mut ice_servers = Vec::new();
     if !stun.is_empty() {
         ice_servers.push(IceServer { urls: stun, username: None, credential: None });
@@ -175,22 +201,6 @@ pub fn with_credential(endpoints: &[Endpoint], host: &str, credential: Option<Cr
         });
     }
     IceServers { ice_servers, ttl, expires_at }
-}
-
-/// `unix` seconds as `2026-11-21T14:35:03Z`.
-pub fn rfc3339(unix: u64) -> String {
-    let (days, seconds) = (unix / 86_400, unix % 86_400);
-    // Days since 0000-03-01, so that the leap day ends a year; 400 years are 146097 days.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 #[cfg(test)]
@@ -235,11 +245,11 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_is_bracketed_port_53_left_out_and_the_ttl_capped() {
+    fn ipv6_is_bracketed_refused_ports_left_out_and_the_ttl_capped() {
         let udp = |port| Endpoint { transport: EndpointTransport::Udp, port };
         let ice = ice_servers(
             &settings(),
-            &[udp(53), udp(40_000)],
+            &[udp(53), udp(1023), udp(40_000)],
             "2001:db8::1",
             "",
             1_000,
@@ -276,14 +286,5 @@ mod tests {
         assert_eq!(ice.ice_servers.len(), 1);
         assert_eq!(lasting(&settings.auth, "alice").unwrap().credential, "wonderland");
         assert!(lasting(&settings.auth, "bob").is_none());
-    }
-
-    #[test]
-    fn dates_hold_at_the_edges_of_the_calendar() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_709_251_199), "2024-02-29T23:59:59Z");
-        assert_eq!(rfc3339(4_102_444_800), "2100-01-01T00:00:00Z");
     }
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use super::api_keys;
 use super::credentials;
 use super::node::Node;
 use super::oauth;
 use super::reader::{Reader, show_file, show_list, show_text};
 use super::settings::{FamilyDefault, LogFormat, RedirectWhen, Rooms, Settings};
 use super::tls;
+use super::tokens;
 use super::units::{self, show_duration};
 use crate::auth::Expired;
 
@@ -50,6 +52,10 @@ pub(crate) enum Kind {
     Acme,
     /// A list of tables of `oauth`.
     Oauth,
+    /// A list of tables of `http.keys`.
+    ApiKeys,
+    /// A list of tables of `http.tokens`.
+    Tokens,
     /// A string of the given form.
     Text { form: &'static str },
     /// One of these words.
@@ -78,6 +84,13 @@ impl Key {
             }
             Kind::Oauth => {
                 r#"oauth = [{ kid = "2026-11", key_file = "/etc/relais/oauth", algorithm = "A256GCM" }]"#
+                    .to_owned()
+            }
+            Kind::ApiKeys => {
+                r#"keys = [{ name = "shop", key_file = "/etc/relais/shop.key", ttl = "1h", quota = 4 }]"#.to_owned()
+            }
+            Kind::Tokens => {
+                r#"tokens = [{ issuer = "https://id.example.org", audience = "turn", jwks = "https://id.example.org/jwks.json" }]"#
                     .to_owned()
             }
             Kind::Acme => {
@@ -140,12 +153,6 @@ pub(crate) const SECTIONS: [(&str, &str); 12] = [
     ("admin", "Health (/healthz, /readyz) and metrics (/metrics), for the operator only."),
     ("state", "What outlives a restart."),
     ("log", "Logging, to standard error."),
-];
-
-/// Keys and sections of later versions: refused as such, not as typing errors.
-#[rustfmt::skip]
-pub(crate) const LATER: &[&str] = &[
-    "http.keys",
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -341,7 +348,7 @@ pub(crate) static KEYS: &[Key] = &[
         "Host put into turn: URLs; empty takes the host of the request.",
         |r, n| r.checked(n, units::host), |v| show_text(v)),
     key!(http.open, Kind::Flag, "false",
-        "Give iceServers to anybody, for trials; otherwise to loopback and allowed origins only.",
+        "Give iceServers to anybody, for trials; otherwise to loopback, allowed origins, and holders of keys and tokens only.",
         |r, n| r.flag(n), |v| v.to_string()),
     key!(http.share_tls, Kind::Flag, "true",
         "Serve HTTPS on the listeners of listen.tls as well, to clients that ask for it by ALPN; only as long as http.listen is not empty.",
@@ -349,6 +356,15 @@ pub(crate) static KEYS: &[Key] = &[
     key!(http.ttl, Kind::Duration { min: SECOND, max: Duration::from_secs(172_800) }, r#""4h""#,
         "Lifetime of the credentials handed out, at most 48h.",
         |r, n| r.duration(n), |v| show_text(&show_duration(*v))),
+    key!(http.keys, Kind::ApiKeys, "[]",
+        "API keys of applications that fetch iceServers: { name = \"shop\", key = \"…\" }, or key_file, or hash = \"sha256:…\" as `relais credentials key` prints it; each may have ttl (longest lifetime), quota (allocations of one user), origins (pages that may use it; [\"*\"]: any), tag, rate (\"2 Mbit/s\"), bytes (\"10 GB\") and peers (networks), which its credentials carry.",
+        |r, n| api_keys::keys(r, n), |v| api_keys::show(v)),
+    key!(http.tokens, Kind::Tokens, "[]",
+        "Whose JSON Web Tokens get iceServers: { issuer = \"…\", audience = \"…\" } with one of secret or secret_file (HS256), public_key_file (PEM: EdDSA, ES256 or RS256), jwks (a file, or an https: URL that is asked again when keys change).",
+        |r, n| tokens::issuers(r, n), |v| tokens::show(v)),
+    key!(http.dialects, Kind::Texts { form: "dialects of iceServers" }, r#"["native", "cloudflare", "twilio", "metered", "xirsys", "uberti", "matrix"]"#,
+        "Forms in which iceServers are given out; all but \"native\" need a key or a token.",
+        |r, n| r.texts(n, api_keys::dialect), |v| show_list(v)),
 
     key!(admin.listen, Kind::Sockets { port: 9478 }, r#"["127.0.0.1:9478"]"#,
         "Addresses with ports for health and metrics; an empty list switches them off.",

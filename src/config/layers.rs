@@ -142,7 +142,13 @@ fn typed(key: &Key, text: &str, place: &Place) -> Result<Node, String> {
     let toml_list = text.starts_with('[')
         && text.get(1..).is_some_and(|rest| rest.trim_start().starts_with(['"', '\'', ']', '{']));
     match key.kind {
-        Kind::Users | Kind::Secrets | Kind::Certificates | Kind::Acme | Kind::Oauth => toml(),
+        Kind::Users
+        | Kind::Secrets
+        | Kind::Certificates
+        | Kind::Acme
+        | Kind::Oauth
+        | Kind::ApiKeys
+        | Kind::Tokens => toml(),
         Kind::External if text.starts_with('{') => toml(),
         Kind::External => {
             let pair = |word: &str| {

@@ -4,6 +4,7 @@
 //! their places, `reader` turns entries into [`Settings`], `checks` looks at several keys together, `document`
 //! tells people what the table says.
 
+mod api_keys;
 mod certificates;
 mod checks;
 mod credentials;
@@ -26,6 +27,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 mod units;
 mod validity;
 
@@ -40,7 +42,7 @@ pub use place::{Place, SourceText};
 pub use problem::{Problem, Severity};
 pub use secret::Secret;
 pub use settings::{
-    Acme, Admin, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat, NatDiscovery,
-    Peers, Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source, Tls, User,
-    UserCredential,
+    Acme, Admin, ApiKey, Auth, CertificateFiles, FamilyDefault, Http, Limits, Listen, Log, LogFormat,
+    NatDiscovery, Peers, Redirect, RedirectWhen, Relay, RelayAddress, Rooms, Settings, SharedSecret, Source,
+    Tls, TokenIssuer, TokenKey, User, UserCredential,
 };

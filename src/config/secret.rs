@@ -5,7 +5,7 @@ use std::fmt;
 use zeroize::Zeroize;
 
 /// Text that must not reach logs, dumps or panic messages: `Debug` hides it and dropping it clears the memory.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

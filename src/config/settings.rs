@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::peer_rule::PeerRule;
 use super::place::Place;
 use super::secret::Secret;
-use crate::auth::{Expired, OauthKey};
+use crate::auth::{Expired, Network, OauthKey};
 
 /// Everything an operator can decide, after all layers are merged and checked.
 #[derive(Clone, Debug)]
@@ -313,6 +313,59 @@ pub struct Http {
     pub share_tls: bool,
     /// Lifetime of the credentials handed out: 1 second to 48 hours.
     pub ttl: Duration,
+    /// Keys of applications that fetch `iceServers`; names are unique, and so are the keys.
+    pub keys: Vec<ApiKey>,
+    /// Whose JSON Web Tokens get `iceServers`; no two have both issuer and audience in common.
+    pub tokens: Vec<TokenIssuer>,
+    /// The forms in which `iceServers` are given out, by name.
+    pub dialects: Vec<String>,
+}
+
+/// The key of an application, without the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// What credentials that it bought and logs call it: 1 to 64 letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// SHA-256 of the key.
+    pub hash: [u8; 32],
+    /// The longest lifetime of its credentials; `None`: that of all.
+    pub ttl: Option<Duration>,
+    /// Allocations that one of its users may hold at once; `None`: as many as any user.
+    pub quota: Option<u32>,
+    /// Pages that may use it, in lower case; `["*"]`: all. Empty: those of [`Http::origins`].
+    pub origins: Vec<String>,
+    /// What its credentials are for, to revoke them by.
+    pub tag: Option<String>,
+    /// Bits a second of each of its users' allocations.
+    pub rate: Option<u64>,
+    /// Bytes that each of its credentials may relay.
+    pub bytes: Option<u64>,
+    /// The only peers that its users reach; empty: all that the server allows.
+    pub peers: Vec<Network>,
+}
+
+/// Somebody whose JSON Web Tokens are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenIssuer {
+    /// What `iss` must be.
+    pub issuer: String,
+    /// What `aud` must be, or hold.
+    pub audience: String,
+    /// How the signature is verified.
+    pub key: TokenKey,
+}
+
+/// What verifies a token's signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenKey {
+    /// A secret of at least 32 bytes: HS256.
+    Secret(Secret),
+    /// A public key in PEM; its kind says the algorithm: EdDSA, ES256 or RS256.
+    PublicKey(String),
+    /// A file with a JSON Web Key Set.
+    KeySetFile(PathBuf),
+    /// The URL of one: `https:`, or `http:` with a loopback host.
+    KeySetUrl(String),
 }
 
 /// Signaling rooms.

@@ -47,6 +47,67 @@ pub(crate) fn show_duration(duration: Duration) -> String {
         .map_or_else(|| format!("{millis}ms"), |(name, unit)| format!("{}{name}", millis / u128::from(*unit)))
 }
 
+const RATES: [(&str, u64); 4] =
+    [("bit/s", 1), ("kbit/s", 1_000), ("Mbit/s", 1_000_000), ("Gbit/s", 1_000_000_000)];
+
+const SIZES: [(&str, u64); 5] =
+    [("B", 1), ("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)];
+
+/// A whole number above 0 and one of the units.
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor).filter(|value| *value > 0)
+}
+
+fn show_quantity(value: u64, units: &[(&str, u64)]) -> String {
+    let fitting = units.iter().rev().find(|(_, factor)| value.is_multiple_of(*factor));
+    fitting.map_or_else(|| value.to_string(), |(name, factor)| format!("{} {name}", value / factor))
+}
+
+/// Reads `"2 Mbit/s"`, in bits a second.
+pub(crate) fn rate(text: &str) -> Result<u64, Why> {
+    quantity(text, &RATES).ok_or_else(|| {
+        (
+            format!("`{text}` is not a rate"),
+            "write a whole number and bit/s, kbit/s, Mbit/s or Gbit/s".to_owned(),
+        )
+    })
+}
+
+/// Shows bits a second.
+pub(crate) fn show_rate(rate: u64) -> String {
+    show_quantity(rate, &RATES)
+}
+
+/// Reads `"10 GB"`.
+pub(crate) fn bytes(text: &str) -> Result<u64, Why> {
+    quantity(text, &SIZES).ok_or_else(|| {
+        (
+            format!("`{text}` is not a number of bytes"),
+            "write a whole number and B, kB, MB, GB or TB".to_owned(),
+        )
+    })
+}
+
+/// Shows bytes.
+pub(crate) fn show_bytes(bytes: u64) -> String {
+    show_quantity(bytes, &SIZES)
+}
+
+/// What credentials are for. It travels in the user name, where it is percent-encoded.
+pub(crate) fn tag(text: &str) -> Result<String, Why> {
+    if !text.is_empty() && text.len() <= 64 && !text.contains(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err((
+        "a tag has 1 to 64 bytes without control characters".to_owned(),
+        "write a word by which credentials can be revoked".to_owned(),
+    ))
+}
+
 /// What to write instead of `text`, which is no address with a port.
 pub(crate) fn socket_address_cure(text: &str, port: u16) -> String {
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {

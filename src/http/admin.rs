@@ -46,5 +46,5 @@ pub(super) async fn metrics(State(health): State<Health>) -> Result<Response, Re
     let counters = health.counters().await?;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     let (offload, expiry) = (health.stats.offload(), health.stats.certificate_expiry());
-    Ok((kind, observe::render(&counters, observe::Process::read(), offload, expiry)).into_response())
+    Ok((kind, observe::render(&counters, observe::Process::read(), &offload, expiry)).into_response())
 }

@@ -64,14 +64,14 @@ impl Bucket {
         }
     }
 
-    /// Takes one if there is one.
-    fn try_take(&mut self, now: Instant) -> bool {
+    /// Takes one if there is one; else says how long until then.
+    fn try_take(&mut self, now: Instant) -> Result<(), Duration> {
         self.refill(now);
-        let there = self.level >= 1.0;
-        if there {
-            self.level -= 1.0;
+        if self.level < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - self.level) / self.per_second));
         }
-        there
+        self.level -= 1.0;
+        Ok(())
     }
 
     fn is_full(&mut self, now: Instant) -> bool {
@@ -80,38 +80,43 @@ impl Bucket {
     }
 }
 
-/// The most addresses remembered.
+/// The most addresses, or whoever is counted, remembered.
 const MAX_PREFIXES: usize = 8192;
 
-/// How often each address gets `iceServers`.
-pub(super) struct Admission {
+/// How often each address, or whoever else is counted, gets `iceServers`.
+pub(super) struct Admission<K = Prefix> {
     burst: u32,
     per_second: u32,
-    table: Mutex<BTreeMap<Prefix, Bucket>>,
+    table: Mutex<BTreeMap<K, Bucket>>,
 }
 
-impl Admission {
+impl<K: Ord + Clone> Admission<K> {
     pub(super) fn new(burst: u32, per_second: u32) -> Self {
         Self { burst, per_second, table: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Whether `prefix` may have one more now.
-    pub(super) async fn admit(&self, prefix: Prefix) -> bool {
-        self.admit_at(prefix, Instant::now()).await
+    /// Whether `who` may have one more now.
+    pub(super) async fn admit(&self, who: K) -> bool {
+        self.charge(who).await.is_ok()
     }
 
-    async fn admit_at(&self, prefix: Prefix, now: Instant) -> bool {
+    /// Takes one for `who`, or says how long until there is one.
+    pub(super) async fn charge(&self, who: K) -> Result<(), Duration> {
+        self.charge_at(who, Instant::now()).await
+    }
+
+    async fn charge_at(&self, who: K, now: Instant) -> Result<(), Duration> {
         let mut table = self.table.lock().await;
-        if !table.contains_key(&prefix) && table.len() >= MAX_PREFIXES {
+        if !table.contains_key(&who) && table.len() >= MAX_PREFIXES {
             // Who is not in the table starts with a full bucket, so full ones need no place in it.
             table.retain(|_, bucket| !bucket.is_full(now));
             if table.len() >= MAX_PREFIXES {
                 // Under a flood of addresses forget the quietest: it is the nearest to being full again.
-                let quietest = table.iter().min_by_key(|(_, bucket)| bucket.at).map(|(prefix, _)| *prefix);
-                quietest.map(|prefix| table.remove(&prefix));
+                let quietest = table.iter().min_by_key(|(_, bucket)| bucket.at).map(|(who, _)| who.clone());
+                quietest.map(|who| table.remove(&who));
             }
         }
-        table.entry(prefix).or_insert_with(|| Bucket::new(self.burst, self.per_second, now)).try_take(now)
+        table.entry(who).or_insert_with(|| Bucket::new(self.burst, self.per_second, now)).try_take(now)
     }
 }
 
@@ -124,13 +129,13 @@ mod tests {
         let (admission, now) = (Admission::new(20, 1), Instant::now());
         let one = Prefix::of("203.0.113.1".parse().unwrap());
         for _ in 0..20 {
-            assert!(admission.admit_at(one, now).await);
+            assert!(admission.charge_at(one, now).await.is_ok());
         }
-        assert!(!admission.admit_at(one, now).await);
-        assert!(admission.admit_at(Prefix::of("203.0.113.2".parse().unwrap()), now).await);
+        assert!(admission.charge_at(one, now).await.is_err());
+        assert!(admission.charge_at(Prefix::of("203.0.113.2".parse().unwrap()), now).await.is_ok());
         let later = now + Duration::from_millis(1100);
-        assert!(admission.admit_at(one, later).await);
-        assert!(!admission.admit_at(one, later).await);
+        assert!(admission.charge_at(one, later).await.is_ok());
+        assert!(admission.charge_at(one, later).await.is_err());
     }
 
     #[test]
@@ -149,7 +154,7 @@ mod tests {
         let (admission, now) = (Admission::new(2, 1), Instant::now());
         for n in 0..MAX_PREFIXES + 500 {
             let address = IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(n).unwrap()));
-            assert!(admission.admit_at(Prefix::of(address), now).await);
+            assert!(admission.charge_at(Prefix::of(address), now).await.is_ok());
             assert!(admission.table.lock().await.len() <= MAX_PREFIXES);
         }
     }

@@ -66,6 +66,11 @@ impl Caller {
         })
     }
 
+    /// The Origin as text.
+    pub(super) fn origin_text(&self) -> Option<&str> {
+        self.origin_value.as_ref()?.to_str().ok()
+    }
+
     fn of(parts: &Parts, options: &Options) -> Result<Self, Refusal> {
         let Some(Remote { address, secure }) = parts.extensions.get::<Remote>().copied() else {
             return Err(Refusal::new(

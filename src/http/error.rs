@@ -1,9 +1,10 @@
 //! How a request is refused: always JSON, with what to do about it.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// A refusal: `{"error":{"code":…,"message":…,"help":…}}`.
 #[derive(Debug)]
@@ -12,11 +13,16 @@ pub(super) struct Refusal {
     code: &'static str,
     message: &'static str,
     help: String,
+    /// Seconds to wait before asking again.
+    wait: Option<u64>,
+    /// `WWW-Authenticate`.
+    challenge: Option<&'static str>,
 }
 
 impl Refusal {
     pub(super) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, help: String::new() }
+        let wait = if status.as_u16() == 429 { Some(5) } else { None };
+        Self { status, code, message, help: String::new(), wait, challenge: None }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -24,10 +30,44 @@ impl Refusal {
         self
     }
 
+    /// With how long to wait, rounded up to seconds.
+    pub(super) fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        self
+    }
+
+    /// With how to log in.
+    pub(super) const fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
     /// The kernel has no random bytes.
     pub(super) fn no_randomness() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_randomness", "The kernel gives no random bytes yet.")
             .help("This passes a few seconds after the machine has started.")
+    }
+
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(super) const fn message(&self) -> &'static str {
+        self.message
+    }
+
+    /// What to do about it.
+    pub(super) fn cure(&self) -> &str {
+        &self.help
+    }
+
+    /// Seconds to wait before asking again.
+    pub(super) const fn retry_after(&self) -> Option<u64> {
+        self.wait
     }
 }
 
@@ -40,9 +80,12 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(frame(self.code, self.message, &self.help))).into_response();
         let headers = response.headers_mut();
-        headers.insert(axum::http::header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(axum::http::header::RETRY_AFTER, axum::http::HeaderValue::from_static("5"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.wait {
+            headers.insert(header::RETRY_AFTER, wait.into());
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }

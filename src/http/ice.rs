@@ -1,20 +1,82 @@
-//! `/v1/ice-servers`: who may have them, and the headers that let a page on another origin read them.
+//! Who may have `iceServers`, and which.
 
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use ipnet::IpNet;
+
+use super::access::{Presented, Right};
 use super::caller::{Caller, PageOrigin};
+pub(super) use super::cors::{preflight, share};
+use super::dialects::{Dialect, native};
 use super::error::Refusal;
-use super::{SharedState, random_name};
-use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use super::fields::bad;
+use super::grant::{GrantRequest, IceGrant};
+use super::{Shared, random_name};
+use crate::auth::{Network, Policy};
 
-/// `GET` or `POST /v1/ice-servers` → `{"iceServers":[…],"ttl":…,"expiresAt":…}`.
-pub(super) async fn ice_servers(State(shared): SharedState, caller: Caller) -> Response {
-    let open = shared.options.open;
-    let answer = if caller.is_local {
-        // A program asks for its users, one call for each; they do not share a quota.
-        random_name::<9>().ok_or_else(Refusal::no_randomness)
-    } else if !open && caller.origin != PageOrigin::Listed {
+/// The longest lifetime of credentials.
+const LONGEST: Duration = Duration::from_secs(172_800);
+
+/// The longest name of a user in bytes, percent-encoded.
+const MAX_USER: usize = 128;
+
+/// What a request would like to have.
+#[derive(Debug, Default)]
+pub(super) struct Wish {
+    /// Seconds.
+    pub(super) ttl: Option<u64>,
+    pub(super) user: Option<String>,
+    pub(super) policy: Policy,
+}
+
+/// Who has been let in.
+#[derive(Debug)]
+pub(super) enum Holder {
+    /// A program on this machine, for its users.
+    Local,
+    /// A page of a listed origin, or anybody where the operator wants that.
+    Visitor,
+    /// A key or a token.
+    Right(Right),
+}
+
+/// Lets in whoever asks, or says why not.
+pub(super) async fn admit(
+    shared: &Shared,
+    caller: &Caller,
+    dialect: Dialect,
+    presented: Option<Presented>,
+) -> Result<Holder, Refusal> {
+    let Some(presented) = presented else { return without_credentials(shared, caller, dialect).await };
+    if !caller.is_local {
+        charged(shared.holders.charge(caller.prefix).await)?;
+    }
+    let right = shared.options.access.check(&presented, shared.ice.now_unix()).await;
+    let right = right.ok_or_else(|| unauthorized(dialect))?;
+    if !may_use(&right, caller) {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "origin_not_allowed",
+            "This key or token is not for pages of this origin.",
+        )
+        .help("The operator writes the origins of pages into the key's `origins`, or into http.origins."));
+    }
+    let rights = if right.key.is_some() { &shared.keys } else { &shared.subjects };
+    charged(rights.charge(right.holder()).await)?;
+    Ok(Holder::Right(right))
+}
+
+async fn without_credentials(shared: &Shared, caller: &Caller, dialect: Dialect) -> Result<Holder, Refusal> {
+    let options = &shared.options;
+    if dialect != Dialect::Native {
+        Err(unauthorized(dialect))
+    } else if caller.is_local {
+        Ok(Holder::Local)
+    } else if !options.open && caller.origin != PageOrigin::Listed {
+        if !options.access.is_empty() {
+            return Err(unauthorized(dialect));
+        }
         Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "not_allowed",
@@ -22,53 +84,237 @@ pub(super) async fn ice_servers(State(shared): SharedState, caller: Caller) -> R
         )
         .help(
             "They go to programs on the same machine that ask for localhost, to pages whose origin is in \
-                 http.origins, to members of a room (/ws), and with http.open = true to anybody.",
+                 http.origins, to holders of a key (http.keys) or a token (http.tokens), to members of a room \
+                 (/ws), and with http.open = true to anybody.",
         ))
-    } else if !shared.admission.admit(caller.prefix).await {
-        Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Your address asks too often.")
-            .help(
-                "Keep the iceServers that you got until they expire; one request a second is always served.",
-            ))
     } else {
-        Ok(caller.prefix.label())
-    };
-    let mut response = match answer {
-        Ok(user) => {
-            let host = caller.turn_host(&shared.options);
-            Json(shared.ice.grant(&host, &user)).into_response()
-        }
-        Err(refusal) => refusal.into_response(),
-    };
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    share(response.headers_mut(), &caller, open);
-    response
-}
-
-/// `OPTIONS`: what a browser asks before a page of another origin may ask.
-pub(super) async fn preflight(State(shared): SharedState, caller: Caller) -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    let headers = response.headers_mut();
-    if share(headers, &caller, shared.options.open) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        charged(shared.admission.charge(caller.prefix).await)?;
+        Ok(Holder::Visitor)
     }
-    response
 }
 
-/// Lets the asking page read the answer, if it may: its own origin is echoed, never `*`, which browsers refuse
-/// together with credentials.
-pub(super) fn share(headers: &mut HeaderMap, caller: &Caller, open: bool) -> bool {
-    headers.insert(header::VARY, HeaderValue::from_static("origin"));
-    let shared = match caller.origin {
-        PageOrigin::Same | PageOrigin::Listed => true,
-        PageOrigin::Foreign => open,
-        PageOrigin::None => false,
+/// One answer for what is missing, unknown, wrong, expired or forged.
+fn unauthorized(dialect: Dialect) -> Refusal {
+    Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", "A key or token of this server is needed.")
+        .help(
+            "The operator makes keys with `relais credentials key` and lists them in http.keys; tokens have to be of an \
+             issuer in http.tokens, for its audience, and not expired.",
+        )
+        .challenge(dialect.challenge())
+}
+
+fn charged(wait: Result<(), Duration>) -> Result<(), Refusal> {
+    wait.map_err(|wait| {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "You ask too often.")
+            .help("Keep the iceServers that you got until they expire; Retry-After says when to ask again.")
+            .wait(wait)
+    })
+}
+
+/// Whether a page, if one asks, is among those that the key is for.
+fn may_use(right: &Right, caller: &Caller) -> bool {
+    match caller.origin {
+        PageOrigin::None | PageOrigin::Same => true,
+        PageOrigin::Listed if right.origins.is_empty() => true,
+        PageOrigin::Listed | PageOrigin::Foreign => {
+            right.is_public()
+                || caller.origin_text().is_some_and(|text| right.origins.iter().any(|listed| listed == text))
+        }
+    }
+}
+
+/// The grant of a credential that is at hand already.
+pub(super) async fn recall(
+    shared: &Shared,
+    caller: &Caller,
+    dialect: Dialect,
+    username: &str,
+    credential: &str,
+) -> Result<IceGrant, Refusal> {
+    if !caller.is_local {
+        charged(shared.holders.charge(caller.prefix).await)?;
+    }
+    let host = caller.turn_host(&shared.options);
+    shared.ice.recall(&host, username, credential).ok_or_else(|| unauthorized(dialect))
+}
+
+/// The grant that a holder gets.
+pub(super) fn grant(
+    shared: &Shared,
+    caller: &Caller,
+    holder: Holder,
+    wish: Wish,
+) -> Result<IceGrant, Refusal> {
+    let request = request(shared, caller, holder, wish)?;
+    shared.ice.grant(&request).map_err(|error| {
+        Refusal::new(StatusCode::BAD_REQUEST, "too_long", "No user name can be made of this.")
+            .help(format!("{error}: shorten user and tag, or name fewer peers."))
+    })
+}
+
+/// The `iceServers` of a room's member.
+pub(super) fn for_member(shared: &Shared, caller: &Caller, id: &str) -> serde_json::Value {
+    let request = GrantRequest {
+        host: caller.turn_host(&shared.options),
+        user: id.to_owned(),
+        ..GrantRequest::default()
     };
-    let Some(origin) = caller.origin_value.clone().filter(|_| shared) else { return false };
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    let cross_origin = HeaderName::from_static("cross-origin-resource-policy");
-    headers.insert(cross_origin, HeaderValue::from_static("cross-origin"));
-    true
+    // An id is short, so there is always a user name for it.
+    shared.ice.grant(&request).map_or_else(|_| serde_json::json!([]), |grant| native::servers(&grant))
+}
+
+fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Result<GrantRequest, Refusal> {
+    let (default, now) = (shared.ice.default_ttl(), shared.ice.now_unix());
+    let host = caller.turn_host(&shared.options);
+    let wanted = wish.ttl.map_or(default, Duration::from_secs).min(LONGEST);
+    let named = wish.user.as_deref().map(user_name).transpose()?;
+    let random = || random_name::<9>().ok_or_else(Refusal::no_randomness);
+    let (user, ttl, policy) = match holder {
+        Holder::Local => {
+            // A program asks for its users, one call for each; they do not share a quota.
+            (named.map_or_else(random, Ok)?, wanted, wish.policy)
+        }
+        Holder::Visitor => {
+            refuse_wishes(&wish)?;
+            (caller.prefix.label(), wanted.min(default), Policy::default())
+        }
+        Holder::Right(right) => {
+            let ttl = right.ends.map(|ends| Duration::from_secs(ends.saturating_sub(now)));
+            let ttl = wanted.min(right.ttl.unwrap_or(LONGEST)).min(ttl.unwrap_or(LONGEST));
+            let user = match (&right.user, named) {
+                (Some(own), named) => {
+                    let own = user_name(own)?;
+                    if named.is_some_and(|named| named != own) || !wish.policy.is_empty() {
+                        return Err(not_yours());
+                    }
+                    own
+                }
+                // The holder of a key for all may be anybody, and would be somebody else each time.
+                (None, _) if right.is_public() => {
+                    refuse_wishes(&Wish { policy: Policy::default(), ..wish })?;
+                    caller.prefix.label()
+                }
+                (None, named) => named.map_or_else(random, Ok)?,
+            };
+            // With this, what is issued after a revocation is not concerned by it.
+            let policy = Policy { issued: Some(now), ..narrowed(right.policy, wish.policy)? };
+            (user, ttl, policy)
+        }
+    };
+    Ok(GrantRequest { host, user, ttl: Some(ttl), policy })
+}
+
+/// Whoever is counted by address does not choose by what.
+fn refuse_wishes(wish: &Wish) -> Result<(), Refusal> {
+    if wish.user.is_some() || !wish.policy.is_empty() { Err(not_yours()) } else { Ok(()) }
+}
+
+fn not_yours() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "not_yours_to_set", "The request names what its sender does not decide.")
+        .help("A user, a tag and limits are named by programs on the server's machine and by holders of a key that is not public.")
+}
+
+/// A name of letters, digits and `-._~@:|+`; all else is percent-encoded.
+pub(super) fn user_name(text: &str) -> Result<String, Refusal> {
+    use std::fmt::Write as _;
+    let mut name = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@:|+".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    if name.is_empty() || name.len() > MAX_USER {
+        return Err(bad(
+            "user",
+            "takes 1 to 128 bytes, percent-encoded where they are not letters or digits",
+        ));
+    }
+    Ok(name)
+}
+
+/// What a key allows, made narrower.
+fn narrowed(key: Policy, wish: Policy) -> Result<Policy, Refusal> {
+    fn less<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+    let beyond = |what| {
+        Refusal::new(StatusCode::FORBIDDEN, "beyond_key", "The key does not allow that.")
+            .help(format!("`{what}` is fixed by the key; ask for a part of it, or leave it out."))
+    };
+    if key.tag.is_some() && wish.tag.is_some() && key.tag != wish.tag {
+        return Err(beyond("tag"));
+    }
+    let within = |peer: &Network| key.peers.iter().any(|allowed| covers(allowed, peer));
+    if !key.peers.is_empty() && !wish.peers.iter().all(within) {
+        return Err(beyond("peers"));
+    }
+    Ok(Policy {
+        tag: key.tag.or(wish.tag),
+        key: key.key,
+        issued: None,
+        rate: less(key.rate, wish.rate),
+        bytes: less(key.bytes, wish.bytes),
+        allocations: less(key.allocations, wish.allocations),
+        peers: if wish.peers.is_empty() { key.peers } else { wish.peers },
+    })
+}
+
+fn covers(outer: &Network, inner: &Network) -> bool {
+    let net = |network: &Network| {
+        let text = network.to_string();
+        text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).ok()
+    };
+    matches!((net(outer), net(inner)), (Some(outer), Some(inner)) if outer.contains(&inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_cannot_write_a_policy_or_anything_odd() {
+        for (text, name) in [
+            ("alice", "alice"),
+            ("@alice:example.org", "@alice:example.org"),
+            ("auth0|5f", "auth0|5f"),
+            ("eve?policy&rate=9", "eve%3Fpolicy%26rate%3D9"),
+            ("Zoë \u{1F600}", "Zo%C3%AB%20%F0%9F%98%80"),
+            ("a%20b", "a%2520b"),
+        ] {
+            assert_eq!(user_name(text).unwrap(), name);
+        }
+        assert!(
+            user_name("").is_err()
+                && user_name(&"é".repeat(22)).is_err()
+                && user_name(&"a".repeat(129)).is_err()
+        );
+    }
+
+    #[test]
+    fn a_wish_makes_a_key_narrower_and_never_wider() {
+        let policy =
+            |text: &str| if text.is_empty() { Policy::default() } else { Policy::parse(text).unwrap() };
+        let ask = |key: &str, wish: &str| narrowed(policy(key), policy(wish)).map(|found| found.to_string());
+        assert_eq!(
+            ask("key=k&rate=5&bytes=7", "rate=9&allocations=2").unwrap(),
+            "key=k&rate=5&bytes=7&allocations=2"
+        );
+        assert_eq!(ask("key=k", "tag=t&rate=9").unwrap(), "tag=t&key=k&rate=9");
+        assert_eq!(ask("key=k&tag=t", "tag=t").unwrap(), "tag=t&key=k");
+        assert_eq!(ask("key=k&tag=t", "tag=u").unwrap_err().code(), "beyond_key");
+        assert_eq!(ask("key=k", "key=other").unwrap(), "key=k");
+        assert_eq!(ask("peers=10.0.0.0/8", "").unwrap(), "peers=10.0.0.0/8");
+        assert_eq!(
+            ask("peers=10.0.0.0/8", "peers=10.1.0.0/16,10.2.0.1").unwrap(),
+            "peers=10.1.0.0/16,10.2.0.1"
+        );
+        for wider in ["peers=0.0.0.0/0", "peers=10.0.0.0/7", "peers=10.0.0.1,11.0.0.1", "peers=::/0"] {
+            assert_eq!(ask("peers=10.0.0.0/8", wider).unwrap_err().code(), "beyond_key", "{wider}");
+        }
+    }
 }

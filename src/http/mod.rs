@@ -3,18 +3,25 @@
 
 mod about;
 mod accept;
+mod access;
 mod admin;
 mod admission;
 mod caller;
 mod control;
+mod cors;
+mod dialects;
 mod error;
+mod fields;
+mod grant;
 mod ice;
 mod page;
 mod qr;
 mod rooms;
+mod routes;
 mod signaling;
 mod tls;
 
+use crate::auth::rest::UsernameError;
 use crate::observe::StatsSource;
 use axum::Router;
 use axum::extract::State;
@@ -30,11 +37,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use access::{Access, ApiKey, TokenIssuer, TokenKey};
 pub use control::{
     Allocation, Control, ControlError, Drops, Refused, Relayed, Requests, Revocation, RevocationEntry,
     Revoked, Session, SessionFilter, View, ViewRequest,
 };
+pub use dialects::Dialect;
 use error::Refusal;
+pub use grant::{GrantRequest, IceGrant};
 pub use tls::{Arrival, SharedTls};
 
 /// Who may use the signaling rooms.
@@ -50,7 +60,7 @@ pub enum Rooms {
 }
 
 /// What an operator decides about the public HTTP server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Where it listens. Whoever calls [`serve`] opens these and hands over the listeners.
     pub listen: Vec<SocketAddr>,
@@ -62,6 +72,10 @@ pub struct Options {
     pub host: String,
     /// Whether anybody gets `iceServers`, rate limited.
     pub open: bool,
+    /// Keys and tokens that get them.
+    pub access: Access,
+    /// The forms in which they are given out.
+    pub dialects: Vec<Dialect>,
     /// Where the same pages are served over HTTPS, if they are.
     pub https: Option<Https>,
     /// The certificates that TLS listeners show, if there are any.
@@ -70,6 +84,24 @@ pub struct Options {
     pub networks: Vec<IpNet>,
     /// Bounds on what clients may take up.
     pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            origins: Vec::new(),
+            rooms: Rooms::default(),
+            host: String::new(),
+            open: false,
+            https: None,
+            certificates: None,
+            networks: Vec::new(),
+            access: Access::default(),
+            dialects: Dialect::NAMES.map(|(_, dialect)| dialect).into(),
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Where HTTPS is served.
@@ -127,8 +159,18 @@ pub struct Limits {
     pub queued_bytes: usize,
     /// Grants of `iceServers` that one address (/32 or /56) gets at once.
     pub grant_burst: u32,
-    /// Grants a second after that.
+    /// Grants a second after that. Whoever logs in with a token has as many, each.
     pub grants_per_second: u32,
+    /// Keys and tokens that one address (/32 or /56) presents at once, good or bad.
+    pub holder_burst: u32,
+    /// The same for each second after that.
+    pub holders_per_second: u32,
+    /// Grants that one API key gets at once, from wherever.
+    pub key_burst: u32,
+    /// Grants a second after that.
+    pub keys_per_second: u32,
+    /// How long a request's body may take.
+    pub body_deadline: Duration,
 }
 
 impl Default for Limits {
@@ -156,6 +198,11 @@ impl Default for Limits {
             queued_bytes: 64 << 20,
             grant_burst: 20,
             grants_per_second: 1,
+            holder_burst: 100,
+            holders_per_second: 10,
+            key_burst: 1000,
+            keys_per_second: 100,
+            body_deadline: Duration::from_secs(5),
         }
     }
 }
@@ -165,20 +212,32 @@ pub const MAX_MESSAGE: usize = 64 << 10;
 
 /// Gives out `iceServers`.
 pub trait IceSource: Send + Sync + 'static {
-    /// `{"iceServers":[…],"ttl":seconds,"expiresAt":RFC 3339}`. `host` is ready for a URL: a name, an IPv4 address
-    /// or an IPv6 address in brackets, without port. `user` (letters, digits, `.`, `-`, `_`) is what quotas
-    /// should count by: one value for each member of a room, and for each address elsewhere.
-    fn grant(&self, host: &str, user: &str) -> serde_json::Value;
+    /// URLs, and a credential that carries what is asked for.
+    ///
+    /// # Errors
+    /// When user and policy together are longer than a user name can be.
+    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError>;
+
+    /// The grant of a time-limited credential that is at hand; `None` unless it is one of this server and good.
+    fn recall(&self, host: &str, username: &str, credential: &str) -> Option<IceGrant>;
+
+    /// How long credentials last when nobody says so.
+    fn default_ttl(&self) -> Duration;
+
+    /// The time in Unix seconds.
+    fn now_unix(&self) -> u64;
 }
 
-/// What all requests share. No route reads a request's body, so none can be too long: the answer goes out at
+/// What all requests share. Bodies are read by the routes of iceServers alone, up to a bound (`fields`); all others answer at
 /// once, and the connection of a client that goes on sending is closed.
 struct Shared {
     options: Options,
     ice: Arc<dyn IceSource>,
-    #[expect(dead_code, reason = "for the routes that revoke and look")]
     control: Arc<dyn Control>,
     admission: admission::Admission,
+    holders: admission::Admission,
+    keys: admission::Admission<String>,
+    subjects: admission::Admission<String>,
     rooms: rooms::Door,
     shutdown: watch::Receiver<bool>,
 }
@@ -202,18 +261,21 @@ pub async fn serve(
     let limits = options.limits;
     let networks = options.networks.clone();
     let (rooms, keeper) = rooms::open(limits);
+    let dialects = routes::routes(&options.dialects);
     let state = Arc::new(Shared {
         admission: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
+        holders: admission::Admission::new(limits.holder_burst, limits.holders_per_second),
+        keys: admission::Admission::new(limits.key_burst, limits.keys_per_second),
+        subjects: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
         options,
         ice,
         control,
         rooms,
         shutdown: shutdown.clone(),
     });
-    let router = Router::new()
+    let router = dialects
         .merge(page::routes())
         .route("/qr.svg", get(qr::code))
-        .route("/v1/ice-servers", get(ice::ice_servers).post(ice::ice_servers).options(ice::preflight))
         .route("/v1/about", get(about::about))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))

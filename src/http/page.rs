@@ -6,20 +6,18 @@ use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// No inline script or style, nothing from any other place. 'self' is the WebSocket on the same host as well.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; media-src 'self' blob: mediastream:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Where each file is, what it is, and the file. The last ones are loaded when they are asked for.
-const FILES: [(&str, &str, &str); 20] = [
-    ("/", HTML, include_str!("page/index.html")),
+const FILES: [(&str, &str, &str); 19] = [
     ("/style.css", STYLE, include_str!("page/style.css")),
     ("/main.mjs", SCRIPT, include_str!("page/main.mjs")),
     ("/strings.mjs", SCRIPT, include_str!("page/strings.mjs")),
@@ -41,7 +39,15 @@ const FILES: [(&str, &str, &str); 20] = [
     ("/report.mjs", SCRIPT, include_str!("page/report.mjs")),
 ];
 
-/// The routes of all files.
+const INDEX: &str = include_str!("page/index.html");
+
+/// The document itself, for whoever routes `/`.
+pub(super) fn index() -> Response {
+    static LEAN: LazyLock<Bytes> = LazyLock::new(|| lean(INDEX).into());
+    file("text/html; charset=utf-8", LEAN.clone())
+}
+
+/// The routes of all files but the document.
 pub(super) fn routes() -> Router<Arc<Shared>> {
     let router = FILES.iter().fold(Router::new(), |router, &(path, kind, text)| {
         let text = Bytes::from(lean(text));
@@ -114,7 +120,7 @@ mod tests {
     #[test]
     fn the_page_names_only_texts_of_the_table() {
         let text = |wanted: &str| FILES.iter().find(|(path, ..)| *path == wanted).unwrap().2;
-        let (html, strings) = (text("/"), text("/strings.mjs"));
+        let (html, strings) = (INDEX, text("/strings.mjs"));
         for mark in ["data-t=\"", "data-label=\"", "data-hint=\""] {
             for key in html.split(mark).skip(1).filter_map(|rest| rest.split('"').next()) {
                 assert!(strings.contains(&format!(" {key}: '")), "{key}");

@@ -35,7 +35,11 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::List(error) => write!(f, "cannot list the addresses of this machine: {error}"),
+            Self::List(error) => write!(
+                f,
+                "cannot list the addresses of this machine: {error}. Peers must not reach its own services, so a sandbox has to \
+                 allow this (on Linux netlink sockets; for systemd AF_NETLINK in RestrictAddressFamilies)"
+            ),
             Self::NotOurs { wanted, have } => {
                 write!(f, "relay.addresses: {wanted} is not an address of this machine; it has ")?;
                 for (i, ip) in have.iter().enumerate() {

@@ -106,7 +106,7 @@ impl<'a> Departure<'a> {
             }
             self.send_alike(space, alike);
             if whole {
-                // The kernel takes this option of every UDP socket.
+                // The kernel has just taken this option.
                 let _ = sys::keep_whole(self.socket, false);
             }
         }
@@ -118,7 +118,7 @@ impl<'a> Departure<'a> {
         let mut alone = 0;
         while !rest.is_empty() {
             let mut sending = space.begin();
-            let mut counts = [0; BATCH];
+            let mut counts = [0_u8; BATCH];
             self.write(&mut sending, &mut counts, rest, alone);
             let done = self.call(&mut sending, &counts, rest);
             (rest, alone) = (rest.get(done.items..).unwrap_or_default(), done.alone);
@@ -126,20 +126,15 @@ impl<'a> Departure<'a> {
     }
 
     /// Makes messages of the first items, as many as one call takes. Writes down how many items each consists of.
-    fn write(
-        &self,
-        sending: &mut Sending<'_, 'a>,
-        counts: &mut [usize; BATCH],
-        mut rest: &[u32],
-        alone: usize,
-    ) {
+    fn write(&self, sending: &mut Sending<'_, 'a>, counts: &mut [u8; BATCH], mut rest: &[u32], alone: usize) {
         let mut written = 0;
         while let Some(item) = rest.first().and_then(|at| self.letters.item(*at)) {
             let count = if written < alone { 1 } else { self.joined(rest) };
             if !sending.has_room(count * PARTS) {
                 return;
             }
-            counts[sending.len()] = count;
+            // At most MAX_SEGMENTS.
+            counts[sending.len()] = u8::try_from(count).unwrap_or(u8::MAX);
             let segment = if count > 1 { u16::try_from(item.len()).ok() } else { None };
             let (run, others) = rest.split_at(count);
             sending.message(&Message { to: item.way.to, from: item.way.from, marks: item.marks, segment });
@@ -181,14 +176,15 @@ impl<'a> Departure<'a> {
     }
 
     /// Gives the messages to the kernel. Says how many items are done with, sent or lost.
-    fn call(&mut self, sending: &mut Sending<'_, 'a>, counts: &[usize; BATCH], rest: &[u32]) -> Done {
+    fn call(&mut self, sending: &mut Sending<'_, 'a>, counts: &[u8; BATCH], rest: &[u32]) -> Done {
         let (mut first, mut items, mut tries) = (0, 0, 0);
         while first < sending.len() {
             match sending.send(self.socket, first) {
                 // A kernel that takes none of them without an error would be asked for ever.
                 Ok(0) => return self.give_up(items, rest),
                 Ok(sent) => {
-                    items += counts.iter().skip(first).take(sent).sum::<usize>();
+                    items +=
+                        counts.iter().skip(first).take(sent).map(|count| usize::from(*count)).sum::<usize>();
                     first += sent;
                     tries = 0;
                 }
@@ -197,7 +193,7 @@ impl<'a> Departure<'a> {
                 // An ICMP error about an earlier datagram fails the next call, whatever that is about, and is gone then.
                 Err(error) if tries + 1 < TRIES && may_be_stale(&error) => tries += 1,
                 Err(error) if counts[first] > 1 && self.is_refusal(&error, rest, items) => {
-                    return Done { items, alone: counts[first] };
+                    return Done { items, alone: counts[first].into() };
                 }
                 // The error is about this message: an unreachable peer, say, to which all of it goes.
                 Err(error) => {
@@ -206,8 +202,8 @@ impl<'a> Departure<'a> {
                     {
                         self.failed.push((error, item.way.to));
                     }
-                    self.lost += counts[first];
-                    items += counts[first];
+                    self.lost += usize::from(counts[first]);
+                    items += usize::from(counts[first]);
                     first += 1;
                     tries = 0;
                 }
@@ -260,4 +256,5 @@ struct Done {
     alone: usize,
 }
 
+const _: () = assert!(MAX_SEGMENTS <= u8::MAX as usize);
 const _: () = assert!(MAX_SEGMENTS * PARTS <= sys::PIECES, "a message of the most items fits into one call");

@@ -2,7 +2,7 @@
 //!
 //! A worker is one thread with one current-thread runtime. The kernel spreads clients over the workers by their
 //! 5-tuple (SO_REUSEPORT); the worker that gets a client's Allocate opens its relay socket, and both directions stay
-//! on that thread without a lock. Data sockets sit in the worker's own epoll set, nested in one `AsyncFd`.
+//! on that thread without a lock. Data sockets sit in the worker's own set, nested in one `AsyncFd`.
 
 mod accept;
 mod addresses;
@@ -16,6 +16,7 @@ mod frame;
 mod handshakes;
 mod io;
 mod mail;
+mod offers;
 mod offload;
 mod open;
 mod outbox;
@@ -46,7 +47,7 @@ pub use addresses::{
 };
 pub use clock::Clock;
 pub use dtls::Identity as DtlsIdentity;
-pub use offload::KernelOffload;
+pub use offers::KernelOffload;
 pub use open::Error as OpenError;
 pub use report::Foreign;
 pub use tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
@@ -56,7 +57,7 @@ pub use worker::Seen;
 use crate::auth::Revocations;
 use crate::sys;
 use crate::turn::{self, Counters, Session, Transport};
-use offload::Offers;
+use offers::Offers;
 use open::Listeners;
 use ports::Shared;
 use udp::UdpListener;
@@ -156,7 +157,10 @@ impl Workers {
         let max_streams = u32::try_from(descriptors / 4).unwrap_or(u32::MAX);
         tracing::debug!(target: "relais::net", descriptors, "each allocation takes a file descriptor");
         let wanted = Listeners { udp: &udp, tcp: &tcp, tls: &tls, dtls: &dtls };
-        let workers = workers.clamp(1, mail::MAX_WORKERS);
+        if workers > most_workers() {
+            tracing::info!(target: "relais::net", wanted = workers, workers = most_workers(), "more workers would have nothing to do");
+        }
+        let workers = workers.clamp(1, most_workers());
         let groups = open::listeners(wanted, workers, lenient).map_err(StartError::Open)?;
         let mut bound = Vec::new();
         if let Some(group) = groups.first() {
@@ -251,6 +255,11 @@ impl Workers {
         // The end of the process ends what does not stop by itself.
         let _ = tokio::time::timeout(PATIENCE, joined).await;
     }
+}
+
+/// Where the sockets of a reuse-port group do not share what arrives, all but one worker would have nothing to do.
+const fn most_workers() -> usize {
+    if sys::hints::SPREADS { mail::MAX_WORKERS } else { 1 }
 }
 
 /// The CPUs that workers can be pinned to: none, and a word about it, if they cannot be told.

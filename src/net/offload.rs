@@ -1,78 +1,26 @@
-//! What the kernel does for the relay beyond single datagrams: merging received ones (UDP_GRO) and cutting sent messages
-//! (UDP_SEGMENT). Neither is needed, and each may be missing or fail at any time.
+//! Where the kernel would not cut messages into datagrams (UDP_SEGMENT) although it can, and for how long it is not asked again.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::os::fd::AsFd as _;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::sys;
+use super::offers::Offers;
 use crate::time::Timestamp;
 
 /// How long a destination is sent single datagrams after the kernel would not cut a message to it.
 const REFUSAL: Duration = Duration::from_secs(60);
-/// Destinations remembered for that; the oldest gives way.
+/// How long a listener sends single datagrams after its device could not cut one. Devices change: a cable is plugged in,
+/// an option is switched, a route leads elsewhere.
+const PAUSE: Duration = Duration::from_secs(300);
+/// Destinations that are remembered; the oldest gives way.
 const REFUSALS: usize = 64;
-
-/// What the kernel of this machine offers, and how often it then would not.
-#[derive(Debug)]
-pub(super) struct Offers {
-    /// It merges datagrams.
-    pub(super) merges: bool,
-    /// It cuts messages.
-    pub(super) cuts: bool,
-    refusals: AtomicU64,
-}
-
-impl Offers {
-    /// Asks the kernel.
-    pub(super) fn ask() -> Self {
-        // Any socket will do, bound or not.
-        let probe = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
-        let ask = |what: fn(&UdpSocket) -> bool| probe.as_ref().is_ok_and(what);
-        let offers = Self {
-            merges: ask(|socket| sys::merge(socket.as_fd(), true).is_ok()),
-            cuts: ask(|socket| sys::can_segment(socket.as_fd())),
-            refusals: AtomicU64::new(0),
-        };
-        for (there, name, what) in [
-            (offers.merges, "UDP_GRO", "received datagrams are taken one by one"),
-            (offers.cuts, "UDP_SEGMENT", "datagrams are sent one by one"),
-        ] {
-            if !there {
-                tracing::warn!(
-                    target: "relais::net",
-                    option = name,
-                    "the kernel or a seccomp filter does not offer this socket option: {what}, which costs speed and nothing else"
-                );
-            }
-        }
-        offers
-    }
-
-    /// What there is to tell of it.
-    pub(super) fn told(&self) -> KernelOffload {
-        let Self { merges, cuts, refusals } = self;
-        KernelOffload { merges: *merges, cuts: *cuts, refusals: refusals.load(Ordering::Relaxed) }
-    }
-}
-
-/// What the kernel does for the relay beyond single datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelOffload {
-    /// It merges received datagrams of one sender (UDP_GRO).
-    pub merges: bool,
-    /// It cuts long messages into datagrams (UDP_SEGMENT).
-    pub cuts: bool,
-    /// How often it then would not cut one, so that the datagrams were sent one by one.
-    pub refusals: u64,
-}
 
 /// What one worker knows of it.
 pub(super) struct Offload {
     offers: Arc<Offers>,
     refused: Vec<Refused>,
+    /// When the listeners that have given up try again.
+    listeners_again: Option<Timestamp>,
 }
 
 /// A destination to which the kernel would not cut a message into datagrams of some length.
@@ -87,7 +35,7 @@ struct Refused {
 
 impl Offload {
     pub(super) fn new(offers: Arc<Offers>) -> Self {
-        Self { offers, refused: Vec::with_capacity(REFUSALS) }
+        Self { offers, refused: Vec::with_capacity(REFUSALS), listeners_again: None }
     }
 
     /// Whether messages to a destination are not to be cut into datagrams of this length.
@@ -109,6 +57,16 @@ impl Offload {
         self.refused.push(Refused { to, len, until: now + REFUSAL });
     }
 
+    /// Remembers that a listener has given up.
+    pub(super) fn listener_refused(&mut self, now: Timestamp) {
+        self.listeners_again = Some(now + PAUSE);
+    }
+
+    /// Whether it is time for listeners that have given up to try again, which is said once.
+    pub(super) fn is_time_again(&mut self, now: Timestamp) -> bool {
+        self.listeners_again.take_if(|again| *again <= now).is_some()
+    }
+
     /// Forgets what is over.
     pub(super) fn forget_expired(&mut self, now: Timestamp) {
         self.refused.retain(|known| known.until > now);
@@ -122,10 +80,10 @@ impl Offload {
 
     /// Counts that the kernel would not cut a message. The first time is logged.
     pub(super) fn count_refusal(&self) {
-        if self.offers.refusals.fetch_add(1, Ordering::Relaxed) == 0 {
+        if self.offers.count_refusal() {
             tracing::info!(
                 target: "relais::net",
-                "the kernel would not cut a message into datagrams; they have been sent one by one, and so are those of this length to this destination for a minute, or all of this socket"
+                "the kernel would not cut a message into datagrams; they have been sent one by one, and so are those of this length to this destination for a minute, or all of this socket for longer"
             );
         }
     }
@@ -133,6 +91,8 @@ impl Offload {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -154,5 +114,16 @@ mod tests {
         offload.refuse(ip(1), 1100, start + REFUSAL);
         assert!(offload.is_refused(ip(1), 1000, start + REFUSAL), "the shortest counts");
         assert_eq!(offload.refusals(), u64::try_from(REFUSALS).unwrap() + 3);
+    }
+
+    #[test]
+    fn listeners_try_again_once_after_their_pause() {
+        let mut offload = Offload::new(Arc::new(Offers::ask()));
+        let start = Timestamp::START;
+        assert!(!offload.is_time_again(start));
+        offload.listener_refused(start);
+        assert!(!offload.is_time_again(start + (PAUSE - Duration::from_secs(1))));
+        assert!(offload.is_time_again(start + PAUSE));
+        assert!(!offload.is_time_again(start + PAUSE));
     }
 }

@@ -37,10 +37,10 @@ impl fmt::Display for Error {
         write!(f, "cannot listen on {transport} {address}: ")?;
         match cause.kind() {
             io::ErrorKind::AddrInUse => {
-                let flag = if self.transport.is_stream() { 't' } else { 'u' };
+                let command = sys::hints::who_holds(port, self.transport.is_stream());
                 write!(
                     f,
-                    "the port is in use; `ss -ln{flag}p 'sport = :{port}'` shows by whom. \
+                    "the port is in use; `{command}` shows by whom. \
                      Stop that program, or set listen.{transport} to another port"
                 )
             }
@@ -153,7 +153,7 @@ fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Re
         Transport::Udp | Transport::Dtls => (Type::DGRAM, Protocol::UDP),
         Transport::Tcp | Transport::Tls => (Type::STREAM, Protocol::TCP),
     };
-    let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
+    let socket = sys::new_socket(domain, kind, protocol)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -162,10 +162,12 @@ fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Re
     }
     match transport {
         Transport::Udp | Transport::Dtls => {
-            sys::allow_fragmentation(socket.as_fd(), address.is_ipv6())?;
-            sys::tell_tos(socket.as_fd(), address.is_ipv6())?;
+            // What the system does not offer is told when all sockets are open, and it serves without.
+            let _ = sys::allow_fragmentation(socket.as_fd(), address.is_ipv6());
+            let _ = sys::tell_tos(socket.as_fd(), address.is_ipv6());
             if address.ip().is_unspecified() {
-                sys::tell_local_address(socket.as_fd(), address.is_ipv6())?;
+                sys::tell_local_address(socket.as_fd(), address.is_ipv6())
+                    .map_err(|error| no_wildcard(&error))?;
             }
             if member {
                 enlarge_buffers(&socket);
@@ -180,6 +182,14 @@ fn new_socket(transport: Transport, address: SocketAddr, member: bool) -> io::Re
         }
     }
     Ok(socket)
+}
+
+/// Without the address that a client has sent to, the answer might leave from another one, and be lost in its NAT.
+fn no_wildcard(error: &io::Error) -> io::Error {
+    io::Error::other(format!(
+        "the kernel or a sandbox does not tell to which address a datagram was sent (IP_PKTINFO: {error}). Set listen.udp to the \
+         addresses themselves instead of 0.0.0.0 or [::]"
+    ))
 }
 
 fn enlarge_buffers(socket: &Socket) {
@@ -200,16 +210,16 @@ fn report_buffers(groups: &[Sockets]) {
     let granted =
         sockets.filter_map(|listener| SockRef::from(&listener.socket).recv_buffer_size().ok()).min();
     let Some(granted) = granted.filter(|granted| *granted < RECEIVE_BUFFER) else { return };
-    let wanted = RECEIVE_BUFFER;
+    let (wanted, limit) = (RECEIVE_BUFFER, sys::hints::RECEIVE_BUFFER_LIMIT);
     if granted < ENOUGH {
         tracing::info!(
             target: "relais::net",
             granted, wanted,
-            "net.core.rmem_max keeps receive buffers small: bursts may be lost while the machine is busy. \
-             `sysctl -w net.core.rmem_max={RECEIVE_BUFFER}` cures it"
+            "{limit} keeps receive buffers small: bursts may be lost while the machine is busy. \
+             `sysctl -w {limit}={RECEIVE_BUFFER}` cures it"
         );
     } else {
-        tracing::debug!(target: "relais::net", granted, wanted, "net.core.rmem_max keeps receive buffers small");
+        tracing::debug!(target: "relais::net", granted, wanted, "{limit} keeps receive buffers small");
     }
 }
 

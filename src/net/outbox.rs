@@ -194,6 +194,7 @@ impl Outbox {
                 Exit::Listener(link) if refused => {
                     if let Some(listener) = listeners.get(link as usize) {
                         listener.cuts.set(false);
+                        offload.listener_refused(now);
                     }
                 }
                 Exit::Listener(_) => {}

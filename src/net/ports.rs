@@ -18,7 +18,7 @@ use super::RelayAddress;
 use super::budgets::Budgets;
 use super::connections::Connections;
 use super::handshakes::Handshakes;
-use super::offload::Offers;
+use super::offers::Offers;
 use crate::time::Timestamp;
 use crate::turn::{Hold, Parity, ReservationToken};
 use crate::wire::AddressFamily;

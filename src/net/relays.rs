@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 
 use super::departure::Failure;
 use super::mail::Post;
 use super::ports::{Port, Shared};
 use super::tcp_relay::{self, TcpRelays};
-use crate::sys::{self, Epoll, Message, NetworkError};
+use crate::sys::{self, Message, NetworkError, SocketSet};
 use crate::time::Timestamp;
 use crate::turn::{
     AllocationId, BindError, Budget, ClientRoute, ConnectionId, Hold, Owner, Parity, PeerAddress,
@@ -36,7 +36,7 @@ const MOST_AT_ONCE: u8 = 32;
 /// How many ports are tried when other programs hold some of the range.
 const ATTEMPTS: usize = 16;
 
-/// Tokens of relay sockets in the epoll set begin here; listeners are below.
+/// Tokens of relay sockets in the set of sockets begin here; listeners are below.
 pub(super) const FIRST_RELAY_TOKEN: u64 = 1 << 32;
 
 struct Relay {
@@ -79,7 +79,7 @@ pub(super) struct Relays {
     sockets: Slab<Relay>,
     ended: Vec<usize>,
     shared: Arc<Shared>,
-    epoll: Rc<Epoll>,
+    epoll: Rc<SocketSet>,
     /// ICMP errors since this time, of all sockets.
     heard: u32,
     heard_since: Timestamp,
@@ -93,7 +93,12 @@ pub(super) struct Relays {
 }
 
 impl Relays {
-    pub(super) fn new(shared: Arc<Shared>, epoll: Rc<Epoll>, allocations_per_user: u32, post: Post) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        epoll: Rc<SocketSet>,
+        allocations_per_user: u32,
+        post: Post,
+    ) -> Self {
         let tcp = TcpRelays::new(Arc::clone(&shared));
         Self {
             sockets: Slab::new(),
@@ -250,7 +255,7 @@ impl Relays {
         }
     }
 
-    /// The socket behind a token of the epoll set, whose it is, and how much to ask of it.
+    /// The socket behind a token of the set of sockets, whose it is, and how much to ask of it.
     pub(super) fn by_token(&self, token: u64) -> Option<(BorrowedFd<'_>, AllocationId, usize)> {
         let index = usize::try_from(token - FIRST_RELAY_TOKEN).ok()?;
         let relay = self.sockets.get(index).filter(|relay| !relay.ended)?;
@@ -557,13 +562,14 @@ pub(super) const fn is_datagram(len: usize, to: SocketAddr) -> bool {
 
 /// A relay socket: it takes no part in any reuse-port group, so a port belongs to one allocation alone.
 fn open_socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    let socket = sys::new_socket(Domain::for_address(address), Type::DGRAM, Protocol::UDP)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    sys::allow_relay_fragmentation(socket.as_fd(), address.is_ipv6())?;
-    sys::tell_tos(socket.as_fd(), address.is_ipv6())?;
-    sys::hear_errors(socket.as_fd(), address.is_ipv6(), true)?;
+    // What the system does not offer has been told at the start, and it relays without.
+    let _ = sys::allow_relay_fragmentation(socket.as_fd(), address.is_ipv6());
+    let _ = sys::tell_tos(socket.as_fd(), address.is_ipv6());
+    let _ = sys::hear_errors(socket.as_fd(), address.is_ipv6(), true);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

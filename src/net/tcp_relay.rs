@@ -20,6 +20,7 @@ use super::output::Streams;
 use super::ports::{Charge, Port, Shared};
 use super::pump::{Lender, PIECE, Pump, Way};
 use super::worker::Worker;
+use crate::sys;
 use crate::time::Timestamp;
 use crate::turn::{
     AllocationId, BindError, ClientRoute, ConnectionEnd, ConnectionId, DropReason, Offer, PeerAddress,
@@ -219,7 +220,7 @@ fn connecting_socket(address: SocketAddr) -> std::io::Result<TcpSocket> {
 }
 
 fn new_socket(address: SocketAddr) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = sys::new_socket(Domain::for_address(address), Type::STREAM, Protocol::TCP)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

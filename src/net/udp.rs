@@ -8,11 +8,11 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 
 use super::dtls::Arrival;
-use super::offload::Offers;
+use super::offers::Offers;
 use super::outbox::{Exit, Outbox, Way};
 use super::relays::{FIRST_RELAY_TOKEN, Heard};
 use super::worker::Worker;
-use crate::sys::{self, BATCH, Batch, Epoll, Message, NetworkError, Ready, Told};
+use crate::sys::{self, BATCH, Batch, Message, NetworkError, Ready, SocketSet, Told};
 use crate::time::Now;
 use crate::turn::{
     AllocationId, ClientAddress, ClientRoute, DropReason, FiveTuple, IcmpError, PeerAddress, Transport,
@@ -120,7 +120,7 @@ impl Iterator for Run {
 pub(super) struct UdpLoop {
     worker: Rc<RefCell<Worker>>,
     listeners: Rc<Vec<UdpListener>>,
-    epoll: Rc<Epoll>,
+    epoll: Rc<SocketSet>,
     batch: Batch,
     /// Slots of the batch that hold datagrams which are still to be sent.
     used: usize,
@@ -137,7 +137,7 @@ impl UdpLoop {
     pub(super) fn new(
         worker: Rc<RefCell<Worker>>,
         listeners: Rc<Vec<UdpListener>>,
-        epoll: Rc<Epoll>,
+        epoll: Rc<SocketSet>,
     ) -> io::Result<Self> {
         for (token, listener) in (0..).zip(listeners.iter()) {
             epoll.add(listener.socket.as_fd(), token)?;

@@ -29,7 +29,7 @@ use super::stream::ReadSpace;
 use super::tls::WebDoor;
 use super::udp::{UdpListener, UdpLoop};
 use crate::auth::Revocations;
-use crate::sys::{Epoll, Timer};
+use crate::sys::{SocketSet, Timer};
 use crate::time::Now;
 use crate::turn::{self, Counters, Event, FiveTuple, Server, Session, StreamRefusal};
 use crate::wire::ReplyBuffer;
@@ -184,6 +184,11 @@ impl Worker {
         self.shared.forget_expired(now.mono);
         self.relays.hear_again(now.mono);
         self.offload.forget_expired(now.mono);
+        if self.offload.is_time_again(now.mono) {
+            for listener in self.listeners.iter() {
+                listener.cuts.set(self.shared.offers.cuts);
+            }
+        }
         self.reporter.tick(&now, false);
         self.report_events();
         let more = more || self.server.next_timeout().is_some_and(|due| due <= now.mono);
@@ -296,7 +301,7 @@ pub(super) fn run(mut plan: Plan, mut control: mpsc::Receiver<Control>) {
 fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = plan.sockets.share()?;
-    let epoll = Rc::new(Epoll::new()?);
+    let epoll = Rc::new(SocketSet::new()?);
     let (panics, mut panicked) = mpsc::unbounded_channel();
     let quota = plan.tuning.allocations_per_user;
     let mut relays = Relays::new(Arc::clone(&plan.shared), Rc::clone(&epoll), quota, plan.post.clone());
@@ -338,7 +343,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         }
         let udp = UdpLoop::new(Rc::clone(&worker), listeners, Rc::clone(&epoll))?;
         let mut udp = tokio::task::spawn_local(udp.run());
-        let tick = Timer::new()?;
+        let tick = Timer::new();
         tick.arm(TICK)?;
         let mut mail = Mail::new();
         loop {

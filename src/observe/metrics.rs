@@ -21,13 +21,14 @@ pub struct Process {
     pub max_descriptors: u64,
 }
 
-/// What the kernel does for the relay beyond single datagrams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a system can do for a relay beyond plain sockets (docs/operations.md, "What the kernel does").
+const FEATURES: [&str; 7] = ["gro", "gso", "batch", "timer", "df", "tos", "icmp"];
+
+/// What the kernel does for the relay beyond plain sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
-    /// It merges received datagrams of one sender (UDP_GRO).
-    pub gro: bool,
-    /// It cuts long messages into datagrams (UDP_SEGMENT).
-    pub gso: bool,
+    /// What it does, by names out of [`FEATURES`]; what is not named is not there.
+    pub features: Vec<&'static str>,
     /// Messages that it would not cut after all.
     pub gso_refusals: u64,
 }
@@ -69,7 +70,7 @@ impl Process {
 pub fn render(
     workers: &[Counters],
     process: Option<Process>,
-    offload: Offload,
+    offload: &Offload,
     certificate_expiry: Option<u64>,
 ) -> String {
     let mut total = Counters::default();
@@ -89,7 +90,7 @@ fn families(
     total: &Counters,
     workers: usize,
     process: Option<Process>,
-    offload: Offload,
+    offload: &Offload,
     certificate_expiry: Option<u64>,
 ) -> Vec<MetricFamily> {
     let per_transport = |value: fn(&TransportCounters) -> u64| {
@@ -155,10 +156,11 @@ fn families(
         gauge("relais_workers", "Workers, that is threads that relay.", alone(workers as u64)),
         gauge(
             "relais_udp_offload",
-            "Whether the kernel merges received datagrams (gro) and cuts sent messages (gso).",
-            [("gro", offload.gro), ("gso", offload.gso)]
-                .map(|(feature, there)| (vec![("feature", feature)], u64::from(there)))
-                .to_vec(),
+            "What the kernel does beyond plain sockets: merge received datagrams (gro), cut sent messages (gso), take many with one call (batch) ...",
+            FEATURES
+                .iter()
+                .map(|name| (vec![("feature", *name)], u64::from(offload.features.contains(name))))
+                .collect(),
         ),
         counter(
             "relais_udp_gso_refusals_total",
@@ -301,14 +303,14 @@ mod tests {
             let series = text.lines().filter(|line| !line.starts_with('#'));
             series.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
         };
-        let none = Offload::default();
+        let none = &Offload::default();
         let idle = names(&render(&[Counters::default()], None, none, None));
         let mut busy = Counters::default();
         busy.of(Transport::Udp).drop(DropReason::NoChannel);
         busy.of(Transport::Tcp).error(486);
         assert_eq!(idle, names(&render(&[busy, busy], None, none, None)));
         let per_transport = 3 + 2 * 4 + DropReason::ALL.len() + ERROR_CODES.len() + CountedMethod::ALL.len();
-        let alone = 9 + ConnectionEnd::ALL.len() + StreamRefusal::ALL.len();
+        let alone = 7 + FEATURES.len() + ConnectionEnd::ALL.len() + StreamRefusal::ALL.len();
         assert_eq!(idle.len(), Transport::ALL.len() * per_transport + alone);
     }
 
@@ -320,7 +322,7 @@ mod tests {
         worker.of(Transport::Udp).to_peers.add(100);
         worker.streams_refused[StreamRefusal::LoginDeadline as usize] = 4;
         worker.of(Transport::Udp).successes[CountedMethod::Refresh as usize] = 7;
-        let offload = Offload { gro: true, gso: false, gso_refusals: 3 };
+        let offload = &Offload { features: vec!["gro", "tos"], gso_refusals: 3 };
         let text = render(&[worker, worker], None, offload, Some(4_000_000_000));
         for line in [
             "relais_drops_total{transport=\"udp\",reason=\"no_channel\"} 2",

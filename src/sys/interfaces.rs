@@ -19,19 +19,8 @@ pub(crate) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
     Ok(addresses)
 }
 
-/// The name of the interface that has an address.
-pub(super) fn interface_with(ip: IpAddr) -> io::Result<Option<String>> {
-    let mut found = None;
-    for_each_address(|other, _, name| {
-        if other == ip && found.is_none() {
-            found = name.to_str().ok().map(str::to_owned);
-        }
-    })?;
-    Ok(found)
-}
-
 /// Tells each address of this machine, whether its interface is up, and the interface's name.
-fn for_each_address(mut each: impl FnMut(IpAddr, bool, &CStr)) -> io::Result<()> {
+pub(super) fn for_each_address(mut each: impl FnMut(IpAddr, bool, &CStr)) -> io::Result<()> {
     let mut list = std::ptr::null_mut();
     // SAFETY: getifaddrs fills the pointer, which is freed below.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {

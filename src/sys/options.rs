@@ -1,10 +1,8 @@
-//! Socket options that no crate sets safely, and the limits of the process.
+//! Socket options that all systems have, and the limits of the process.
 
 use std::io;
-use std::mem;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use super::control::{CONTROL, Control, ControlMessage, for_each_control};
 use super::size_of_u32;
 
 /// Sets an integer socket option.
@@ -16,24 +14,6 @@ pub(super) fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value:
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes a socket tell to which local address each datagram was sent.
-pub(crate) fn tell_local_address(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
-    if ipv6 {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
-    } else {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
-    }
-}
-
-/// Makes a socket send with DF=0 (RFC 8656 §15); Linux sets DF by default.
-pub(crate) fn allow_fragmentation(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
-    if ipv6 {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
-    } else {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
-    }
-}
-
 /// Makes a socket tell type of service or traffic class of each datagram (RFC 8656 §14).
 pub(crate) fn tell_tos(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
     if ipv6 {
@@ -43,81 +23,6 @@ pub(crate) fn tell_tos(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
     }
 }
 
-/// Makes a relay socket send packets that may be cut into fragments, without trusting what anybody says about the MTU of
-/// a path. Unlike under [`allow_fragmentation`], IPv4 still tells that a packet sent under [`keep_whole`] was too long.
-/// IPv6 has no routers that cut, so there the word of the network about the MTU counts.
-pub(crate) fn allow_relay_fragmentation(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
-    if ipv6 { allow_fragmentation(socket, true) } else { keep_whole(socket, false) }
-}
-
-/// Whether the packets that an IPv4 relay socket sends from now on leave with DF=1. They do so whatever is known about
-/// the path: the network is to answer each of them anew, and what it answered to others is not believed.
-pub(crate) fn keep_whole(socket: BorrowedFd<'_>, whole: bool) -> io::Result<()> {
-    let way = if whole { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_OMIT };
-    set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, way)
-}
-
-/// Makes a socket keep the ICMP errors about what it has sent, for [`next_error`], or forget them and keep no more.
-pub(crate) fn hear_errors(socket: BorrowedFd<'_>, ipv6: bool, hear: bool) -> io::Result<()> {
-    if ipv6 {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, i32::from(hear))
-    } else {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, i32::from(hear))
-    }
-}
-
-/// The type of service or traffic class of the packet with which the other side opened a TCP connection. A connection has
-/// one DSCP (RFC 8656 §15). 0 when the system does not tell.
-pub(crate) fn tos_of_connection(socket: BorrowedFd<'_>, ipv6: bool) -> u8 {
-    /// `IP_PKTOPTIONS`, and `IPV6_2292PKTOPTIONS`: of a stream they are what control messages are of a datagram.
-    const OF_IPV4: i32 = 9;
-    const OF_IPV6: i32 = 6;
-    if tell_tos(socket, ipv6).is_err() {
-        return 0;
-    }
-    let (level, option) = if ipv6 { (libc::IPPROTO_IPV6, OF_IPV6) } else { (libc::IPPROTO_IP, OF_IPV4) };
-    let mut control = Control([0; CONTROL]);
-    let mut len = u32::try_from(CONTROL).unwrap_or(0);
-    // SAFETY: the buffer is as long as said, and both live through the call.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut control).cast(), &raw mut len)
-    };
-    if result != 0 {
-        return 0;
-    }
-    // SAFETY: a plain C structure for which zeroes are a valid value.
-    let mut header: libc::msghdr = unsafe { mem::zeroed() };
-    header.msg_control = (&raw mut control).cast();
-    header.msg_controllen = len as _;
-    let mut found = 0;
-    for_each_control(&header, |message| {
-        if let ControlMessage::Tos(tos) = message {
-            found = tos;
-        }
-    });
-    found
-}
-
-/// Whether the kernel may merge datagrams of one sender that come one behind the other and are equally long (UDP_GRO).
-pub(crate) fn merge(socket: BorrowedFd<'_>, merge: bool) -> io::Result<()> {
-    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, i32::from(merge))
-}
-
-/// Whether the kernel cuts a long message into datagrams (UDP_SEGMENT): it is asked for an option that changes nothing.
-pub(crate) fn can_segment(socket: BorrowedFd<'_>) -> bool {
-    set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
-}
-
-/// Asks for a send buffer beyond the limit of the system, which only the privileged get.
-pub(crate) fn force_send_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
-}
-
-/// Asks for a receive buffer beyond the limit of the system, which only the privileged get.
-pub(crate) fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
-}
-
 /// Raises the soft limit of open descriptors to the hard one: each allocation holds a socket. Returns the limit.
 pub(crate) fn raise_descriptor_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -125,11 +30,16 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
         return 0;
     }
-    let wanted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-    // SAFETY: likewise.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0 {
-        limit.rlim_max
-    } else {
-        limit.rlim_cur
+    // Some systems allow less than the hard limit says.
+    for most in [limit.rlim_max, 65_536, 10_240] {
+        let wanted = libc::rlimit { rlim_cur: most.min(limit.rlim_max), ..limit };
+        if wanted.rlim_cur <= limit.rlim_cur {
+            break;
+        }
+        // SAFETY: the structure lives through the call.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0 {
+            return wanted.rlim_cur;
+        }
     }
+    limit.rlim_cur
 }

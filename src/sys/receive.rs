@@ -3,12 +3,14 @@
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use super::control::{CONTROL, Control, ControlMessage, for_each_control};
+use super::control::{CONTROL, Control};
 use super::fixed::Fixed;
 use super::names::decode_name;
-use super::{BATCH, MAX_DATAGRAM, size_of_u32};
+use super::system::batches::{Header, receive_many};
+use super::system::control::read_controls;
+use super::{BATCH, MAX_DATAGRAM, single, size_of_u32};
 
 /// A slot holds one datagram of any length, or as many equal ones as the kernel merges.
 const SLOT: usize = (MAX_DATAGRAM + 1).next_multiple_of(64);
@@ -22,7 +24,7 @@ pub(crate) struct Batch {
     /// Point into the slots.
     vectors: Fixed<libc::iovec>,
     /// Point to names, controls and vectors.
-    headers: Fixed<libc::mmsghdr>,
+    headers: Fixed<Header>,
 }
 
 impl Batch {
@@ -61,35 +63,17 @@ impl Batch {
             header.msg_controllen = CONTROL as _;
             header.msg_flags = 0;
         }
-        if count == 1 {
-            return self.receive_one(socket, first).map(|()| 1);
+        let headers = self.headers.pointer(first);
+        // SAFETY: each header points to a name, a vector, a control buffer and a slot of this batch, which outlive the
+        // call and are `count` in number from `first` on.
+        unsafe {
+            // For one datagram that is cheaper than a batch of one, which would ask for a second one.
+            if count == 1 {
+                single::receive(socket, headers, 1)
+            } else {
+                receive_many(socket, headers, count)
+            }
         }
-        // SAFETY: each header points to a name, a vector, a control buffer and a slot of this batch, which outlive
-        // the call and are `count` in number from `first` on.
-        let received = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.headers.pointer(first),
-                u32::try_from(count).unwrap_or(0),
-                libc::MSG_DONTWAIT as _,
-                std::ptr::null_mut(),
-            )
-        };
-        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        Ok(received)
-    }
-
-    /// Receives into one slot, which is cheaper than a batch of one: that would ask for a second datagram.
-    fn receive_one(&mut self, socket: BorrowedFd<'_>, slot: usize) -> io::Result<()> {
-        let header = self.headers.get_mut(slot);
-        // SAFETY: the header points to a name, a vector, a control buffer and a slot of this batch, which outlive the call.
-        let received =
-            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header.msg_hdr, libc::MSG_DONTWAIT) };
-        if received < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        header.msg_len = u32::try_from(received).unwrap_or(0);
-        Ok(())
     }
 
     /// All slots, one behind the other.
@@ -111,14 +95,7 @@ impl Batch {
 
     /// What the socket tells of the datagrams in a slot.
     pub(crate) fn told(&self, i: usize) -> Told {
-        let mut told = Told { local: None, tos: 0, segment: None };
-        for_each_control(&self.headers.get(i).msg_hdr, |control| match control {
-            ControlMessage::Local(ip) => told.local = Some(ip),
-            ControlMessage::Tos(tos) => told.tos = tos,
-            ControlMessage::Segment(len) => told.segment = Some(len),
-            ControlMessage::Error(_) => {}
-        });
-        told
+        read_controls(&self.headers.get(i).msg_hdr)
     }
 }
 

@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use super::BATCH;
-use super::control::{CONTROL, Control, put_controls};
+use super::control::{CONTROL, Control, Controls};
 use super::fixed::Fixed;
 use super::names::encode_name;
+use super::system::batches::{Header, send_many};
+use super::system::control::put_controls;
 use crate::wire::Marks;
 
 /// Pieces of memory that the messages of one call are gathered from, all together.
@@ -36,7 +38,7 @@ pub(crate) struct SendSpace {
     names: Fixed<libc::sockaddr_storage>,
     controls: Fixed<Control>,
     vectors: Fixed<libc::iovec>,
-    headers: Fixed<libc::mmsghdr>,
+    headers: Fixed<Header>,
 }
 
 impl SendSpace {
@@ -93,7 +95,9 @@ impl<'b> Sending<'_, 'b> {
         if message.from.is_some() || message.segment.is_some() || message.marks != Marks::default() {
             header.msg_control = space.controls.pointer(i).cast();
             let Control(controls) = space.controls.get_mut(i);
-            header.msg_controllen = put_controls(controls, message) as _;
+            let mut controls = Controls::new(controls);
+            put_controls(&mut controls, message);
+            header.msg_controllen = controls.len() as _;
         }
         self.messages = i + 1;
     }
@@ -120,16 +124,8 @@ impl<'b> Sending<'_, 'b> {
             return self.send_simple(socket, first).map(|()| 1);
         }
         // SAFETY: the `count` headers from `first` on point to names, vectors and control buffers of this space and, by
-        // the vectors, to bytes that outlive `self`; the kernel only reads what they point to.
-        let sent = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                self.space.headers.pointer(first),
-                u32::try_from(count).unwrap_or(0),
-                libc::MSG_DONTWAIT as _,
-            )
-        };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        // the vectors, to bytes that outlive `self`.
+        unsafe { send_many(socket, self.space.headers.pointer(first), count) }
     }
 
     /// Whether a message has one piece and says nothing special.
@@ -169,7 +165,9 @@ pub(crate) fn send_one(socket: BorrowedFd<'_>, bytes: &[u8], message: &Message) 
     header.msg_name = (&raw mut name).cast();
     header.msg_iov = &raw mut vector;
     header.msg_iovlen = 1;
-    let used = put_controls(&mut control.0, message);
+    let mut controls = Controls::new(&mut control.0);
+    put_controls(&mut controls, message);
+    let used = controls.len();
     if used > 0 {
         header.msg_control = (&raw mut control).cast();
         header.msg_controllen = used as _;

@@ -69,6 +69,11 @@ impl Server {
         server
     }
 
+    /// The same without waiting.
+    pub(crate) fn spawn_in(environment: &[(&str, &str)], keys: &[(&str, &str)]) -> Self {
+        Self::launch(environment, keys, None)
+    }
+
     /// Starts one, perhaps with a limit of descriptors, and does not wait.
     pub(crate) fn spawn(keys: &[(&str, &str)], descriptors: Option<u32>) -> Self {
         Self::launch(&[], keys, descriptors)

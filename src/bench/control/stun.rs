@@ -26,7 +26,7 @@ use super::{block_on, check_duration};
 use crate::bench::args::Rate;
 use crate::client::uri::{Service, Transport};
 use crate::client::{Event, Task};
-use crate::sys::{self, Batch, Epoll, Ready, Way};
+use crate::sys::{self, Batch, Ready, SocketSet, Way};
 
 /// What is later than this is not sent any more: made up for in one go, it would be another load.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -52,7 +52,7 @@ struct Asker<'a> {
     clock: Clock,
     lanes: Vec<Lane>,
     turn: usize,
-    poll: Epoll,
+    poll: SocketSet,
     inbox: Batch,
     ready: Vec<Ready>,
     counts: Counts,
@@ -129,7 +129,7 @@ impl<'a> Asker<'a> {
         pids: &'a [u32],
         clients: u32,
     ) -> Result<Self, Failure> {
-        let poll = Epoll::new().map_err(|error| link::cannot_open(&error))?;
+        let poll = SocketSet::new().map_err(|error| link::cannot_open(&error))?;
         let mut salt = [0; 4];
         // Without randomness, answers to a run before this one could be taken for answers to this one.
         let _ = getrandom::fill(&mut salt);

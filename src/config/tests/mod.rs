@@ -1,5 +1,6 @@
 //! Every key bites on bad input, every good value arrives, and the layers stand in their order.
 
+mod access;
 mod certificates;
 mod layers;
 mod values;

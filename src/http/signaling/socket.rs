@@ -7,7 +7,7 @@ use super::{Explained, NO_ROOM, check_room, explain, meant};
 use crate::http::accept::stopped;
 use crate::http::caller::Caller;
 use crate::http::rooms::{Act, Full, Inbox, Joining, Kind, Notice, Peer, Silence, Ticket, To};
-use crate::http::{Shared, error};
+use crate::http::{Shared, error, ice};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::sync::Arc;
@@ -272,8 +272,7 @@ impl Conversation {
         let full = |full: Full| End::Refused(explain(full));
         let (peers, inbox) = self.ticket.join(joining).await.map_err(full)?;
         self.inbox = Ok(inbox);
-        let grant = self.shared.ice.grant(&self.caller.turn_host(options), &self.ticket.id);
-        let ice_servers = grant.get("iceServers").cloned().unwrap_or_default();
+        let ice_servers = ice::for_member(&self.shared, &self.caller, &self.ticket.id);
         self.text(own::welcome(&self.ticket.id, &room, &peers, &ice_servers)).await
     }
 }

@@ -12,10 +12,10 @@ use socket2::SockRef;
 use super::*;
 use crate::net::addresses::RelayAddress;
 use crate::net::mail;
-use crate::net::offload::Offers;
+use crate::net::offers::Offers;
 use crate::net::ports::Shared;
 use crate::net::udp::Run;
-use crate::sys::{self, Batch, Epoll};
+use crate::sys::{self, Batch, SocketSet};
 
 /// A datagram as a receiver sees it: its bytes and its type of service.
 type Seen = (Vec<u8>, u8);
@@ -113,7 +113,7 @@ impl Post {
         Self {
             outbox: Outbox::new(),
             listeners: listeners.into(),
-            relays: Relays::new(Arc::new(shared), Rc::new(Epoll::new().unwrap()), 1, post),
+            relays: Relays::new(Arc::new(shared), Rc::new(SocketSet::new().unwrap()), 1, post),
             offload,
             receivers: ips.map(|ip| Receiver::new(ip, merge)).into(),
             received: Vec::new(),

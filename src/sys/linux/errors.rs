@@ -5,26 +5,21 @@ use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use super::control::{ControlMessage, for_each_control};
-use super::names::decode_name;
-use super::size_of_u32;
+use crate::sys::control::for_each_control;
+use crate::sys::names::decode_name;
+use crate::sys::options::set_option;
+use crate::sys::{NetworkError, size_of_u32};
 
 /// Room for the control messages of an error: the marks of the packet, the error and who told it.
 const ERROR_CONTROL: usize = 256;
 
-/// An error that the network, or this machine in its place, tells about a datagram that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NetworkError {
-    /// Where the datagram was to go.
-    pub(crate) to: SocketAddr,
-    /// The ICMP type.
-    pub(crate) kind: u8,
-    /// The ICMP code.
-    pub(crate) code: u8,
-    /// The MTU, where type and code are about that.
-    pub(crate) info: u32,
-    /// Whether this machine found it out by itself: the datagram is too long for the first link already.
-    pub(crate) is_local: bool,
+/// Makes a socket keep the ICMP errors about what it has sent, for [`next_error`], or forget them and keep no more.
+pub(crate) fn hear_errors(socket: BorrowedFd<'_>, ipv6: bool, hear: bool) -> io::Result<()> {
+    if ipv6 {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, i32::from(hear))
+    } else {
+        set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, i32::from(hear))
+    }
 }
 
 /// Takes the next error out of a socket's queue. `Ok(None)`: one that no ICMP message stands for.
@@ -50,9 +45,11 @@ pub(crate) fn next_error(socket: BorrowedFd<'_>) -> io::Result<Option<NetworkErr
         return Err(io::Error::last_os_error());
     }
     let mut error = None;
-    for_each_control(&header, |control| {
-        if let ControlMessage::Error(told) = control {
-            error = Some(told);
+    for_each_control(&header, |level, kind, data| {
+        if let (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) = (level, kind)
+        {
+            // SAFETY: both carry a sock_extended_err, perhaps unaligned.
+            error = Some(unsafe { data.cast::<libc::sock_extended_err>().read_unaligned() });
         }
     });
     let (Some(error), Some(to)) = (error, decode_name(&name)) else { return Ok(None) };

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
-use super::interfaces::interface_with;
+use crate::sys::interfaces::for_each_address;
 
 /// The feature by which a device takes super-packets of UDP and cuts them itself, or claims to.
 const FEATURE: &[u8] = b"tx-udp-segmentation";
@@ -30,6 +30,17 @@ pub(crate) fn cuts_bursts(local: IpAddr) -> bool {
         return true;
     }
     matches!(takes_bursts(&device), Ok(false))
+}
+
+/// The name of the interface that has an address.
+fn interface_with(ip: IpAddr) -> io::Result<Option<String>> {
+    let mut found = None;
+    for_each_address(|other, _, name| {
+        if other == ip && found.is_none() {
+            found = name.to_str().ok().map(str::to_owned);
+        }
+    })?;
+    Ok(found)
 }
 
 /// Whether a device has the feature switched on.

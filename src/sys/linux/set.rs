@@ -1,4 +1,4 @@
-//! A set of sockets, nested in the runtime.
+//! A set of sockets by epoll, nested in the runtime.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,15 +8,17 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::sys::Ready;
+
 /// Sockets that one call tells of.
 const EVENTS: i32 = 64;
 
 /// A set of sockets whose readiness is asked for together.
-pub(crate) struct Epoll {
+pub(crate) struct SocketSet {
     fd: OwnedFd,
 }
 
-impl Epoll {
+impl SocketSet {
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: takes no pointers.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
@@ -76,15 +78,4 @@ impl Epoll {
         }
         Ok(())
     }
-}
-
-/// A socket of an [`Epoll`] for which something is there.
-#[derive(Clone, Copy)]
-pub(crate) struct Ready {
-    /// The token it was added with.
-    pub(crate) token: u64,
-    /// Datagrams.
-    pub(crate) readable: bool,
-    /// Errors.
-    pub(crate) failed: bool,
 }

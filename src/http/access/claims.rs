@@ -1,0 +1,157 @@
+//! What a verified token says.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::Right;
+use crate::auth::Policy;
+
+/// How far clocks may disagree about when a token begins, in seconds. Its end has no such grace: a credential would outlive it.
+const LEEWAY: u64 = 30;
+
+/// The most networks in `turn.peers`.
+const MAX_PEERS: usize = 8;
+
+/// What the claims allow at `now`, in Unix seconds. `None`: too early, too late, without a subject, or not understood,
+/// which is never taken for no limit.
+pub(super) fn right(claims: &Map<String, Value>, now: u64) -> Option<Right> {
+    let ends = time(claims, "exp")?.filter(|ends| *ends > now)?;
+    let begins = time(claims, "nbf")?;
+    if begins.is_some_and(|begins| begins > now.saturating_add(LEEWAY)) {
+        return None;
+    }
+    let user = claims.get("sub")?.as_str().filter(|user| !user.is_empty())?;
+    let policy = Policy {
+        tag: text(claims, "tag")?,
+        rate: number(claims, "rate")?,
+        bytes: number(claims, "bytes")?,
+        allocations: match number(claims, "quota")? {
+            Some(quota) => Some(u32::try_from(quota).ok()?),
+            None => None,
+        },
+        peers: match turn(claims, "peers")? {
+            None => Vec::new(),
+            Some(peers) => {
+                let peers = peers.as_array().filter(|peers| (1..=MAX_PEERS).contains(&peers.len()))?;
+                peers.iter().map(|peer| peer.as_str()?.parse().ok()).collect::<Option<_>>()?
+            }
+        },
+        ..Policy::default()
+    };
+    Some(Right {
+        key: None,
+        user: Some(user.to_owned()),
+        ttl: number(claims, "ttl")?.map(Duration::from_secs),
+        ends: Some(ends),
+        policy,
+        origins: Vec::new(),
+    })
+}
+
+/// `"turn": {"name": …}`, or `"turn.name": …`; both at once contradict each other.
+#[expect(clippy::option_option, reason = "whether it is understood, and whether it is there")]
+fn turn<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<Option<&'c Value>> {
+    let nested = match claims.get("turn") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(turn)) => turn.get(name),
+        Some(_) => return None,
+    };
+    let flat = claims.get(&format!("turn.{name}"));
+    let is_there = |value: &&Value| !value.is_null();
+    match (nested.filter(is_there), flat.filter(is_there)) {
+        (Some(_), Some(_)) => None,
+        (found, None) | (None, found) => Some(found),
+    }
+}
+
+#[expect(clippy::option_option, reason = "whether it is understood, and whether it is there")]
+fn number(claims: &Map<String, Value>, name: &str) -> Option<Option<u64>> {
+    match turn(claims, name)? {
+        None => Some(None),
+        Some(value) => value.as_u64().filter(|number| *number > 0).map(Some),
+    }
+}
+
+#[expect(clippy::option_option, reason = "whether it is understood, and whether it is there")]
+fn text(claims: &Map<String, Value>, name: &str) -> Option<Option<String>> {
+    match turn(claims, name)? {
+        None => Some(None),
+        Some(value) => {
+            let fits = |text: &&str| (1..=64).contains(&text.len()) && !text.contains(char::is_control);
+            value.as_str().filter(fits).map(|text| Some(text.to_owned()))
+        }
+    }
+}
+
+/// A NumericDate (RFC 7519 §2), which may have a fraction.
+#[expect(clippy::option_option, reason = "whether it is understood, and whether it is there")]
+fn time(claims: &Map<String, Value>, name: &str) -> Option<Option<u64>> {
+    match claims.get(name) {
+        None => Some(None),
+        Some(value) => match (value.as_u64(), value.as_f64()) {
+            (Some(whole), _) => Some(Some(whole)),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "within the bounds of the guard"
+            )]
+            (None, Some(broken)) if (0.0..1e15).contains(&broken) => Some(Some(broken as u64)),
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(claims: Value) -> Option<Right> {
+        right(claims.as_object().unwrap(), 1_000)
+    }
+
+    #[test]
+    fn limits_stand_in_turn_or_with_a_dot() {
+        for claims in [
+            json!({"sub": "a", "exp": 2000, "turn": {"ttl": 60, "quota": 3, "rate": 9, "bytes": 8, "tag": "t", "peers": ["10.0.0.0/8"]}}),
+            json!({"sub": "a", "exp": 2000.5, "turn.ttl": 60, "turn.quota": 3, "turn.rate": 9, "turn": {"bytes": 8, "tag": "t"}, "turn.peers": ["10.0.0.0/8"]}),
+        ] {
+            let right = read(claims).unwrap();
+            assert_eq!((right.user.as_deref(), right.ends), (Some("a"), Some(2000)));
+            assert_eq!(right.ttl, Some(Duration::from_secs(60)));
+            assert_eq!(right.policy.to_string(), "tag=t&rate=9&bytes=8&allocations=3&peers=10.0.0.0/8");
+            assert!(right.key.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_allows_nothing() {
+        assert!(read(json!({"sub": "a", "exp": 1001})).is_some());
+        assert!(read(json!({"sub": "a", "exp": 1001, "nbf": 1030})).is_some());
+        for claims in [
+            json!({"sub": "a"}),
+            json!({"exp": 2000}),
+            json!({"sub": "", "exp": 2000}),
+            json!({"sub": 5, "exp": 2000}),
+            json!({"sub": "a", "exp": 1000}),
+            json!({"sub": "a", "exp": "2000"}),
+            json!({"sub": "a", "exp": -1}),
+            json!({"sub": "a", "exp": 2000, "nbf": 1031}),
+            json!({"sub": "a", "exp": 2000, "nbf": "soon"}),
+            json!({"sub": "a", "exp": 2000, "turn": 5}),
+            json!({"sub": "a", "exp": 2000, "turn": {"rate": "9"}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"rate": 0}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"rate": 1.5}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"rate": 9}, "turn.rate": 10}),
+            json!({"sub": "a", "exp": 2000, "turn": {"quota": 4_294_967_296_u64}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"peers": []}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"peers": ["x"]}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"peers": "10.0.0.0/8"}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"tag": ""}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"ttl": 0}}),
+        ] {
+            assert!(read(claims.clone()).is_none(), "{claims}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Who may have `iceServers` beside pages and programs: holders of API keys and of JSON Web Tokens.
+
+mod claims;
+mod keys;
+mod keyset;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::auth::Policy;
+pub use keys::ApiKey;
+pub(super) use keys::Presented;
+use tokens::Tokens;
+pub use tokens::{TokenIssuer, TokenKey};
+
+/// The keys and tokens that are taken, which may change while the server runs. A clone is the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Access(watch::Sender<Arc<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    keys: keys::Keys,
+    tokens: Tokens,
+}
+
+/// What a key or a token allows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Right {
+    /// The name of the key; `None` for a token.
+    pub(super) key: Option<String>,
+    /// The holder of a token, who alone it makes credentials for.
+    pub(super) user: Option<String>,
+    /// The longest lifetime.
+    pub(super) ttl: Option<Duration>,
+    /// When the token ends, in Unix seconds: no credential outlives it.
+    pub(super) ends: Option<u64>,
+    /// What credentials carry at least.
+    pub(super) policy: Policy,
+    /// Pages that may use it; empty: those of the configuration.
+    pub(super) origins: Vec<String>,
+}
+
+impl Right {
+    /// Whether it is for all pages, so that its holder may be anybody.
+    pub(super) fn is_public(&self) -> bool {
+        self.origins.iter().any(|origin| origin == "*")
+    }
+
+    /// Whom rate limits count.
+    pub(super) fn holder(&self) -> String {
+        match (&self.key, &self.user) {
+            (Some(key), _) => format!("key {key}"),
+            (None, user) => format!("user {}", user.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+impl Access {
+    /// Takes these keys and tokens from now on. Key sets that have been fetched already stay as long as their source does.
+    ///
+    /// # Errors
+    /// When a public key cannot be read.
+    pub fn replace(&self, keys: Vec<ApiKey>, issuers: Vec<TokenIssuer>) -> Result<(), String> {
+        let old = Arc::clone(&self.0.borrow());
+        let known = Known { keys: keys::Keys::new(keys), tokens: Tokens::new(issuers, &old.tokens)? };
+        self.0.send_replace(Arc::new(known));
+        Ok(())
+    }
+
+    /// Fetches the key sets of tokens that are not there yet.
+    pub async fn prefetch(&self) {
+        let known = Arc::clone(&self.0.borrow());
+        known.tokens.prefetch().await;
+    }
+
+    /// What whoever presents this may do; `None`: nothing, for whatever reason. `now` is in Unix seconds.
+    pub(super) async fn check(&self, presented: &Presented, now: u64) -> Option<Right> {
+        let known = Arc::clone(&self.0.borrow());
+        let key = known.keys.find(presented);
+        if key.is_some() || !presented.may_be_token() {
+            return key;
+        }
+        known.tokens.verify(presented.secret(), now).await
+    }
+
+    /// Whether there are neither keys nor tokens.
+    pub(super) fn is_empty(&self) -> bool {
+        let known = self.0.borrow();
+        known.keys.is_empty() && known.tokens.is_empty()
+    }
+
+    /// Whether some key is for pages of this origin, and whether one is for those of all.
+    pub(super) fn lists(&self, origin: &str) -> (bool, bool) {
+        let known = self.0.borrow();
+        (known.keys.has_origin(origin), known.keys.has_origin("*"))
+    }
+}
