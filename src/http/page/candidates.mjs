@@ -29,6 +29,12 @@ export function watch(pc, label, onerror = () => {}) {
 /** The priority in its parts (RFC 8445 §5.1.2.1): type preference, local preference, component. */
 const priority = (value) => `${value >>> 24} | ${(value >>> 8) & 0xffff} | ${256 - (value & 255)}`;
 
+/** Begins anew. */
+export function forget() {
+  log.length = 0;
+  render();
+}
+
 function add(one) {
   log.push(one);
   if (log.length > MOST) log.shift();

@@ -9,7 +9,7 @@ import { Call } from './call.mjs';
 import { connect, pings, throughput } from './loopback.mjs';
 import { draw, figures, history, pairText } from './stats.mjs';
 import { explain, explainPeer, headline } from './verdict.mjs';
-import { makeFilters, render as renderCandidates } from './candidates.mjs';
+import { forget, makeFilters, render as renderCandidates } from './candidates.mjs';
 import { parseUrl } from './urls.mjs';
 
 const settings = { relayOnly: true, transport: 'any' };
@@ -24,8 +24,8 @@ function card(id, state, { big = '', text = '', cure = '', from = '', link = '' 
   place.dataset.state = state;
   place.querySelector('.state').textContent = T.state[state];
   place.querySelector('.big').textContent = big;
-  place.querySelector('.why').replaceChildren(text, ...(link ? [' ', el('a', { href: link, target: '_blank', rel: 'noopener' }, link)] : []));
-  place.querySelector('.cure').textContent = cure;
+  place.querySelector('.why').textContent = text;
+  place.querySelector('.cure').replaceChildren(cure, ...(link ? [' ', el('a', { href: link, target: '_blank', rel: 'noopener' }, link)] : []));
   place.querySelector('.from').textContent = from && T.from[from];
 }
 
@@ -107,6 +107,7 @@ async function testPeers(list, ways, since) {
 /** All of it, or some of `udp`, `tcp`, `tls`, `peers`. */
 async function checkAll(some = ALL) {
   ALL.forEach((id) => card(id, 'wait', { text: T.idle[id] }));
+  if (!calls.size) forget();
   showVerdict({ state: 'run', text: T.headline.running });
   let end = () => {};
   try {
