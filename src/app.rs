@@ -1,13 +1,19 @@
 //! The life of the server: start in order, serve, reload, drain, stop.
 
+#[cfg(feature = "acme")]
+mod acme;
 mod certificates;
 mod control;
 mod ice;
 mod lan;
+mod ordered;
 mod own;
+mod revocations;
 mod self_signed;
+mod socket;
 mod start;
 mod state;
+mod view;
 mod wiring;
 
 use std::fmt;
@@ -24,6 +30,8 @@ use crate::net::{Clock, Handle, RelayAddress, Workers};
 use crate::observe::StatsSource;
 use certificates::Certificates;
 use own::OwnAddresses;
+use revocations::Store;
+use socket::Socket;
 use wiring::Keys;
 
 /// How often a draining server looks whether the last allocation has ended.
@@ -80,17 +88,35 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let (shutdown, is_shutdown) = watch::channel(false);
     let relay = wiring::relay_addresses(&settings)?;
     let web = start::web_listeners(&settings)?;
-    let mut certificates = Certificates::load(&settings, clock)?;
+    let mut socket = settings.admin.socket.as_deref().map(Socket::open).transpose()?;
+    let (issued, received) = watch::channel(None);
+    #[cfg(feature = "acme")]
+    let client = acme::Client::new(&settings, issued)?;
+    #[cfg(not(feature = "acme"))]
+    drop(issued);
+    let mut certificates = Certificates::load(&settings, received, clock)?;
     let mut own = OwnAddresses::read();
     let mut options = wiring::options(&settings, &relay, &keys)?;
     options.tls_config = certificates.as_ref().map(Certificates::turn);
+    #[cfg(feature = "acme")]
+    {
+        options.challenge = client.as_ref().map(acme::Client::challenge).transpose()?;
+    }
     options.dtls_identity = certificates.as_ref().and_then(Certificates::dtls);
     let shared = certificates.as_ref().filter(|_| settings.shares_tls()).map(|certificates| {
         let (door, shared) = start::web_door(certificates.web());
         options.web = Some(door);
         shared
     });
+    let store = Store::load(settings.state.as_deref(), clock.now().unix);
+    options.revoked = Arc::new(store.list());
+    let (witness, news) = control::news();
+    options.witness = Some(witness);
     let workers = Workers::start(options, clock).map_err(Error::new)?;
+    #[cfg(feature = "acme")]
+    if let Some(client) = client.filter(|_| !settings.listen.tls.is_empty()) {
+        tokio::spawn(client.run());
+    }
     let (current, settings_now) = watch::channel(Arc::new(settings));
     let trusted = certificates.as_ref().map(Certificates::trusted);
     let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay, trusted.clone()));
@@ -102,10 +128,14 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         .zip(start::https_port(workers.bound()))
         .map(|(trusted, port)| http::Https { port, trusted });
     let shown = certificates.as_ref().map(Certificates::shown);
-    let desk: Arc<dyn http::Control> = Arc::new(control::Desk);
-    let tasks =
+    let desk: Arc<dyn http::Control> =
+        Arc::new(control::Desk::new(workers.handle(), settings_now.clone(), clock, store, news));
+    let mut tasks =
         web.spawn(&settings_now.borrow(), https, shown, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
+    if let Some(listener) = socket.as_mut().and_then(|socket| socket.listener.take()) {
+        tasks.push(tokio::spawn(http::serve_desk(desk, listener, is_shutdown)));
+    }
     start::announce(&settings_now.borrow(), &ice, &workers, &relay, certificates.as_ref());
     let _ = ready.send(true);
     // Outside systemd there is nobody to tell.

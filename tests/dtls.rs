@@ -91,6 +91,7 @@ impl Server {
             tls: Vec::new(),
             tls_config: None,
             web: None,
+            challenge: None,
             proxies: Vec::new(),
             dtls: vec![any],
             dtls_identity: Some(Arc::new(DtlsIdentity::new(keys, client_roots).unwrap())),

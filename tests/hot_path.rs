@@ -166,6 +166,7 @@ fn start(authority: &Authority) -> (tokio::runtime::Runtime, Workers) {
         tls: vec!["127.0.0.1:0".parse().unwrap()],
         tls_config: Some(tls_config(&[Arc::new(key)], None, &[]).unwrap()),
         web: None,
+        challenge: None,
         proxies: Vec::new(),
         dtls: Vec::new(),
         dtls_identity: None,

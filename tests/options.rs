@@ -92,6 +92,7 @@ const TESTS: &[(&str, fn())] = &[
     ("http.share_tls", options_tls::http_share_tls_serves_https_on_tls_listeners),
     ("http.ttl", http_ttl_is_in_the_user_name),
     ("admin.listen", admin_listen_opens_and_closes_health_and_metrics),
+    ("admin.socket", admin_socket_answers_its_owner_and_goes_with_the_server),
     ("state.directory", state_directory_is_made_for_the_server_alone),
     ("log.format", log_format_json_is_one_object_a_line),
     ("log.level", log_level_silences_and_deepens),
@@ -973,6 +974,26 @@ fn nat_discovery_answers_from_the_other_address_and_port() {
         let origin = Reply(bytes).get(attr::RESPONSE_ORIGIN).unwrap();
         assert_eq!(decode_address(&origin), Some(wanted));
     }
+    drop(server);
+}
+
+#[test]
+fn admin_socket_answers_its_owner_and_goes_with_the_server() {
+    let mut server = Server::start(&[("admin.socket", "\"desk\"")]);
+    let path = PathBuf::from(server.file("none", "")).with_file_name("desk");
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /v1/sessions HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with(r#"{"sessions":[]}"#), "{answer}");
+    server.signal("TERM");
+    assert!(eventually(|| server.has_ended()));
+    assert!(!path.exists());
+    // systemd's directory for what runs.
+    let runtime = certificates::Files::new("options-runtime");
+    let directory = runtime.path().display().to_string();
+    let server = Server::start_in(&[("RUNTIME_DIRECTORY", &directory)], &[]);
+    assert!(std::os::unix::net::UnixStream::connect(runtime.path().join("admin.sock")).is_ok());
     drop(server);
 }
 

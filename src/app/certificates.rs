@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
+use super::ordered::{Ordered, Received};
 use super::self_signed::SelfSigned;
 use super::{Error, start};
 use crate::config::{self, OwnCertificate, Problem, Settings};
@@ -88,40 +89,66 @@ fn stamps(settings: &Settings) -> Vec<(PathBuf, Stamp)> {
 enum Own {
     None,
     SelfSigned(SelfSigned),
+    Ordered(Ordered),
 }
 
 impl Own {
-    fn of(settings: &Settings, now_unix: u64) -> Result<Self, Error> {
-        if settings.tls.makes_own() && !(settings.listen.tls.is_empty() && settings.listen.dtls.is_empty()) {
+    fn of(settings: &Settings, received: &Received, now_unix: u64) -> Result<Self, Error> {
+        if settings.listen.tls.is_empty() && settings.listen.dtls.is_empty() {
+            return Ok(Self::None);
+        }
+        if let Some(ordered) = Ordered::load(settings, received.clone(), now_unix)? {
+            return Ok(Self::Ordered(ordered));
+        }
+        if settings.tls.makes_own() {
             return Ok(Self::SelfSigned(SelfSigned::load(settings, now_unix)?));
         }
         Ok(Self::None)
     }
 
-    /// Brings it up to date with the settings and the clock.
-    fn renew(&mut self, settings: &Settings, now_unix: u64) -> Result<(), Error> {
+    /// Brings it up to date with the settings, the authority and the clock.
+    fn renew(&mut self, settings: &Settings, received: &Received, now_unix: u64) -> Result<(), Error> {
         match self {
-            Self::SelfSigned(made) if settings.tls.makes_own() => made.renew(settings, now_unix),
-            _ => {
-                *self = Self::of(settings, now_unix)?;
-                Ok(())
-            }
+            Self::SelfSigned(made) if settings.tls.makes_own() => made.renew(settings, now_unix)?,
+            Self::Ordered(ordered) => ordered.renew(),
+            Self::None | Self::SelfSigned(_) => *self = Self::of(settings, received, now_unix)?,
         }
+        Ok(())
     }
 
-    /// Whether it should be renewed.
+    /// Whether it should be renewed, apart from news of the authority.
     fn is_due(&self, settings: &Settings, now_unix: u64) -> bool {
         match self {
-            Self::None => false,
+            Self::None | Self::Ordered(_) => false,
             Self::SelfSigned(made) => made.is_due(settings, now_unix),
         }
     }
 
-    const fn current(&self) -> Option<&OwnCertificate> {
+    /// Waits for the authority.
+    async fn news(&mut self) {
+        match self {
+            Self::None | Self::SelfSigned(_) => std::future::pending().await,
+            Self::Ordered(ordered) => ordered.news().await,
+        }
+    }
+
+    fn current(&self) -> Option<&OwnCertificate> {
         match self {
             Self::None => None,
             Self::SelfSigned(made) => Some(made.current()),
+            Self::Ordered(ordered) => ordered.current(),
         }
+    }
+
+    /// Whether clients can trust it, or one of the operator's own.
+    fn is_trusted(&self, settings: &Settings) -> bool {
+        let ordered = matches!(self, Self::Ordered(ordered) if ordered.is_trusted());
+        ordered || !settings.tls.pairs().is_empty()
+    }
+
+    /// Whether it stands in for one that is to come.
+    const fn is_stand_in(&self) -> bool {
+        matches!(self, Self::Ordered(ordered) if !ordered.is_trusted())
     }
 }
 
@@ -129,6 +156,7 @@ impl Own {
 pub(super) struct Certificates {
     clock: Clock,
     own: Own,
+    received: Received,
     /// Whether somebody vouches for one of them.
     trusted: watch::Sender<bool>,
     shown: watch::Sender<Vec<Arc<CertifiedKey>>>,
@@ -142,10 +170,10 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Reads them. `None`: there are none.
-    pub(super) fn load(settings: &Settings, clock: Clock) -> Result<Option<Self>, Error> {
+    /// Reads them. `None`: there are none. `received`: what comes from an authority.
+    pub(super) fn load(settings: &Settings, received: Received, clock: Clock) -> Result<Option<Self>, Error> {
         let (seen, now) = (stamps(settings), clock.now());
-        let own = Own::of(settings, now.unix)?;
+        let own = Own::of(settings, &received, now.unix)?;
         let loaded = load(settings, own.current(), now.unix).map_err(|problems| {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             let text = problems.join("\n");
@@ -154,12 +182,13 @@ impl Certificates {
         })?;
         Ok(loaded.map(|loaded| {
             start::log_problems(&loaded.warnings);
-            let expiry = Arc::new(AtomicU64::new(loaded.expiry));
+            let expiry = Arc::new(AtomicU64::new(if own.is_stand_in() { 0 } else { loaded.expiry }));
             Self {
                 clock,
+                trusted: watch::Sender::new(own.is_trusted(settings)),
                 own,
-                trusted: watch::Sender::new(settings.tls.is_trusted()),
                 shown: watch::Sender::new(loaded.keys),
+                received,
                 seen,
                 read: now.mono,
                 turn: loaded.turn,
@@ -199,22 +228,22 @@ impl Certificates {
     pub(super) const fn self_signed(&self) -> Option<&OwnCertificate> {
         match &self.own {
             Own::SelfSigned(made) => Some(made.current()),
-            Own::None => None,
+            Own::None | Own::Ordered(_) => None,
         }
     }
 
-    /// When the first certificate ends, in seconds of Unix time, now and later.
+    /// When the first certificate ends, in seconds of Unix time, now and later; 0 until there is one.
     pub(super) fn expiry(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.expiry)
     }
 
     /// Waits a while, then takes up changed files.
     pub(super) async fn watch(&mut self, settings: &watch::Receiver<Arc<Settings>>, handle: &Handle) {
-        tokio::time::sleep(POLL).await;
+        let news = tokio::time::timeout(POLL, self.own.news()).await.is_ok();
         let settings = Arc::clone(&settings.borrow());
         let old = self.clock.now().mono.since(self.read) >= REMIND;
         let due = self.own.is_due(&settings, self.clock.now().unix);
-        if old || due || stamps(&settings) != self.seen {
+        if news || old || due || stamps(&settings) != self.seen {
             self.reload(&settings, handle).await;
         }
     }
@@ -223,15 +252,16 @@ impl Certificates {
     pub(super) async fn reload(&mut self, settings: &Settings, handle: &Handle) {
         (self.seen, self.read) = (stamps(settings), self.clock.now().mono);
         let now_unix = self.clock.now().unix;
-        if let Err(error) = self.own.renew(settings, now_unix) {
+        if let Err(error) = self.own.renew(settings, &self.received, now_unix) {
             tracing::error!(target: "relais::tls", %error, "certificate not renewed; the old one stays");
         }
         match load(settings, self.own.current(), now_unix) {
             Ok(Some(loaded)) => {
                 start::log_problems(&loaded.warnings);
-                self.trusted.send_replace(settings.tls.is_trusted());
+                self.trusted.send_replace(self.own.is_trusted(settings));
                 self.shown.send_replace(loaded.keys);
-                self.expiry.store(loaded.expiry, Ordering::Relaxed);
+                let expiry = if self.own.is_stand_in() { 0 } else { loaded.expiry };
+                self.expiry.store(expiry, Ordering::Relaxed);
                 self.turn = loaded.turn;
                 self.web.send_replace(loaded.web);
                 handle.set_tls(self.turn()).await;

@@ -1,46 +1,280 @@
-//! What the running server is asked and told besides media.
+//! What the running server is asked and told besides media: who is there, what was refused, what is revoked.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
+use super::revocations::{Entry, Store, write};
+use super::view;
+use crate::auth::rest::{self, MAX_USERNAME};
+use crate::config::Settings;
+use crate::config::ice::rfc3339;
 use crate::http::{
     Control, ControlError, Refused, Revocation, RevocationEntry, Revoked, Session, SessionFilter, View,
     ViewRequest,
 };
+use crate::net::{Clock, Foreign, Handle, Seen};
+use crate::observe::{Refusal, Ring, bare, prefix};
 
-/// The workers behind the API. Until they answer, everything is refused.
-pub(super) struct Desk;
+/// News that wait to be kept; more are lost.
+const NEWS: usize = 1024;
+/// How often what has expired is forgotten.
+const TIDY: Duration = Duration::from_secs(30);
+/// Sessions listed at once when nobody says how many.
+const SESSIONS: usize = 1000;
+/// Allocations and refusals in one view.
+const SHOWN: usize = 100;
+/// Views at once; each asks all workers.
+const VIEWS: usize = 4;
+
+/// What is kept while the server runs.
+pub(super) struct Desk(Arc<Inner>);
+
+struct Inner {
+    workers: Handle,
+    settings: watch::Receiver<Arc<Settings>>,
+    clock: Clock,
+    ring: Mutex<Ring>,
+    store: Mutex<Store>,
+    views: Semaphore,
+}
+
+/// Where workers put their news, and whence they are taken.
+pub(super) fn news() -> (mpsc::Sender<Seen>, mpsc::Receiver<Seen>) {
+    mpsc::channel(NEWS)
+}
+
+impl Desk {
+    /// A desk with the news of these workers. What it does by itself it does on the current runtime, as long as it is there.
+    pub(super) fn new(
+        workers: Handle,
+        settings: watch::Receiver<Arc<Settings>>,
+        clock: Clock,
+        store: Store,
+        news: mpsc::Receiver<Seen>,
+    ) -> Self {
+        let ring = Mutex::new(Ring::new(settings.borrow().auth.separator));
+        let views = Semaphore::new(VIEWS);
+        let inner = Arc::new(Inner { workers, settings, clock, ring, store: Mutex::new(store), views });
+        tokio::spawn(keep(Arc::clone(&inner), news));
+        Self(inner)
+    }
+}
+
+/// Keeps the news, and forgets what is old.
+async fn keep(desk: Arc<Inner>, mut news: mpsc::Receiver<Seen>) {
+    let mut tidy = tokio::time::interval(TIDY);
+    loop {
+        tokio::select! {
+            seen = news.recv() => match seen {
+                Some(Seen { now, event }) => desk.ring.lock().await.note(now.unix, event),
+                // The workers have stopped.
+                None => return,
+            },
+            _ = tidy.tick() => {
+                let now = desk.now();
+                desk.ring.lock().await.forget(now);
+                let mut store = desk.store.lock().await;
+                if store.forget(now) {
+                    // What is over is no longer asked for; a worker that does not hear of it asks for too much.
+                    let _ = desk.workers.revoke(&Arc::new(store.list())).await;
+                    let _ = desk.save(&store).await;
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn now(&self) -> u64 {
+        self.clock.now().unix
+    }
+
+    async fn save(&self, store: &Store) -> Result<(), ControlError> {
+        let Some(file) = store.file() else { return Ok(()) };
+        write(file).await.map_err(|error| {
+            tracing::error!(target: "relais", %error, "the revocations cannot be written to the state directory");
+            ControlError::NotKept
+        })
+    }
+
+    async fn revoke(&self, what: Revocation, issuer: Option<String>) -> Result<Revoked, ControlError> {
+        check(&what)?;
+        let now = self.now();
+        let (separator, lasting) = {
+            let auth = &self.settings.borrow().auth;
+            let listed = |name: &str| auth.users.iter().any(|user| user.name == name);
+            let lasting = match &what {
+                Revocation::Username(name) | Revocation::User(name) => listed(name),
+                Revocation::Tag(_) | Revocation::Key(_) => false,
+            };
+            (auth.separator, lasting)
+        };
+        let mut store = self.store.lock().await;
+        let entry = store.add(what, issuer, now, separator, lasting).ok_or(ControlError::Full)?;
+        // The list is in force as soon as a worker has it; one that does not answer gets it when it can.
+        let ended = self.workers.revoke(&Arc::new(store.list())).await;
+        let kept = self.save(&store).await;
+        drop(store);
+        let Entry { revoked, until } = entry;
+        tracing::info!(
+            target: "relais::revocation",
+            kind = revoked.what.kind(),
+            value = %Foreign(revoked.what.value()),
+            issuer = revoked.issuer.as_deref().map(|issuer| Foreign(issuer).to_string()),
+            allocations = ended,
+            "credentials revoked"
+        );
+        let allocations_ended = ended.ok_or(ControlError::Silent)?;
+        kept?;
+        Ok(Revoked { allocations_ended, until: until.map(rfc3339) })
+    }
+
+    async fn lift(&self, what: Revocation, issuer: Option<String>) -> Result<bool, ControlError> {
+        check(&what)?;
+        let mut store = self.store.lock().await;
+        if !store.remove(&what, issuer.as_deref()) {
+            return Ok(false);
+        }
+        let told = self.workers.revoke(&Arc::new(store.list())).await;
+        self.save(&store).await?;
+        drop(store);
+        tracing::info!(
+            target: "relais::revocation",
+            kind = what.kind(),
+            value = %Foreign(what.value()),
+            "revocation lifted"
+        );
+        told.map(|_| true).ok_or(ControlError::Silent)
+    }
+
+    async fn revocations(&self) -> Vec<RevocationEntry> {
+        let store = self.store.lock().await;
+        let shown = store.entries().iter().map(|Entry { revoked, until }| RevocationEntry {
+            kind: revoked.what.kind(),
+            value: revoked.what.value().to_owned(),
+            issuer: revoked.issuer.clone(),
+            at: rfc3339(revoked.at),
+            until: until.map(rfc3339),
+        });
+        shown.collect()
+    }
+
+    async fn sessions(&self, filter: SessionFilter) -> Result<Vec<Session>, ControlError> {
+        let limit = filter.limit.unwrap_or(SESSIONS);
+        let sessions = self.workers.sessions(filter.user.as_deref(), limit).await;
+        let now = self.clock.now();
+        let sessions = sessions.ok_or(ControlError::Silent)?;
+        Ok(sessions.iter().map(|session| view::session(session, &now)).collect())
+    }
+
+    async fn refusals(&self, user: Option<String>) -> Vec<Refused> {
+        let now = self.now();
+        let mut ring = self.ring.lock().await;
+        ring.forget(now);
+        ring.refusals(user.as_deref()).map(|refusal| self.shown(refusal, now, true)).collect()
+    }
+
+    fn shown(&self, refusal: &Refusal, now: u64, named: bool) -> Refused {
+        let separator = self.settings.borrow().auth.separator;
+        let parts = refusal.username.as_deref().and_then(|name| rest::parts(name, separator));
+        Refused {
+            at: rfc3339(refusal.at),
+            username: refusal.username.as_deref().filter(|_| named).map(str::to_owned),
+            client: refusal.tuple.client.0.to_string(),
+            transport: refusal.tuple.transport.name(),
+            method: refusal.method.name(),
+            code: refusal.code,
+            cause: refusal.why.word(),
+            message: refusal.message(now, parts.map(|parts| parts.expiry)),
+            cure: refusal.why.cure(),
+            peer: refusal.peer.map(bare),
+            count: refusal.count,
+        }
+    }
+
+    async fn view(&self, asked: ViewRequest) -> Result<View, ControlError> {
+        let ViewRequest { username, credential, from } = asked;
+        let settings = Arc::clone(&self.settings.borrow());
+        let verified = view::verifies(&settings.auth, &username, &credential);
+        let now = self.clock.now();
+        let mut shown = View {
+            verified,
+            now: rfc3339(now.unix),
+            allocations: Vec::new(),
+            requests: Default::default(),
+            refusals: Vec::new(),
+        };
+        let live = if verified {
+            // A crowd waits here, not in the workers' mail.
+            let _turn = self.views.acquire().await.map_err(|_| ControlError::Silent)?;
+            self.workers.sessions(Some(&username), SHOWN).await.ok_or(ControlError::Silent)?
+        } else {
+            Vec::new()
+        };
+        let mut ring = self.ring.lock().await;
+        ring.forget(now.unix);
+        let from = prefix(from);
+        let may_see = |refusal: &&Refusal| {
+            refusal.username.as_deref() == Some(&*username)
+                && (verified || prefix(refusal.tuple.client.0.ip()) == from)
+        };
+        let refusals = ring.refusals(Some(&username)).filter(may_see).take(SHOWN);
+        shown.refusals.extend(refusals.map(|refusal| self.shown(refusal, now.unix, false)));
+        if verified {
+            // Of what quotas count together, only this credential's own.
+            let live = live.iter().filter(|session| *session.username == *username);
+            view::fill(&mut shown, live, ring.ended(&username).take(SHOWN), &now);
+        }
+        drop(ring);
+        Ok(shown)
+    }
+}
+
+fn check(what: &Revocation) -> Result<(), ControlError> {
+    let len = what.value().len();
+    if len == 0 || len > MAX_USERNAME { Err(ControlError::BadValue) } else { Ok(()) }
+}
 
 impl Control for Desk {
     fn revoke(
         &self,
-        _what: Revocation,
-        _issuer: Option<String>,
+        what: Revocation,
+        issuer: Option<String>,
     ) -> BoxFuture<'static, Result<Revoked, ControlError>> {
-        async { Err(ControlError::Silent) }.boxed()
+        let desk = Arc::clone(&self.0);
+        async move { desk.revoke(what, issuer).await }.boxed()
     }
 
     fn lift(
         &self,
-        _what: Revocation,
-        _issuer: Option<String>,
+        what: Revocation,
+        issuer: Option<String>,
     ) -> BoxFuture<'static, Result<bool, ControlError>> {
-        async { Err(ControlError::Silent) }.boxed()
+        let desk = Arc::clone(&self.0);
+        async move { desk.lift(what, issuer).await }.boxed()
     }
 
-    fn revocations(&self) -> Vec<RevocationEntry> {
-        Vec::new()
+    fn revocations(&self) -> BoxFuture<'static, Vec<RevocationEntry>> {
+        let desk = Arc::clone(&self.0);
+        async move { desk.revocations().await }.boxed()
     }
 
-    fn sessions(&self, _filter: SessionFilter) -> BoxFuture<'static, Result<Vec<Session>, ControlError>> {
-        async { Err(ControlError::Silent) }.boxed()
+    fn sessions(&self, filter: SessionFilter) -> BoxFuture<'static, Result<Vec<Session>, ControlError>> {
+        let desk = Arc::clone(&self.0);
+        async move { desk.sessions(filter).await }.boxed()
     }
 
-    fn refusals(&self, _user: Option<&str>) -> Vec<Refused> {
-        Vec::new()
+    fn refusals(&self, user: Option<String>) -> BoxFuture<'static, Vec<Refused>> {
+        let desk = Arc::clone(&self.0);
+        async move { desk.refusals(user).await }.boxed()
     }
 
-    fn view(&self, _asked: ViewRequest) -> BoxFuture<'static, Result<View, ControlError>> {
-        async { Err(ControlError::Silent) }.boxed()
+    fn view(&self, asked: ViewRequest) -> BoxFuture<'static, Result<View, ControlError>> {
+        let desk = Arc::clone(&self.0);
+        async move { desk.view(asked).await }.boxed()
     }
 }

@@ -105,6 +105,12 @@ impl SelfSigned {
         Ok(Self { file, current })
     }
 
+    /// One for the time until a better one is there, kept nowhere.
+    pub(super) fn temporary(settings: &Settings, now_unix: u64) -> Result<Self, Error> {
+        let text = make(&Names::of(settings), now_unix)?;
+        Ok(Self { file: None, current: read(&text)? })
+    }
+
     /// The certificate.
     pub(super) const fn current(&self) -> &OwnCertificate {
         &self.current

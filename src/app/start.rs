@@ -67,6 +67,7 @@ impl Settings {
             ("http.share_tls", self.http.share_tls != old.http.share_tls),
             ("http.dialects", self.http.dialects != old.http.dialects),
             ("admin", self.admin != old.admin),
+            ("tls.acme", self.tls.acme != old.tls.acme),
             ("state.directory", self.state != old.state),
             ("log", self.log != old.log),
         ];
@@ -78,6 +79,7 @@ impl Settings {
         self.nat_discovery = old.nat_discovery.clone();
         self.http = config::Http { ttl, keys, tokens, ..old.http.clone() };
         self.admin = old.admin.clone();
+        self.tls.acme.clone_from(&old.tls.acme);
         self.state.clone_from(&old.state);
         self.log = old.log.clone();
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
@@ -257,7 +259,7 @@ impl Web {
 /// Asks the workers.
 pub(super) struct Stats {
     pub(super) workers: Handle,
-    /// When the first certificate ends, in seconds of Unix time.
+    /// When the first certificate ends, in seconds of Unix time; 0 until there is one.
     pub(super) expiry: Option<Arc<AtomicU64>>,
 }
 
@@ -273,7 +275,8 @@ impl StatsSource for Stats {
     }
 
     fn certificate_expiry(&self) -> Option<u64> {
-        self.expiry.as_ref().map(|expiry| expiry.load(Ordering::Relaxed))
+        let expiry = self.expiry.as_ref().map(|expiry| expiry.load(Ordering::Relaxed));
+        expiry.filter(|expiry| *expiry != 0)
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) fn options(
         tls: settings.listen.tls.clone(),
         tls_config: None,
         web: None,
+        challenge: None,
         proxies: settings.listen.proxy_from.clone(),
         dtls: settings.listen.dtls.clone(),
         dtls_identity: None,

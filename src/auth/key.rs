@@ -4,6 +4,7 @@ use md5::Md5;
 use precis_core::profile::PrecisFastInvocation as _;
 use precis_profiles::OpaqueString;
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use crate::wire::{IntegrityKey, PasswordAlgorithm};
 
@@ -67,6 +68,16 @@ pub fn long_term_key(
     password: &[u8],
 ) -> IntegrityKey {
     IntegrityKey::new(LongTermKey::derive(algorithm, username, realm, password).bytes())
+}
+
+/// Whether `key` is the long-term key of `password`, by either algorithm. The strings have been prepared. It takes as long
+/// for any key.
+pub fn is_long_term_key(key: &[u8], username: &[u8], realm: &[u8], password: &[u8]) -> bool {
+    let fits = |algorithm| {
+        let right = LongTermKey::derive(algorithm, username, realm, password);
+        bool::from(right.bytes().ct_eq(key))
+    };
+    fits(PasswordAlgorithm::Md5) | fits(PasswordAlgorithm::Sha256)
 }
 
 /// What USERHASH holds for a user (RFC 8489 §14.4). Both strings have been prepared.

@@ -18,7 +18,7 @@ mod token;
 pub use aead::TokenAlgorithm;
 pub use authenticator::{Authenticator, Settings};
 pub use credentials::{Credential, Credentials, Error, SharedSecret, User};
-pub use key::{long_term_key, opaque_string, userhash};
+pub use key::{is_long_term_key, long_term_key, opaque_string, userhash};
 pub use login::{Expired, Login, Stage};
 pub use nonce::{Features, NONCE_LEN, NonceKey};
 pub use policy::{BadPolicy, MARK, Network, Policy};

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::options::{ConfigArgs, now_unix};
 use super::{FAILED, USAGE, fail, print};
-use crate::config::ice::{Credential, endpoints, lasting, time_limited, with_credential};
+use crate::auth::{Network, Policy};
+use crate::config::ice::{Credential, endpoints, lasting, signed, with_credential};
 use crate::config::{Overrides, Settings};
 
 /// Who asks, and for how long.
@@ -21,6 +22,35 @@ struct GrantArgs {
     /// How long they last, such as 10m or 4h; default: http.ttl
     #[arg(long, value_name = "DURATION")]
     ttl: Option<String>,
+    /// A word to revoke them by
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Bits a second that each allocation may relay, such as 500k or 2M
+    #[arg(long, value_name = "BITS", value_parser = scaled)]
+    rate: Option<u64>,
+    /// Bytes that may be relayed with them altogether, such as 10G
+    #[arg(long, value_name = "BYTES", value_parser = scaled)]
+    bytes: Option<u64>,
+    /// Allocations at once; a browser makes one for each TURN URL and network interface
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    allocations: Option<u32>,
+    /// The only peers that may be reached: addresses or networks
+    #[arg(long, value_name = "NETWORK,…", value_delimiter = ',')]
+    peers: Vec<Network>,
+}
+
+/// A number above 0, in thousands with k, M, G or T.
+fn scaled(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.chars().last().map(|unit| (unit, "kMGT".find(unit))) {
+        Some((unit, Some(power))) => {
+            (text.trim_end_matches(unit), [1_000, 1_000_000, 1_000_000_000, 1_000_000_000_000][power])
+        }
+        _ => (text, 1_u64),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "a whole number above 0, with k, M, G or T behind it if need be".to_owned())
 }
 
 #[derive(Args)]
@@ -36,6 +66,12 @@ pub(super) struct IceArgs {
 pub(super) enum CredentialsCommand {
     /// Make a time-limited credential, as JSON
     New(NewArgs),
+    /// Explain a user name: expiry, user, policy; exit code 1 if it has expired
+    Show(super::show::ShowArgs),
+    /// Revoke credentials on the running server, or take that back
+    Revoke(super::desk::RevokeArgs),
+    /// Show what is revoked on the running server
+    Revocations(super::desk::RevocationsArgs),
     /// Make an access token of third-party authorization (RFC 7635)
     Token(super::token::TokenArgs),
 }
@@ -58,13 +94,36 @@ impl GrantArgs {
         self.config.load_loudly(overrides)
     }
 
+    /// What the credential is to carry; if it carries anything, also when it was issued, so that revocations spare it that
+    /// came before.
+    fn policy(&self) -> Policy {
+        let policy = Policy {
+            tag: self.tag.clone(),
+            key: None,
+            issued: None,
+            rate: self.rate,
+            bytes: self.bytes,
+            allocations: self.allocations,
+            peers: self.peers.clone(),
+        };
+        if policy.is_empty() { policy } else { Policy { issued: Some(now_unix()), ..policy } }
+    }
+
     /// A time-limited credential, or, without secrets, the lasting one of a configured user.
     fn credential(&self, settings: &Settings) -> Result<Credential, ExitCode> {
         let auth = &settings.auth;
-        if let Some(credential) = time_limited(auth, &self.user, now_unix(), settings.http.ttl) {
-            return Ok(credential);
+        let (policy, now) = (self.policy(), now_unix());
+        match signed(auth, &self.user, &policy, now, settings.http.ttl) {
+            Ok(Some(credential)) => return Ok(credential),
+            Ok(None) => {}
+            Err(error) => {
+                let cure = "take a shorter user or tag, fewer peers, or a network instead of many addresses";
+                return Err(fail(USAGE, &error.to_string(), cure));
+            }
         }
-        if let Some(credential) = lasting(auth, &self.user) {
+        if policy.is_empty()
+            && let Some(credential) = lasting(auth, &self.user)
+        {
             return Ok(credential);
         }
         let name = self.config.name();
@@ -122,6 +181,9 @@ pub(super) fn credentials(command: &CredentialsCommand) -> ExitCode {
     let args = match command {
         CredentialsCommand::New(args) => args,
         CredentialsCommand::Token(args) => return super::token::run(args),
+        CredentialsCommand::Show(args) => return super::show::run(args),
+        CredentialsCommand::Revoke(args) => return super::desk::revoke(args),
+        CredentialsCommand::Revocations(args) => return super::desk::revocations(args),
     };
     let settings = match args.grant.settings(None) {
         Ok(settings) => settings,

@@ -2,10 +2,12 @@
 
 mod check;
 mod config;
+mod desk;
 mod healthcheck;
 mod ice;
 mod options;
 mod serve;
+mod show;
 mod token;
 
 use std::process::ExitCode;
@@ -48,7 +50,9 @@ enum Command {
     Config(config::ConfigCommand),
     /// Print iceServers for a web page, as JSON
     IceServers(ice::IceArgs),
-    /// Make credentials
+    /// Show who uses a running server, or what it refused
+    Sessions(desk::SessionsArgs),
+    /// Make, explain and revoke credentials
     #[command(subcommand)]
     Credentials(ice::CredentialsCommand),
     /// Ask a running server whether it is ready
@@ -75,6 +79,7 @@ pub fn run() -> ExitCode {
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(command)) => config::run(command),
         Some(Command::IceServers(args)) => ice::ice_servers(&args),
+        Some(Command::Sessions(args)) => desk::sessions(&args),
         Some(Command::Credentials(command)) => ice::credentials(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::Probe(args)) => probe::run(args),

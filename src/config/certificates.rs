@@ -100,10 +100,15 @@ pub fn certificates(
         found.expiry = found.expiry.min(own.end);
     }
     if let Some(file) = &settings.tls.client_ca {
-        match roots(file) {
+        match authorities(file) {
             Ok(roots) => found.client_roots = Some(Arc::new(roots)),
             Err((message, cure)) => problems.push(Problem::error(&Place::File(file.clone()), message, cure)),
         }
+    }
+    if let Some(file) = settings.tls.acme.as_ref().and_then(|acme| acme.ca_file.as_ref())
+        && let Err((message, cure)) = authorities(file)
+    {
+        problems.push(Problem::error(&Place::File(file.clone()), message, cure));
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -196,9 +201,9 @@ fn read(file: &Path) -> Result<Vec<u8>, Why> {
 /// What a file of `tls.certificate` holds.
 const CHAIN: &str = "write the server's certificate first, then those that lead to the root, each from \
                      -----BEGIN CERTIFICATE----- to its END";
-/// What a file of `tls.client_ca` holds.
-const AUTHORITIES: &str = "write the certificates of the authorities that issue clients' certificates, each from \
-                           -----BEGIN CERTIFICATE----- to its END";
+/// What a file of `tls.client_ca` or `ca_file` holds.
+const AUTHORITIES: &str =
+    "write the certificates of the authorities, each from -----BEGIN CERTIFICATE----- to its END";
 
 fn chain(file: &Path, cure: &str) -> Result<Vec<CertificateDer<'static>>, Why> {
     let found = CertificateDer::pem_slice_iter(&read(file)?).collect::<Result<Vec<_>, _>>();
@@ -224,7 +229,11 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Why> {
     })
 }
 
-fn roots(file: &Path) -> Result<RootCertStore, Why> {
+/// Reads whom to trust from a file in PEM.
+///
+/// # Errors
+/// What is wrong with the file, and what to do.
+pub fn authorities(file: &Path) -> Result<RootCertStore, (String, String)> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(file, AUTHORITIES)? {
         roots.add(certificate).map_err(|error| {

@@ -126,8 +126,14 @@ fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
         }
     }
     for (key, addresses) in [("listen.tls", &settings.listen.tls), ("listen.dtls", &settings.listen.dtls)] {
-        let has_none =
-            !tls.is_trusted() && !tls.self_signed && tls.certificate.is_none() && tls.key.is_none();
+        // An order that is wrong has been told of.
+        let ordered =
+            settings.source.places.contains_key("tls.acme") && problems.iter().any(Problem::is_error);
+        let has_none = !ordered
+            && !tls.is_trusted()
+            && !tls.self_signed
+            && tls.certificate.is_none()
+            && tls.key.is_none();
         if !addresses.is_empty() && has_none {
             let message = format!("`{key}` needs a certificate");
             problems.push(Problem::error(&settings.place(key), message, CURE));

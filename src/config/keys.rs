@@ -112,6 +112,7 @@ impl Key {
                 "auth.oauth_server_name" => r#"oauth_server_name = "turn1""#.to_owned(),
                 "peers.deny" => r#"deny = ["192.88.0.0/16"]"#.to_owned(),
                 "http.host" => r#"host = "turn.example.org""#.to_owned(),
+                "admin.socket" => r#"socket = "/run/relais/admin.sock""#.to_owned(),
                 "state.directory" => r#"directory = "/var/lib/relais""#.to_owned(),
                 "redirect.servers" => r#"servers = ["198.51.100.8:3478", "[2001:db8::8]:3478"]"#.to_owned(),
                 "redirect.domain" => r#"domain = "turn2.example.org""#.to_owned(),
@@ -369,6 +370,9 @@ pub(crate) static KEYS: &[Key] = &[
     key!(admin.listen, Kind::Sockets { port: 9478 }, r#"["127.0.0.1:9478"]"#,
         "Addresses with ports for health and metrics; an empty list switches them off.",
         |r, n| r.socket_addresses(n), |v| show_list(v)),
+    key!(admin.socket, Kind::Text { form: "the path of a Unix socket" }, r#""""#,
+        "Unix socket of the admin API, for relais sessions and relais credentials revoke; empty takes admin.sock in systemd's $RUNTIME_DIRECTORY, and without that there is none.",
+        |r, n| r.file(n), |v| show_file(v)),
 
     Key {
         section: "state",

@@ -19,7 +19,7 @@ use super::settings::{
 use crate::auth::Expired;
 
 /// Reads the configuration: built-in defaults, then the file at `path`, then `env` (`RELAIS__…` and systemd's
-/// `CREDENTIALS_DIRECTORY` and `STATE_DIRECTORY`; others are ignored), then `overrides`. Returns the settings with warnings.
+/// `CREDENTIALS_DIRECTORY`, `STATE_DIRECTORY` and `RUNTIME_DIRECTORY`; others are ignored), then `overrides`. Returns the settings with warnings.
 ///
 /// # Errors
 /// Everything that is wrong, warnings among it, in reading order. Overridden values are checked as well.
@@ -44,7 +44,11 @@ pub fn load(
     }
 
     if settings.state.is_none() {
-        settings.state = state_directory(&env);
+        settings.state = systemd_directory(&env, "STATE_DIRECTORY");
+    }
+    if settings.admin.socket.is_none() {
+        let directory = systemd_directory(&env, "RUNTIME_DIRECTORY");
+        settings.admin.socket = directory.map(|directory| directory.join("admin.sock"));
     }
 
     settings.source.lan = overrides.is_lan();
@@ -74,9 +78,10 @@ pub(crate) fn loopback_only(addresses: &[SocketAddr]) -> bool {
     addresses.iter().all(|address| address.ip().to_canonical().is_loopback())
 }
 
-/// The first of the directories that systemd has made for the service (systemd.exec(5), `StateDirectory=`).
-fn state_directory(env: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let first = env.get("STATE_DIRECTORY")?.split(':').next()?;
+/// The first of the directories that systemd has made for the service (systemd.exec(5), `StateDirectory=` and
+/// `RuntimeDirectory=`).
+fn systemd_directory(env: &BTreeMap<String, String>, name: &str) -> Option<PathBuf> {
+    let first = env.get(name)?.split(':').next()?;
     first.starts_with('/').then(|| PathBuf::from(first))
 }
 
@@ -160,7 +165,7 @@ impl Settings {
                 tokens: Vec::new(),
                 dialects: Vec::new(),
             },
-            admin: Admin { listen: Vec::new() },
+            admin: Admin { listen: Vec::new(), socket: None },
             state: None,
             log: Log { format: LogFormat::Text, level: String::new() },
             source: Source::default(),

@@ -31,7 +31,7 @@ mod tokens;
 mod units;
 mod validity;
 
-pub use certificates::{Certificates, OwnCertificate, certificates};
+pub use certificates::{Certificates, OwnCertificate, authorities, certificates};
 pub use checks::check_local;
 pub use document::{default_file, effective, explain, schema};
 pub use effect::check_expiry;

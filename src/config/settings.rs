@@ -384,6 +384,8 @@ pub enum Rooms {
 pub struct Admin {
     /// Listeners; none switches the server off.
     pub listen: Vec<SocketAddr>,
+    /// The Unix socket of the admin API.
+    pub socket: Option<PathBuf>,
 }
 
 /// Logging.

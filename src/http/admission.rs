@@ -20,6 +20,11 @@ impl Prefix {
         }
     }
 
+    /// The address; of an IPv6 one, the first of its /56.
+    pub(super) const fn address(self) -> IpAddr {
+        self.0
+    }
+
     pub(super) const fn is_loopback(self) -> bool {
         self.0.is_loopback()
     }

@@ -25,13 +25,13 @@ pub trait Control: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<bool, ControlError>>;
 
     /// All revocations in force, oldest first.
-    fn revocations(&self) -> Vec<RevocationEntry>;
+    fn revocations(&self) -> BoxFuture<'static, Vec<RevocationEntry>>;
 
     /// Live allocations, in no order.
     fn sessions(&self, filter: SessionFilter) -> BoxFuture<'static, Result<Vec<Session>, ControlError>>;
 
     /// What was refused of late, newest first; of one user, if one is named.
-    fn refusals(&self, user: Option<&str>) -> Vec<Refused>;
+    fn refusals(&self, user: Option<String>) -> BoxFuture<'static, Vec<Refused>>;
 
     /// What a visitor may know of a credential: everything if it verifies, else what was refused to its own address.
     fn view(&self, asked: ViewRequest) -> BoxFuture<'static, Result<View, ControlError>>;

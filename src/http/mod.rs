@@ -9,6 +9,9 @@ mod admission;
 mod caller;
 mod control;
 mod cors;
+#[cfg(feature = "socketio")]
+mod demo;
+mod desk;
 mod dialects;
 mod error;
 mod fields;
@@ -20,6 +23,7 @@ mod rooms;
 mod routes;
 mod signaling;
 mod tls;
+mod view;
 
 use crate::auth::rest::UsernameError;
 use crate::observe::StatsSource;
@@ -42,6 +46,7 @@ pub use control::{
     Allocation, Control, ControlError, Drops, Refused, Relayed, Requests, Revocation, RevocationEntry,
     Revoked, Session, SessionFilter, View, ViewRequest,
 };
+pub use desk::serve_desk;
 pub use dialects::Dialect;
 use error::Refusal;
 pub use grant::{GrantRequest, IceGrant};
@@ -161,6 +166,10 @@ pub struct Limits {
     pub grant_burst: u32,
     /// Grants a second after that. Whoever logs in with a token has as many, each.
     pub grants_per_second: u32,
+    /// Views of credentials that one address gets at once.
+    pub view_burst: u32,
+    /// Views a second after that.
+    pub views_per_second: u32,
     /// Keys and tokens that one address (/32 or /56) presents at once, good or bad.
     pub holder_burst: u32,
     /// The same for each second after that.
@@ -198,6 +207,8 @@ impl Default for Limits {
             queued_bytes: 64 << 20,
             grant_burst: 20,
             grants_per_second: 1,
+            view_burst: 20,
+            views_per_second: 2,
             holder_burst: 100,
             holders_per_second: 10,
             key_burst: 1000,
@@ -228,12 +239,13 @@ pub trait IceSource: Send + Sync + 'static {
     fn now_unix(&self) -> u64;
 }
 
-/// What all requests share. Bodies are read by the routes of iceServers alone, up to a bound (`fields`); all others answer at
-/// once, and the connection of a client that goes on sending is closed.
+/// What all requests share. Bodies are read by the routes of iceServers and of the view alone, up to a bound (`fields`); all
+/// others answer at once, and the connection of a client that goes on sending is closed.
 struct Shared {
     options: Options,
     ice: Arc<dyn IceSource>,
     control: Arc<dyn Control>,
+    views: admission::Admission,
     admission: admission::Admission,
     holders: admission::Admission,
     keys: admission::Admission<String>,
@@ -270,6 +282,7 @@ pub async fn serve(
         options,
         ice,
         control,
+        views: admission::Admission::new(limits.view_burst, limits.views_per_second),
         rooms,
         shutdown: shutdown.clone(),
     });
@@ -277,12 +290,14 @@ pub async fn serve(
         .merge(page::routes())
         .route("/qr.svg", get(qr::code))
         .route("/v1/about", get(about::about))
+        .route("/v1/view", post(view::view).options(ice::preflight))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
         .with_state(state.clone())
         .route("/healthz", get(admin::healthz).with_state(admin::Health { stats, ready }));
     #[cfg(feature = "socketio")]
-    let router = router.merge(signaling::socketio::routes(state));
+    let router =
+        router.merge(demo::routes().with_state(state.clone())).merge(signaling::socketio::routes(state));
     let keeper = tokio::spawn(keeper);
     accept::run(finish(router), listeners, shared, networks, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.

@@ -77,7 +77,8 @@ async fn no_icon() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-fn file(kind: &'static str, text: Bytes) -> Response {
+/// A file of ours, under the policy that all pages have.
+pub(super) fn file(kind: &'static str, text: impl Into<Bytes>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -87,7 +88,7 @@ fn file(kind: &'static str, text: Bytes) -> Response {
             "camera=(self), microphone=(self), display-capture=(self), geolocation=(), usb=(), payment=()",
         ),
     ];
-    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text.into()).into_response()
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use super::ports::Admission;
 use super::proxy::{self, Header};
 use super::report::Reminder;
 use super::stream::{self, Arrival};
-use super::tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor};
-use super::worker::Worker;
+use super::tls::{AUTHORITY_PROTOCOL, TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor};
+use super::worker::{Entrance, Worker};
 use crate::sys;
 use crate::time::Timestamp;
 use crate::turn::{ClientAddress, FiveTuple, StreamRefusal, Transport};
@@ -107,6 +107,8 @@ enum Found {
     Plain,
     Tls(Box<ServerConnection>),
     Web(WebDoor),
+    /// An authority, which has seen what it wanted to see.
+    Authority,
 }
 
 /// Why there is nothing to find.
@@ -154,7 +156,7 @@ impl Opening {
                 web(self.socket.into_std().ok()?, self.ahead, self.client);
                 None
             }
-            Err(Lost::Gone) => None,
+            Ok(Found::Authority) | Err(Lost::Gone) => None,
             Err(Lost::Refused(reason)) => {
                 self.worker.borrow_mut().refuse_stream(self.client, reason);
                 None
@@ -241,9 +243,9 @@ impl Opening {
 
     async fn shake_hands(&mut self) -> Result<Found, Lost> {
         let accepted = self.read_hello().await?;
-        let (config, web) = {
-            let worker = self.worker.borrow();
-            (worker.entrance.tls.clone().ok_or(StreamRefusal::NotOurs)?, worker.entrance.web.clone())
+        let (config, web, challenge) = {
+            let Entrance { tls, web, challenge, .. } = self.worker.borrow().entrance.clone();
+            (tls.ok_or(StreamRefusal::NotOurs)?, web, challenge)
         };
         if let Some(web) = web.filter(|_| wants_web(&accepted.client_hello())) {
             return Ok(Found::Web(web));
@@ -252,6 +254,14 @@ impl Opening {
             return Err(StreamRefusal::HandshakeRate.into());
         }
         self.ahead = Vec::new();
+        if let Some(challenge) = challenge.filter(|_| is_authority(&accepted.client_hello())) {
+            let mut tls = Box::new(self.accept(accepted, challenge)?);
+            tls = self.agree(tls).await?;
+            tls.send_close_notify();
+            // It has got what it came for, whether it hears the end or not.
+            let _ = tls.write_tls(&mut Sink(&self.socket));
+            return Ok(Found::Authority);
+        }
         let tls = Box::new(self.accept(accepted, config)?);
         Ok(Found::Tls(self.agree(tls).await?))
     }
@@ -362,6 +372,11 @@ fn wants_web(hello: &ClientHello<'_>) -> bool {
         web |= protocol == WEB_PROTOCOL;
     }
     web
+}
+
+/// Whether an authority asks whose a name is: then it offers this protocol and no other (RFC 8737 §4).
+fn is_authority(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|offered| offered.eq([AUTHORITY_PROTOCOL]))
 }
 
 fn is_pause(error: &io::Error) -> bool {

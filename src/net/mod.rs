@@ -50,7 +50,7 @@ pub use dtls::Identity as DtlsIdentity;
 pub use offers::KernelOffload;
 pub use open::Error as OpenError;
 pub use report::Foreign;
-pub use tls::{TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
+pub use tls::{AUTHORITY_PROTOCOL, TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
 
 pub use worker::Seen;
 
@@ -85,6 +85,9 @@ pub struct Options {
     pub tls_config: Option<Arc<ServerConfig>>,
     /// Where clients go that offer HTTP and not TURN by ALPN. `None`: they are refused.
     pub web: Option<WebDoor>,
+    /// What is done with TLS clients that offer `acme-tls/1` alone: authorities that want to see whose a name is (RFC 8737). They
+    /// shake hands and are gone. `None`: they are refused like others that offer what is not spoken here.
+    pub challenge: Option<Arc<ServerConfig>>,
     /// Load balancers, which begin each TCP connection with a PROXY header; nobody else may.
     pub proxies: Vec<IpNet>,
     /// DTLS listen addresses; those among the UDP ones share their sockets.
@@ -190,8 +193,12 @@ impl Workers {
             allocations_per_user: options.allocations_per_user,
             streams_per_address: options.streams_per_address,
         };
-        let entrance =
-            Entrance { tls: options.tls_config, web: options.web, proxies: options.proxies.into() };
+        let entrance = Entrance {
+            tls: options.tls_config,
+            web: options.web,
+            challenge: options.challenge,
+            proxies: options.proxies.into(),
+        };
         let offers = Arc::clone(&shared.offers);
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound, offers };
         let cpus = if options.pin_workers { usable_cpus() } else { Vec::new() };

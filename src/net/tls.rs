@@ -19,6 +19,9 @@ pub const TURN_PROTOCOLS: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
 /// The application protocol of the web side, if it shares the listeners.
 pub const WEB_PROTOCOL: &[u8] = b"http/1.1";
 
+/// The application protocol in which authorities ask whose a name is (RFC 8737).
+pub const AUTHORITY_PROTOCOL: &[u8] = b"acme-tls/1";
+
 /// Takes over connections of clients that want HTTP: the socket, what has been read from it, and the client.
 pub type WebDoor = Arc<dyn Fn(TcpStream, Vec<u8>, SocketAddr) + Send + Sync>;
 

@@ -74,6 +74,8 @@ pub(super) struct Entrance {
     pub(super) tls: Option<Arc<ServerConfig>>,
     /// Where clients go that want HTTP over TLS.
     pub(super) web: Option<WebDoor>,
+    /// What authorities are shown that ask whose a name is.
+    pub(super) challenge: Option<Arc<ServerConfig>>,
     /// Load balancers that begin each connection with a PROXY header.
     pub(super) proxies: Arc<[IpNet]>,
 }

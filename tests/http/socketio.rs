@@ -306,3 +306,17 @@ async fn the_stop_ends_sessions_too() {
     timeout(Duration::from_secs(5), end).await.expect("an end");
     timeout(Duration::from_secs(5), server.running).await.expect("an end").unwrap();
 }
+
+#[tokio::test]
+async fn the_demo_is_there_where_rooms_are() {
+    let (on, off) = (start(open_rooms()).await, start(Options::default()).await);
+    for path in ["/demo/", "/demo/sender.html", "/demo/receiver.html", "/demo/demo.js", "/demo/demo.css"] {
+        let answer = ask(&on, &format!("GET {path}"), &[]).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.header("content-security-policy").unwrap().contains("script-src 'self'"));
+        for inline in ["<style", "style=", "onclick=", "javascript:", "=\"//", "=\"http"] {
+            assert!(!answer.body.contains(inline), "{path}: {inline}");
+        }
+        assert_eq!(ask(&off, &format!("GET {path}"), &[]).await.code(), "rooms_off");
+    }
+}

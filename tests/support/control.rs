@@ -28,16 +28,16 @@ impl Control for Nobody {
         async { Err(ControlError::Silent) }.boxed()
     }
 
-    fn revocations(&self) -> Vec<RevocationEntry> {
-        Vec::new()
+    fn revocations(&self) -> BoxFuture<'static, Vec<RevocationEntry>> {
+        async { Vec::new() }.boxed()
     }
 
     fn sessions(&self, _filter: SessionFilter) -> BoxFuture<'static, Result<Vec<Session>, ControlError>> {
         async { Err(ControlError::Silent) }.boxed()
     }
 
-    fn refusals(&self, _user: Option<&str>) -> Vec<Refused> {
-        Vec::new()
+    fn refusals(&self, _user: Option<String>) -> BoxFuture<'static, Vec<Refused>> {
+        async { Vec::new() }.boxed()
     }
 
     fn view(&self, _asked: ViewRequest) -> BoxFuture<'static, Result<View, ControlError>> {

@@ -85,7 +85,7 @@ fn an_old_certificate_and_a_file_without_authorities_are_told_as_such() {
     tls.0.file("ca.crt", "nothing", 0o600);
     let problems = tls.found(TLS, "client_ca = \"ca.crt\"").unwrap_err();
     assert_eq!(problems[0].place, tls.file("ca.crt"));
-    has(&problems[0].cure, "certificates of the authorities that issue clients' certificates");
+    has(&problems[0].cure, "certificates of the authorities");
     tls.0.file("a.crt", V1, 0o600);
     let problems = tls.found(TLS, HOST).unwrap_err();
     assert_eq!(problems[0].place, tls.file("a.crt"));
@@ -104,4 +104,55 @@ fn keys_of_tokens_that_have_expired_are_named() {
     let warnings = check_expiry(&settings, NOW);
     assert_eq!(warnings.len(), 1);
     has(&warnings[0].message, "the key `old` of `oauth` has expired");
+}
+
+/// What `tls.acme = {…}` is refused with; everything else about it is in order.
+fn acme(table: &str) -> String {
+    bad(&format!(
+        "[listen]\ntls = [\"0.0.0.0:443\"]\n[state]\ndirectory = \"s\"\n[tls]\nacme = {{ {table} }}"
+    ))
+}
+
+#[test]
+fn acme_takes_full_names_a_mailto_and_a_url() {
+    has(&acme("contact = \"mailto:a@b.example\""), "`acme` needs `domains`");
+    has(&acme("domains = []"), "`acme` needs `domains`");
+    has(&acme("domains = [\"*.example.org\"]"), "cannot be proven by TLS-ALPN-01");
+    has(&acme("domains = [\"192.0.2.1\"]"), "is not a host name");
+    has(&acme("domains = [\"turn\"]"), "is no name of the public DNS");
+    has(&acme("domains = [\"a.example\"], contact = \"a@b.example\""), "write \"mailto:");
+    has(
+        &acme("domains = [\"a.example\"], directory = \"http://a.example/\""),
+        "is not the URL of a directory",
+    );
+    has(&acme("domains = [\"a.example\"], email = \"a\""), "unknown key `email`");
+    let settings = good(
+        "[listen]\ntls = [\"0.0.0.0:443\"]\n[tls]\nacme = { domains = [\"Turn.Example.org\"], ca_file = \"root.pem\" }",
+    );
+    let acme = settings.tls.acme.unwrap();
+    assert_eq!(acme.domains, ["turn.example.org"]);
+    assert!(acme.directory.starts_with("https://acme-v02") && acme.contact.is_none());
+    assert!(acme.ca_file.unwrap().ends_with("root.pem"));
+}
+
+#[test]
+fn acme_warns_of_what_keeps_the_authority_from_its_proof() {
+    let with = |port: u16, state: &str, host: &str| {
+        let text = format!(
+            "[listen]\ntls = [\"0.0.0.0:{port}\"]\n[state]\ndirectory = {state:?}\n[http]\nhost = {host:?}\n[tls]\nacme = {{ \
+             domains = [\"turn.example.org\"] }}"
+        );
+        let (_, warnings) = file(&text).unwrap();
+        warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(with(443, "s", "turn.example.org"), "");
+    has(&with(5349, "s", "turn.example.org"), "authorities ask at port 443");
+    has(&with(443, "", "turn.example.org"), "`acme` needs a state directory");
+    has(&with(443, "s", "www.example.org"), "`acme` gets no certificate for www.example.org");
+}
+
+#[test]
+fn a_self_signed_certificate_stands_for_one_and_beside_none() {
+    assert!(good("[listen]\ntls = [\"0.0.0.0:5349\"]\n[tls]\nself_signed = true").tls.makes_own());
+    has(&warning("[tls]\nself_signed = true"), "`tls.self_signed` has no effect without a listener");
 }

@@ -136,6 +136,22 @@ fn keys_of_tokens_come_from_files_and_never_from_the_environment() {
 }
 
 #[test]
+fn a_trial_in_the_lan_gives_way_to_whatever_is_said_beside_it() {
+    let mut flags = Overrides::default();
+    flags.try_in_lan();
+    let (settings, warnings) = with(None, &[], &flags).unwrap();
+    assert!(warnings.is_empty(), "{warnings:#?}");
+    assert!(settings.source.zero && settings.source.lan && settings.tls.makes_own() && !settings.http.open);
+    assert_eq!(settings.http.rooms, Rooms::Open);
+    assert_eq!(settings.http.listen, addresses(["0.0.0.0:8080", "[::]:8080"]));
+    assert_eq!(settings.listen.tls, addresses(["0.0.0.0:8443", "[::]:8443"]));
+    flags.set("--http-listen", "http.listen", "0.0.0.0:80");
+    let (settings, _) = with(None, &[("RELAIS__LISTEN__TLS", "0.0.0.0:443")], &flags).unwrap();
+    assert_eq!(settings.http.listen, addresses(["0.0.0.0:80"]));
+    assert_eq!(settings.listen.tls, addresses(["0.0.0.0:443"]));
+}
+
+#[test]
 fn the_state_directory_is_systemds_unless_one_is_written() {
     let env = [("STATE_DIRECTORY", "/var/lib/relais:/var/lib/other")];
     let (settings, _) = with(None, &env, &Overrides::default()).unwrap();

@@ -113,7 +113,7 @@ fn refuse_full(full: Full) -> Refusal {
     Refusal::new(status, code, message).help(help)
 }
 
-fn rooms_off() -> Refusal {
+pub(super) fn rooms_off() -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, "rooms_off", "This server has its rooms switched off.")
         .help("The operator can allow them with http.rooms = \"named\" (or \"open\", for trials).")
 }
