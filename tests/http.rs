@@ -982,7 +982,7 @@ async fn about_tells_whether_a_certificate_is_for_a_name() {
         secret.into(),
         &rustls::crypto::aws_lc_rs::default_provider(),
     );
-    let (_sender, shown) = watch::channel(vec![std::sync::Arc::new(key.unwrap())]);
+    let (_sender, shown) = watch::channel(vec![Arc::new(key.unwrap())]);
     let server = start(Options { certificates: Some(shown), ..Options::default() }).await;
     for (name, right) in
         [("a.example", true), ("203.0.113.5", true), ("b.example", false), ("%20", false), ("[", false)]

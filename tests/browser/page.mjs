@@ -149,7 +149,10 @@ const steps = {
       put("try-credential", credential);
       document.getElementById("try").click();
     }, [wanted.host, username, credential]);
-    await page.evaluate(() => relais.checkAll());
+    await page.evaluate(async () => {
+      while (document.getElementById("pasted").hidden) await new Promise((done) => setTimeout(done, 50));
+      await relais.checkAll();
+    });
     await page.shot("wrong-secret");
     const out = await said(page);
     return { ...out, pasted: await page.evaluate(() => !document.getElementById("pasted").hidden), report: (await page.evaluate(async () => JSON.stringify(await relais.report()))).includes(credential) };

@@ -13,12 +13,12 @@ const HIGH = 1 << 20;
 
 /**
  * Two connections with open channels: `{a, b, ping, bulk, gathered, errors, close}`. Throws an Error that carries `errors` and
- * `gathered`. `left` and `right` are their configurations; `more(pair)` may add candidates.
+ * `gathered`; then the connections are still there, for the server to be asked about them. `left` and `right` are their configurations; `more(pair)` may add candidates.
  */
 export async function connect(left, right, label, more) {
   const pair = { errors: [], gathered: 0, tight: false };
   const note = (error) => pair.errors.push(error);
-  const fail = (text) => Object.assign(new Error(text), { errors: pair.errors, gathered: pair.gathered });
+  const fail = (text) => Object.assign(new Error(text), { errors: pair.errors, gathered: pair.gathered, close: pair.close });
   try {
     pair.a = new RTCPeerConnection(left);
     pair.b = new RTCPeerConnection(right);
@@ -72,7 +72,6 @@ export async function connect(left, right, label, more) {
     await Promise.race([open, failed]);
     return pair;
   } catch (error) {
-    pair.close();
     throw error.errors ? error : fail(error.message);
   } finally {
     clearTimeout(timer);

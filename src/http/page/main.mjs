@@ -8,7 +8,7 @@ import { Signaling, freshRoom } from './signaling.mjs';
 import { Call } from './call.mjs';
 import { connect, pings, throughput } from './loopback.mjs';
 import { draw, figures, history, pairText } from './stats.mjs';
-import { explain, explainPeer, headline } from './verdict.mjs';
+import { explain, explainPeer, headline, isReason } from './verdict.mjs';
 import { forget, makeFilters, render as renderCandidates } from './candidates.mjs';
 import { parseUrl } from './urls.mjs';
 
@@ -49,6 +49,7 @@ async function testWay(id, list, since, turn) {
   card(id, 'run', { text: T.connecting });
   const place = parseUrl(urls[0]);
   let pair;
+  let close = () => {};
   try {
     const config = servers.configuration(list, id, true);
     pair = await connect(config, config, id.toUpperCase());
@@ -62,6 +63,7 @@ async function testWay(id, list, since, turn) {
     });
   } catch (error) {
     const { errors = [], gathered = pair?.gathered ?? 0 } = error;
+    close = error.close ?? close;
     const said = id === 'tls' && place ? await about(place.host).catch(() => ({})) : {};
     // Of a certificate of another server it knows nothing.
     const ours = (seen) => (seen?.verified || !servers.isPasted() ? said : {});
@@ -70,6 +72,7 @@ async function testWay(id, list, since, turn) {
     return { id, state: 'bad', why, errors, gathered };
   } finally {
     pair?.close();
+    close();
   }
 }
 
@@ -87,6 +90,7 @@ async function testPeers(list, ways, since) {
   const client = view.latest()?.allocations?.[0]?.client ?? '';
   const address = client.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   let pair;
+  let close = () => {};
   try {
     const more = ({ a }) => address && a.addIceCandidate({ candidate: `candidate:1 1 udp 2122252543 ${address} ${40000 + Math.floor(Math.random() * 9000)} typ host`, sdpMid: '0', sdpMLineIndex: 0 }).catch(() => {});
     pair = await connect(servers.configuration(list, way.id, true), { iceServers: servers.stunOnly(list) }, T.way.peers, more);
@@ -95,12 +99,14 @@ async function testPeers(list, ways, since) {
     card('peers', 'good', { big: T.ms(trips.p50), text: T.peersGood(address), cure: pairText(selected) });
     return { id: 'peers', state: 'good', ...trips, pair: selected };
   } catch (error) {
+    close = error.close ?? close;
     const why = await explained((seen, from) => explainPeer({ view: seen, since: from, address, error: error.message }), since);
     const state = why.state ?? 'bad';
     card('peers', state, why);
     return { id: 'peers', state, why };
   } finally {
     pair?.close();
+    close();
   }
 }
 
@@ -170,7 +176,7 @@ const hooks = {
 /** A call that fails: the server may know why. */
 async function whyFailed(call) {
   const seen = await view.ask();
-  const refusal = (seen?.refusals ?? []).find(({ cause }) => !/no_credentials|stale_nonce/.test(cause));
+  const refusal = (seen?.refusals ?? []).find(isReason);
   if (refusal) say(`${call.label}: ${refusal.message} ${refusal.cure}`, 'bad');
 }
 

@@ -83,7 +83,7 @@ export const T = {
 
   viewOf: (name, verified) => (verified ? `Of the credential ${name}.` : `The credential ${name} is not one of this server’s. Only what was refused to your own address is shown.`),
   viewState: { idle: 'Begins with a test or a call.', missing: 'This server does not show its view: the page goes on with what the browser knows.', refused: 'The server does not answer at the moment.' },
-  method: (name) => ({ allocate: 'Allocate', refresh: 'Refresh', create_permission: 'CreatePermission', channel_bind: 'ChannelBind', send: 'Send', connect: 'Connect', tls: 'TLS handshake' }[name] ?? name ?? ''),
+  method: (name) => ({ allocate: 'Allocate', refresh: 'Refresh', create_permission: 'CreatePermission', channel_bind: 'ChannelBind', send: 'Send', connect: 'Connect', data: 'Data' }[name] ?? name ?? ''),
   ended: (why) => `ended: ${why}`,
   expiresIn: (seconds) => `in ${span(seconds)}`,
 

@@ -14,12 +14,12 @@ export function seen(view, since, transport) {
   return {
     known: Boolean(view),
     allocations: newer(view?.allocations, since).filter(mine),
-    refusals: newer(view?.refusals, since).filter(mine),
+    refusals: newer(view?.refusals, since).filter(mine).filter(isReason),
   };
 }
 
-// What every client meets on its way, not reasons.
-const ORDINARY = ['no_credentials', 'stale_nonce', 'no_permission'];
+// What every client meets on its way, not reasons: steps of the login, and packets that are ahead of their permission.
+export const isReason = (one) => !/^(no_credentials|stale_nonce|no_permission)$/.test(one.cause) && !(one.method === 'data' && one.cause === 'peer_denied');
 const byPeer = (one) => Boolean(one.peer) || one.cause === 'peer_denied';
 
 const fromServer = (refusal) => ({ cause: refusal.cause, text: refusal.message, cure: refusal.cure, from: 'server' });
@@ -31,7 +31,7 @@ const own = (cause, [text, cure], from = 'browser') => ({ cause, text, cure, fro
  */
 export function explain({ transport, place, errors = [], gathered = 0, view = null, since = 0, error = '', about = {} }) {
   const { known, allocations, refusals } = seen(view, since, transport);
-  const fatal = refusals.filter((one) => !ORDINARY.includes(one.cause) && !byPeer(one));
+  const fatal = refusals.filter((one) => !byPeer(one));
   if (fatal.length && !gathered) return fromServer(fatal.at(-1));
   if (gathered || allocations.length) {
     const denied = refusals.find(byPeer);
@@ -56,8 +56,7 @@ export function explainPeer({ view = null, since = 0, address = '', error = '' }
   const { known, allocations, refusals } = seen(view, since, '');
   const denied = refusals.filter(byPeer).at(-1);
   if (denied) return { ...fromServer(denied), state: 'warn' };
-  const fatal = refusals.filter((one) => !ORDINARY.includes(one.cause)).at(-1);
-  if (fatal) return fromServer(fatal);
+  if (refusals.length) return fromServer(refusals.at(-1));
   if (!known) return own('peer_unreached', T.why.peerUnknown(address));
   const { to_peers: out, to_client: back } = sums(allocations);
   if (error && !out.packets && !back.packets) return own('browser', [error, T.cure.browser]);

@@ -1,5 +1,6 @@
 // The server's own view of our credential: asked for each second while something runs, and shown.
 import { T } from './strings.mjs';
+import { isReason } from './verdict.mjs';
 import { $, el, here, row, tell } from './ui.mjs';
 
 const EVERY = 1000;
@@ -77,7 +78,16 @@ export function render() {
   $('view-requests').textContent = requests.length ? requests.map(([name, count]) => `${count} × ${T.method(name)}`).join(' · ') : '';
   $('view-allocations').replaceChildren(...allocations.map(allocation));
   $('view-allocations').closest('.scroll').hidden = !allocations.length;
-  $('view-refusals').replaceChildren(...refusals.slice(0, 20).map(refused));
+  // The same, whatever the transport, once.
+  const groups = new Map();
+  for (const one of refusals) {
+    const key = `${one.method} ${one.message}`;
+    const kept = groups.get(key) ?? { ...one, count: 0, over: new Set() };
+    kept.count += one.count;
+    kept.over.add(one.transport.toUpperCase());
+    groups.set(key, kept);
+  }
+  $('view-refusals').replaceChildren(...[...groups.values()].slice(0, 20).map(refused));
 }
 
 function allocation(one) {
@@ -92,6 +102,6 @@ function allocation(one) {
 }
 
 function refused(one) {
-  const head = [one.code, T.method(one.method), (one.transport ?? '').toUpperCase(), one.peer, one.count > 1 ? `${one.count} ×` : '', new Date(one.at).toLocaleTimeString()];
-  return el('li', { data: { cause: one.cause } }, el('p', { className: 'dim' }, head.filter(Boolean).join(' · ')), el('p', {}, el('strong', {}, one.message)), el('p', {}, one.cure));
+  const head = [one.code, T.method(one.method), [...one.over].join(', '), one.peer, one.count > 1 ? `${one.count} ×` : '', new Date(one.at).toLocaleTimeString()];
+  return el('li', { data: { cause: one.cause, level: isReason(one) ? 'error' : 'hint' } }, el('p', { className: 'dim' }, head.filter(Boolean).join(' · ')), el('p', {}, el('strong', {}, one.message)), el('p', {}, one.cure));
 }
