@@ -148,7 +148,13 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
                 Asked::Stop => break,
                 Asked::Reload => apply(reload, &current, &handle, &keys, &relay, &ice, certificates.as_mut()).await,
             },
-            () = watch(certificates.as_mut(), &settings_now, &handle) => {}
+            () = watch(certificates.as_mut(), &settings_now) => {
+                let settings = Arc::clone(&settings_now.borrow());
+                if let Some(certificates) = certificates.as_mut() {
+                    // Out here no other event can break it off half-way.
+                    certificates.reload(&settings, &handle).await;
+                }
+            }
             () = own.follow(&settings_now, &handle, &keys, &relay) => {}
         }
     }
@@ -172,14 +178,10 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes up changed certificates, after a while. Without certificates there is nothing to wait for.
-async fn watch(
-    certificates: Option<&mut Certificates>,
-    settings: &watch::Receiver<Arc<Settings>>,
-    handle: &Handle,
-) {
+/// Waits for other certificates. Without any there is nothing to wait for.
+async fn watch(certificates: Option<&mut Certificates>, settings: &watch::Receiver<Arc<Settings>>) {
     match certificates {
-        Some(certificates) => certificates.watch(settings, handle).await,
+        Some(certificates) => certificates.watch(settings).await,
         None => std::future::pending().await,
     }
 }

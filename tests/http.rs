@@ -4,14 +4,18 @@
 
 #[path = "http/dialects.rs"]
 mod dialects;
+#[path = "http/ice.rs"]
+mod ice;
 #[cfg(feature = "socketio")]
 #[path = "http/socketio.rs"]
 mod socketio;
+#[path = "http/tokens.rs"]
+mod tokens;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use relais::auth::rest::UsernameError;
-use relais::http::{GrantRequest, IceGrant, IceSource, Limits, Options, Rooms, serve, serve_admin};
+use relais::http::{Control, GrantRequest, IceGrant, IceSource, Limits, Options, Rooms, serve, serve_admin};
 use relais::observe::StatsSource;
 use relais::turn::{Counters, Transport};
 use serde_json::{Value, json};
@@ -86,20 +90,20 @@ async fn start(options: Options) -> Server {
 }
 
 async fn start_on(listener: TcpListener, options: Options) -> Server {
+    start_with(listener, options, Arc::new(Ice), Arc::new(Nobody)).await
+}
+
+async fn start_with(
+    listener: TcpListener,
+    options: Options,
+    ice: Arc<dyn IceSource>,
+    control: Arc<dyn Control>,
+) -> Server {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(true);
     let stats = Arc::new(Stats(Some(vec![])));
-    let running = tokio::spawn(serve(
-        options,
-        Arc::new(Ice),
-        Arc::new(Nobody),
-        stats,
-        is_ready,
-        vec![listener],
-        None,
-        stopped,
-    ));
+    let running = tokio::spawn(serve(options, ice, control, stats, is_ready, vec![listener], None, stopped));
     Server { address, stop, running, _ready: ready }
 }
 
@@ -151,6 +155,18 @@ async fn ask(server: &Server, line: &str, headers: &[(&str, &str)]) -> Answer {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     raw(server.address, &format!("{request}\r\n")).await
+}
+
+/// The same with a body.
+async fn send(server: &Server, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let length = body.len().to_string();
+    let mut all = headers.to_vec();
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        all.push(("Host", "relay.example"));
+    }
+    all.push(("Content-Length", &length));
+    let head: String = all.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    raw(server.address, &format!("{line} HTTP/1.1\r\nConnection: close\r\n{head}\r\n{body}")).await
 }
 
 struct Socket(WebSocketStream<TcpStream>);

@@ -10,6 +10,8 @@ mod certificates;
 mod dtls;
 #[path = "support/live.rs"]
 mod live;
+#[path = "support/options_access.rs"]
+mod options_access;
 #[path = "support/options_tls.rs"]
 mod options_tls;
 #[path = "support/secure.rs"]
@@ -91,6 +93,12 @@ const TESTS: &[(&str, fn())] = &[
     ("http.open", http_open_serves_anybody),
     ("http.share_tls", options_tls::http_share_tls_serves_https_on_tls_listeners),
     ("http.ttl", http_ttl_is_in_the_user_name),
+    ("http.keys", options_access::http_keys_buy_what_they_allow),
+    ("http.keys.key_file", options_access::http_keys_buy_what_they_allow),
+    ("http.tokens", options_access::http_tokens_are_taken_from_each_source),
+    ("http.tokens.secret_file", options_access::http_tokens_are_taken_from_each_source),
+    ("http.tokens.public_key_file", options_access::http_tokens_are_taken_from_each_source),
+    ("http.dialects", options_access::http_dialects_are_those_that_answer),
     ("admin.listen", admin_listen_opens_and_closes_health_and_metrics),
     ("admin.socket", admin_socket_answers_its_owner_and_goes_with_the_server),
     ("state.directory", state_directory_is_made_for_the_server_alone),

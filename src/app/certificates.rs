@@ -237,14 +237,17 @@ impl Certificates {
         Arc::clone(&self.expiry)
     }
 
-    /// Waits a while, then takes up changed files.
-    pub(super) async fn watch(&mut self, settings: &watch::Receiver<Arc<Settings>>, handle: &Handle) {
-        let news = tokio::time::timeout(POLL, self.own.news()).await.is_ok();
-        let settings = Arc::clone(&settings.borrow());
-        let old = self.clock.now().mono.since(self.read) >= REMIND;
-        let due = self.own.is_due(&settings, self.clock.now().unix);
-        if news || old || due || stamps(&settings) != self.seen {
-            self.reload(&settings, handle).await;
+    /// Waits until there is something for [`reload`](Self::reload) to take up: changed files, news of the authority, or a day
+    /// that has passed. Can be given up and called again.
+    pub(super) async fn watch(&mut self, settings: &watch::Receiver<Arc<Settings>>) {
+        loop {
+            let news = tokio::time::timeout(POLL, self.own.news()).await.is_ok();
+            let settings = Arc::clone(&settings.borrow());
+            let old = self.clock.now().mono.since(self.read) >= REMIND;
+            let due = self.own.is_due(&settings, self.clock.now().unix);
+            if news || old || due || stamps(&settings) != self.seen {
+                return;
+            }
         }
     }
 

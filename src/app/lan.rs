@@ -77,8 +77,8 @@ pub(super) fn welcome(
     if let Some(own) = own {
         let _ = write!(
             text,
-            "\nThe browser will warn once, since nobody vouches for this certificate: the server has made it itself. Go on \
-             (\"Advanced\", then \"Proceed\" or \"Accept\") if its SHA-256 fingerprint is this:\n  {}\n",
+            "\nThe browser will warn once: nobody vouches for the certificate, since the server has made it itself.\n\
+             Go on (\"Advanced\", then \"Proceed\" or \"Accept\") if its SHA-256 fingerprint is this:\n  {}\n",
             fingerprint(own)
         );
         if settings.state.is_none() {
@@ -90,9 +90,14 @@ pub(super) fn welcome(
     if let Some(port) = settings.http.listen.first().map(SocketAddr::port) {
         let _ = write!(text, "\nWithout camera and microphone:  http://{host}:{port}/\n");
     }
+    if address.is_none_or(|address| address.local.is_loopback()) {
+        text.push_str(
+            "\nThis machine has no address but loopback: connect it to the network, and start again.\n",
+        );
+    }
     text.push_str(
-        "\nEverybody in this network may join rooms and relay through this machine: to each other, and to public addresses. \
-         Private addresses beside its own relayed ones stay closed. Clients from elsewhere are not served.",
+        "\nEverybody in this network may join rooms, and relay through this machine: to each other, and to public\n\
+         addresses. Other private addresses stay closed. Clients from elsewhere are not served.",
     );
     text
 }

@@ -74,6 +74,8 @@ pub(super) enum CredentialsCommand {
     Revocations(super::desk::RevocationsArgs),
     /// Make an access token of third-party authorization (RFC 7635)
     Token(super::token::TokenArgs),
+    /// Make an API key that fetches iceServers (http.keys)
+    Key(super::key::KeyArgs),
 }
 
 #[derive(Args)]
@@ -181,6 +183,7 @@ pub(super) fn credentials(command: &CredentialsCommand) -> ExitCode {
     let args = match command {
         CredentialsCommand::New(args) => args,
         CredentialsCommand::Token(args) => return super::token::run(args),
+        CredentialsCommand::Key(args) => return super::key::run(args),
         CredentialsCommand::Show(args) => return super::show::run(args),
         CredentialsCommand::Revoke(args) => return super::desk::revoke(args),
         CredentialsCommand::Revocations(args) => return super::desk::revocations(args),

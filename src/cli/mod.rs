@@ -5,6 +5,7 @@ mod config;
 mod desk;
 mod healthcheck;
 mod ice;
+mod key;
 mod options;
 mod serve;
 mod show;

@@ -38,7 +38,7 @@ pub(super) enum Holder {
     /// A page of a listed origin, or anybody where the operator wants that.
     Visitor,
     /// A key or a token.
-    Right(Right),
+    Right(Box<Right>),
 }
 
 /// Lets in whoever asks, or says why not.
@@ -64,7 +64,7 @@ pub(super) async fn admit(
     }
     let rights = if right.key.is_some() { &shared.keys } else { &shared.subjects };
     charged(rights.charge(right.holder()).await)?;
-    Ok(Holder::Right(right))
+    Ok(Holder::Right(Box::new(right)))
 }
 
 async fn without_credentials(shared: &Shared, caller: &Caller, dialect: Dialect) -> Result<Holder, Refusal> {
@@ -179,6 +179,7 @@ fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Resu
             (caller.prefix.label(), wanted.min(default), Policy::default())
         }
         Holder::Right(right) => {
+            let right = *right;
             let ttl = right.ends.map(|ends| Duration::from_secs(ends.saturating_sub(now)));
             let ttl = wanted.min(right.ttl.unwrap_or(LONGEST)).min(ttl.unwrap_or(LONGEST));
             let user = match (&right.user, named) {

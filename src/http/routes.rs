@@ -230,16 +230,15 @@ async fn native_revoke(State(shared): SharedState, request: Request) -> Response
             ask.fields.text("user")?.map(|user| ice::user_name(&user).map(Revocation::User)).transpose()?,
             ask.fields.text("tag")?.map(Revocation::Tag),
         ];
-        let what = match (username, user, tag) {
-            (Some(what), None, None) | (None, Some(what), None) | (None, None, Some(what)) => what,
-            _ => {
-                return Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "revoke_what",
-                    "It is not clear what to revoke.",
-                )
-                .help(r#"Send one of {"username":"…"}, {"user":"…"} and {"tag":"…"}."#));
-            }
+        let ((Some(what), None, None) | (None, Some(what), None) | (None, None, Some(what))) =
+            (username, user, tag)
+        else {
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "revoke_what",
+                "It is not clear what to revoke.",
+            )
+            .help(r#"Send one of {"username":"…"}, {"user":"…"} and {"tag":"…"}."#));
         };
         let presented = ask.any_credentials()?;
         let revoked = revoke(&ask, presented, what).await?;

@@ -26,10 +26,7 @@ const MAX_KEYS: usize = 32;
 /// How long its server has.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The shortest time between two questions.
-const PAUSE: Duration = Duration::from_secs(300);
-
-/// The same as long as there are no keys at all.
+/// The shortest time between two questions as long as there are no keys at all.
 const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(10);
 
 /// From when on it is asked anew in passing, so that a key that was withdrawn is not good for ever.
@@ -46,6 +43,8 @@ pub(super) enum Source {
 pub(super) struct KeySet {
     pub(super) source: Source,
     known: watch::Sender<Arc<Vec<Key>>>,
+    /// The shortest time between two questions.
+    pause: Duration,
     asked: Mutex<Asked>,
 }
 
@@ -56,8 +55,8 @@ struct Asked {
 }
 
 impl KeySet {
-    pub(super) fn new(source: Source) -> Self {
-        Self { source, known: watch::Sender::default(), asked: Mutex::default() }
+    pub(super) fn new(source: Source, pause: Duration) -> Self {
+        Self { source, known: watch::Sender::default(), pause, asked: Mutex::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -87,7 +86,7 @@ impl KeySet {
     /// Asks for the set, unless that was done a short while ago. What goes wrong leaves the old keys.
     pub(super) async fn refresh(&self) {
         let mut asked = self.asked.lock().await;
-        let pause = if self.is_empty() { PAUSE_WITHOUT_KEYS } else { PAUSE };
+        let pause = if self.is_empty() { self.pause.min(PAUSE_WITHOUT_KEYS) } else { self.pause };
         if asked.last.is_some_and(|at| at.elapsed() < pause) {
             return;
         }

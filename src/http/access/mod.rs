@@ -17,8 +17,17 @@ use tokens::Tokens;
 pub use tokens::{TokenIssuer, TokenKey};
 
 /// The keys and tokens that are taken, which may change while the server runs. A clone is the same one.
-#[derive(Clone, Debug, Default)]
-pub struct Access(watch::Sender<Arc<Known>>);
+#[derive(Clone, Debug)]
+pub struct Access {
+    known: watch::Sender<Arc<Known>>,
+    pause: Duration,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self::asking_every(Duration::from_secs(300))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -59,26 +68,32 @@ impl Right {
 }
 
 impl Access {
+    /// Nobody's yet, with the shortest time between two fetches of a key set.
+    pub fn asking_every(pause: Duration) -> Self {
+        Self { known: watch::Sender::default(), pause }
+    }
+
     /// Takes these keys and tokens from now on. Key sets that have been fetched already stay as long as their source does.
     ///
     /// # Errors
     /// When a public key cannot be read.
     pub fn replace(&self, keys: Vec<ApiKey>, issuers: Vec<TokenIssuer>) -> Result<(), String> {
-        let old = Arc::clone(&self.0.borrow());
-        let known = Known { keys: keys::Keys::new(keys), tokens: Tokens::new(issuers, &old.tokens)? };
-        self.0.send_replace(Arc::new(known));
+        let old = Arc::clone(&self.known.borrow());
+        let known =
+            Known { keys: keys::Keys::new(keys), tokens: Tokens::new(issuers, &old.tokens, self.pause)? };
+        self.known.send_replace(Arc::new(known));
         Ok(())
     }
 
     /// Fetches the key sets of tokens that are not there yet.
     pub async fn prefetch(&self) {
-        let known = Arc::clone(&self.0.borrow());
+        let known = Arc::clone(&self.known.borrow());
         known.tokens.prefetch().await;
     }
 
     /// What whoever presents this may do; `None`: nothing, for whatever reason. `now` is in Unix seconds.
     pub(super) async fn check(&self, presented: &Presented, now: u64) -> Option<Right> {
-        let known = Arc::clone(&self.0.borrow());
+        let known = Arc::clone(&self.known.borrow());
         let key = known.keys.find(presented);
         if key.is_some() || !presented.may_be_token() {
             return key;
@@ -88,13 +103,13 @@ impl Access {
 
     /// Whether there are neither keys nor tokens.
     pub(super) fn is_empty(&self) -> bool {
-        let known = self.0.borrow();
+        let known = self.known.borrow();
         known.keys.is_empty() && known.tokens.is_empty()
     }
 
     /// Whether some key is for pages of this origin, and whether one is for those of all.
     pub(super) fn lists(&self, origin: &str) -> (bool, bool) {
-        let known = self.0.borrow();
+        let known = self.known.borrow();
         (known.keys.has_origin(origin), known.keys.has_origin("*"))
     }
 }

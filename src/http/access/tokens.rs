@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
@@ -78,7 +79,7 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    pub(super) fn new(issuers: Vec<TokenIssuer>, old: &Self) -> Result<Self, String> {
+    pub(super) fn new(issuers: Vec<TokenIssuer>, old: &Self, pause: Duration) -> Result<Self, String> {
         let mut all = Vec::new();
         for TokenIssuer { issuer, audience, key } in issuers {
             let verifier = match key {
@@ -90,8 +91,8 @@ impl Tokens {
                 TokenKey::PublicKey(pem) => Verifier::One(public_key(&pem).ok_or_else(|| {
                     format!("the public key of {issuer} is neither Ed25519 nor P-256 nor RSA, in PEM")
                 })?),
-                TokenKey::KeySetFile(path) => Verifier::Set(old.set_of(Source::File(path))),
-                TokenKey::KeySetUrl(url) => Verifier::Set(old.set_of(Source::Url(url))),
+                TokenKey::KeySetFile(path) => Verifier::Set(old.set_of(Source::File(path), pause)),
+                TokenKey::KeySetUrl(url) => Verifier::Set(old.set_of(Source::Url(url), pause)),
             };
             all.push(Issuer { issuer, audience, verifier });
         }
@@ -103,9 +104,9 @@ impl Tokens {
     }
 
     /// The set that has been fetched from `source`, or one that is empty yet.
-    fn set_of(&self, source: Source) -> Arc<KeySet> {
+    fn set_of(&self, source: Source, pause: Duration) -> Arc<KeySet> {
         let same = self.sets().find(|set| set.source == source);
-        same.map_or_else(|| Arc::new(KeySet::new(source)), Arc::clone)
+        same.map_or_else(|| Arc::new(KeySet::new(source, pause)), Arc::clone)
     }
 
     fn sets(&self) -> impl Iterator<Item = &Arc<KeySet>> {
