@@ -36,7 +36,7 @@ async function firewall(netns, rules, work) {
 const result = { complaints: [] };
 let context;
 
-async function open(url = wanted.url, options = {}) {
+async function open(url = wanted.url) {
   if (wanted.browser === "firefox") {
     const page = await startFirefox(wanted.netns, { prepare: (folder) => trust(folder, wanted.ca) });
     await page.goto(url);
@@ -47,8 +47,8 @@ async function open(url = wanted.url, options = {}) {
   // A 404 is no fault of the page: it asks what a server may not offer.
   page.on("pageerror", (error) => result.complaints.push(String(error)));
   page.on("console", (message) => message.type() === "error" && !/status of 40[0-9]/.test(message.text()) && result.complaints.push(message.text()));
-  await page.setViewportSize(options.size ?? { width: 1280, height: 900 });
-  await page.emulateMedia({ colorScheme: options.dark ? "dark" : "light", reducedMotion: "reduce" });
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
   await page.goto(url);
   await page.waitForFunction(() => window.relais);
   mkdirSync(shots, { recursive: true });
@@ -102,16 +102,17 @@ const steps = {
   },
 
   /** What it looks like, and whether it fits, on a phone and in the dark. */
-  async looks() {
+  async looks(page) {
     const out = [];
-    for (const [name, options] of [["dark", { dark: true }], ["phone", { size: { width: 320, height: 640 } }], ["phone-dark", { size: { width: 390, height: 800 }, dark: true }]]) {
-      const page = await open(wanted.url, options);
-      await check(page, { servers: relays(login("looks"), { tls: null }), ways: ["udp"] });
+    for (const [name, dark, width, height] of [["dark", true, 1280, 900], ["phone", false, 320, 640], ["phone-dark", true, 390, 800]]) {
+      await page.setViewportSize({ width, height });
+      await page.emulateMedia({ colorScheme: dark ? "dark" : "light" });
       await page.shot(`happy-${name}`);
-      out.push(await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, view: innerWidth })));
-      await page.close();
+      out.push(await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, view: innerWidth })), await page.evaluate(contrast));
     }
-    return out;
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.emulateMedia({ colorScheme: "light" });
+    return { sizes: out.filter((one) => !Array.isArray(one)), contrasts: out.filter(Array.isArray).flat() };
   },
 
   /** Everything has a name that a screen reader can say, and the keyboard gets everywhere. */

@@ -95,7 +95,7 @@ def trial_page_in_chromium(net):
     check_happy(got["happy"])
     check_parts(got["happy"])
     check_view(got["happy"])
-    assert all(look["wide"] <= look["view"] for look in got["looks"]), got["looks"]
+    assert all(look["wide"] <= look["view"] for look in got["looks"]["sizes"]) and not got["looks"]["contrasts"], got["looks"]
     check_access(got["access"])
     check_linter(got["linter"])
     check_state(got["wrongSecret"], "bad", udp="wrong_secret")

@@ -78,9 +78,9 @@ export function render() {
   $('view-requests').textContent = requests.length ? requests.map(([name, count]) => `${count} × ${T.method(name)}`).join(' · ') : '';
   $('view-allocations').replaceChildren(...allocations.map(allocation));
   $('view-allocations').closest('.scroll').hidden = !allocations.length;
-  // The same, whatever the transport, once.
+  // The same, whatever the transport, once; a few packets ahead of their permission are the ordinary course.
   const groups = new Map();
-  for (const one of refusals) {
+  for (const one of refusals.filter((each) => isReason(each) || each.count > 20)) {
     const key = `${one.method} ${one.message}`;
     const kept = groups.get(key) ?? { ...one, count: 0, over: new Set() };
     kept.count += one.count;
