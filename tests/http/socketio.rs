@@ -296,6 +296,36 @@ async fn only_where_rooms_are_on_and_for_listed_pages() {
 }
 
 #[tokio::test]
+async fn idle_clients_stay_as_long_as_they_give_a_sign_of_life() {
+    let limits =
+        Limits { ping: Duration::from_millis(100), idle: Duration::from_millis(400), ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let mut bob = connect(&server, "r").await;
+    // Under Engine.IO 3 the client pings; under 4 the server does, and Bob answers while he listens.
+    let mut old = socket(&server, "/socket.io/?EIO=3&transport=websocket&room=r").await;
+    assert!(old.hear_text().await.contains(r#""pingInterval":100,"pingTimeout":300"#));
+    assert_eq!(old.hear_text().await, "40");
+    let signs = async {
+        for _ in 0..12 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            old.text("2".into()).await;
+            while old.hear_text().await != "3" {}
+        }
+    };
+    assert_eq!(bob.hear().await, clients(&[&bob.id]), "alone at first");
+    assert_eq!(bob.hear().await[1].as_object().unwrap().len(), 2);
+    tokio::select! {
+        news = bob.event() => panic!("somebody came or went: {news}"),
+        () = signs => {}
+    }
+    // From now on it says nothing.
+    while bob.hear().await != clients(&[&bob.id]) {}
+    let mut deaf = connect(&server, "r").await;
+    let end = async { while let Some(Ok(_)) = deaf.socket.0.next().await {} };
+    timeout(Duration::from_secs(5), end).await.expect("no pong, and closed");
+}
+
+#[tokio::test]
 async fn the_stop_ends_sessions_too() {
     let server = start(open_rooms()).await;
     let mut ann = connect(&server, "r").await;

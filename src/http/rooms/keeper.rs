@@ -90,6 +90,7 @@ impl Keeper {
                     }
                 }
             },
+            #[cfg(feature = "socketio")]
             Event::Part { key } => {
                 self.quit(key);
             }

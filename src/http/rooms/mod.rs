@@ -46,6 +46,7 @@ pub(super) enum Role {
 }
 
 /// What is handed on under a name of its own, between two members of [`Kind::SocketIo`].
+#[cfg_attr(not(feature = "socketio"), expect(dead_code, reason = "nobody calls"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// An offer.
@@ -66,6 +67,7 @@ pub(super) enum To {
     /// One member.
     Id(String),
     /// One member, by the name of the call.
+    #[cfg_attr(not(feature = "socketio"), expect(dead_code, reason = "nobody calls"))]
     Call(String, Call),
     /// The member in this place of the room; the second one is meant if the first is the speaker's own.
     Place(usize, Option<usize>),
@@ -161,11 +163,27 @@ pub(super) struct Joining {
 }
 
 enum Event {
-    Enter { prefix: Prefix, door: Door, answer: oneshot::Sender<Result<Ticket, Full>> },
-    Join { key: Key, joining: Joining, answer: oneshot::Sender<Result<(Vec<Peer>, Inbox), Full>> },
-    Act { key: Key, act: Act },
-    Part { key: Key },
-    Leave { key: Key },
+    Enter {
+        prefix: Prefix,
+        door: Door,
+        answer: oneshot::Sender<Result<Ticket, Full>>,
+    },
+    Join {
+        key: Key,
+        joining: Joining,
+        answer: oneshot::Sender<Result<(Vec<Peer>, Inbox), Full>>,
+    },
+    Act {
+        key: Key,
+        act: Act,
+    },
+    #[cfg(feature = "socketio")]
+    Part {
+        key: Key,
+    },
+    Leave {
+        key: Key,
+    },
 }
 
 /// The way to the keeper.

@@ -22,10 +22,10 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use session::{Gate, Session};
 use sha1::{Digest as _, Sha1};
-use socketioxide::SocketIo;
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::service::SocketIoService;
+use socketioxide::{ParserConfig, SocketIo};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -107,6 +107,8 @@ pub(in crate::http) fn routes(shared: Arc<Shared>) -> Router {
         .ws_read_buffer_size(super::READ_BUFFER)
         .ws_max_message_size(MAX_MESSAGE)
         .ws_max_frame_size(MAX_MESSAGE)
+        // Whatever a description or a candidate holds is JSON; the other dialects could not hear more.
+        .with_parser(ParserConfig::common().max_incoming_binaries(0))
         .build_with_inner_svc(Nowhere);
     let begin = move |socket: SocketRef| {
         talk::begin(socket, limits);

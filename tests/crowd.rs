@@ -1,0 +1,160 @@
+//! Very many WebSockets in rooms: what they cost the program, and that those who misbehave cost nobody anything.
+#![cfg(all(feature = "server", target_os = "linux"))]
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+#[path = "support/live.rs"]
+mod live;
+
+use live::{SOON, Server};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+/// The members of a full room.
+const MEMBERS: usize = 16;
+
+struct Socket(TcpStream);
+
+impl Socket {
+    fn open(address: SocketAddr, room: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(4 * SOON)).unwrap();
+        let request = format!(
+            "GET /ws?room={room} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        Self(stream)
+    }
+
+    /// Sends a frame of this type; the mask is none.
+    fn send(&mut self, kind: u8, payload: &[u8]) -> std::io::Result<()> {
+        let mut frame = vec![0x80 | kind];
+        match u16::try_from(payload.len()).unwrap() {
+            short @ 0..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
+            long => {
+                frame.push(0x80 | 126);
+                frame.extend(long.to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend(payload);
+        self.0.write_all(&frame)
+    }
+
+    fn say(&mut self, text: &str) {
+        self.send(1, text.as_bytes()).unwrap();
+    }
+
+    /// The next text. Pings are answered.
+    fn hear(&mut self) -> String {
+        loop {
+            let mut head = [0; 2];
+            self.0.read_exact(&mut head).unwrap();
+            let mut length = usize::from(head[1]);
+            if length == 126 {
+                let mut long = [0; 2];
+                self.0.read_exact(&mut long).unwrap();
+                length = u16::from_be_bytes(long).into();
+            }
+            let mut payload = vec![0; length];
+            self.0.read_exact(&mut payload).unwrap();
+            match head[0] & 0x0F {
+                1 => return String::from_utf8(payload).unwrap(),
+                9 => self.send(10, &payload).unwrap(),
+                other => panic!("a frame of type {other}"),
+            }
+        }
+    }
+
+    /// Takes what is there and goes on.
+    fn drain(&mut self) {
+        self.0.set_nonblocking(true).unwrap();
+        let mut sink = [0; 16 << 10];
+        while matches!(self.0.read(&mut sink), Ok(1..)) {}
+        self.0.set_nonblocking(false).unwrap();
+    }
+}
+
+/// What no client sends.
+fn nonsense(number: usize) -> (u8, Vec<u8>) {
+    let text = |text: &str| (1, text.as_bytes().to_vec());
+    match number % 10 {
+        0 => text(r#"{"cmd":"rtc_offer","from":-1,"to":99999999999999999999}"#),
+        1 => text(r#"{"type":"subscribe","topics":[[],{},null,"\ud800"]}"#),
+        2 => (1, "[".repeat(900).into_bytes()),
+        3 => text(""),
+        4 => (9, vec![b'p'; 125]),
+        5 => text(r#"{"to":{"to":"to"},"data":}"#),
+        6 => text(r#"{"type":"publish","topic":"t","type":"ping"}"#),
+        7 => (10, vec![]),
+        8 => text("\u{0}\u{fffd}\u{10ffff}"),
+        _ => text(r#"{"new-ice-candidate":{"new-ice-candidate":[[[[[[]]]]]]}}"#),
+    }
+}
+
+/// `count` members in full rooms, and `hostile` messages beside them. Memory per socket, and in all, in bytes.
+fn crowd(count: usize, hostile: usize) -> (i64, i64) {
+    let mut server = Server::start(&[("http.listen", "[\"OWN:8080\"]"), ("http.rooms", "\"open\"")]);
+    let address = SocketAddr::new(server.ip.into(), 8080);
+    for n in 0..64 {
+        Socket::open(address, &format!("first-{n}")).say("1");
+    }
+    let before = server.resident();
+    let mut sockets: Vec<_> =
+        (0..count).map(|n| Socket::open(address, &format!("room-{}", n / MEMBERS))).collect();
+    let each = (server.resident() - before) / i64::try_from(count).unwrap();
+    let talk = |sockets: &mut [Socket], word: &str| {
+        for (number, room) in sockets.chunks_mut(MEMBERS).enumerate() {
+            let text = format!(r#"{{"{word}":{number}}}"#);
+            let (first, others) = room.split_first_mut().unwrap();
+            first.say(&text);
+            for other in others {
+                assert_eq!(other.hear(), text);
+            }
+        }
+    };
+    talk(&mut sockets, "before");
+    // A burst of each passes without delay, so that all of these are read.
+    let mut bad: Vec<_> =
+        (0..hostile.div_ceil(100)).map(|n| Socket::open(address, &format!("bad-{}", n / MEMBERS))).collect();
+    for round in 0..100 {
+        for (number, socket) in bad.iter_mut().enumerate() {
+            let (kind, payload) = nonsense(number + round);
+            match socket.send(kind, &payload) {
+                Ok(()) => socket.drain(),
+                // Closed for what it said.
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset))
+                }
+            }
+        }
+    }
+    talk(&mut sockets, "meanwhile");
+    drop(bad);
+    talk(&mut sockets, "after");
+    server.assert_running();
+    (each, server.resident())
+}
+
+#[test]
+fn a_thousand_sockets_are_cheap_and_hostile_messages_change_nothing() {
+    let (each, _) = crowd(1_008, 10_000);
+    assert!(each <= 16 << 10, "{each} bytes a socket");
+}
+
+/// The whole promise; about a minute, and 11,100 descriptors here and in the server.
+/// `cargo test --release --test crowd -- --ignored --nocapture`
+#[test]
+#[ignore = "takes a minute"]
+fn ten_thousand_sockets_fit_into_200_megabytes() {
+    let (each, all) = crowd(10_000, 100_000);
+    println!("{each} bytes a socket, {all} bytes in all");
+    assert!(each <= 15_000 && all <= 200_000_000, "{each} bytes a socket, {all} in all");
+}
