@@ -88,6 +88,6 @@ mod tests {
             drawn += length;
         }
         let dark = (0..code.size()).flat_map(|y| (0..code.size()).map(move |x| (x, y)));
-        assert_eq!(drawn, dark.map(|(x, y)| i32::from(code.get_module(x, y))).sum());
+        assert_eq!(drawn, dark.map(|(x, y)| i32::from(code.get_module(x, y))).sum::<i32>());
     }
 }
