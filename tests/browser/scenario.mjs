@@ -94,6 +94,23 @@ const scenarios = {
     return page.evaluate(() => ({ candidates: test.candidates, errors: test.errors }));
   },
 
+  // One browser gathers candidates with each of several configurations.
+  async gatherEach() {
+    const page = await (wanted.leftBrowser === "firefox" ? firefoxPage : chromiumPage)(wanted.left);
+    const found = {};
+    for (const [name, configuration] of Object.entries(wanted.configurations)) {
+      found[name] = await page.evaluate(async (given) => {
+        test.renew();
+        test.open({ ...given, iceTransportPolicy: "relay" });
+        test.addChannel();
+        await test.describe("offer");
+        test.pc.close();
+        return { candidates: test.candidates, errors: test.errors };
+      }, configuration);
+    }
+    return found;
+  },
+
   // The trial page, twice: into one room by its form, then picture, data and words.
   async trialCall() {
     const pages = await Promise.all([wanted.left, wanted.right].map((netns) => trialPage(netns)));

@@ -117,3 +117,42 @@ pub(crate) fn http_dialects_are_those_that_answer() {
     assert_eq!(status(r#"["uberti"]"#, uberti), 200);
     assert_eq!(status(r#"["uberti"]"#, metered), 404);
 }
+
+/// The status of a POST with this key.
+fn post(server: &Server, path: &str, key: &str) -> u16 {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(web(server)).unwrap();
+    stream.set_read_timeout(Some(crate::SOON)).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: relay.example\r\nConnection: close\r\nContent-Length: 0\r\n\
+         Authorization: Bearer {key}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text[9..12].parse().unwrap()
+}
+
+#[test]
+fn a_key_revokes_what_it_has_bought_and_nothing_else() {
+    let keys =
+        r#"[{ name = "one", key = "key-in-the-file-1234" }, { name = "two", key = "key-of-another-1234" }]"#;
+    let server = Server::start(&[WEB, SECRET, ("http.keys", keys)]);
+    let (_, answer) = ask(&server, "/v1/ice-servers", ("X-API-Key", "key-in-the-file-1234"));
+    let turn =
+        answer["iceServers"].as_array().unwrap().iter().find(|entry| entry["username"].is_string()).unwrap();
+    let (name, password) = (turn["username"].as_str().unwrap(), turn["credential"].as_str().unwrap());
+    let mut client = server.udp().login(name, password);
+    client.relay();
+    let allocations = || server.metric("relais_allocations{transport=\"udp\"}");
+    assert!(eventually(|| allocations() == 1.0));
+    let path = |key: &str| {
+        format!("/v1/turn/keys/{key}/credentials/{}/revoke", name.replace('?', "%3F").replace('/', "%2F"))
+    };
+    assert_eq!(post(&server, &path("two"), "key-of-another-1234"), 204, "it is not told whose it is");
+    assert_eq!(client.refresh(600).code(), 0, "another key changes nothing");
+    assert_eq!(post(&server, &path("one"), "key-in-the-file-1234"), 204);
+    assert!(eventually(|| allocations() == 0.0));
+    assert_ne!(server.udp().login(name, password).allocate().code(), 0);
+    assert_eq!(post(&server, &path("one"), "key-in-the-file-1234"), 204, "once more does no harm");
+}
