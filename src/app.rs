@@ -127,10 +127,11 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         .filter(|_| shared.is_some())
         .zip(start::https_port(workers.bound()))
         .map(|(trusted, port)| http::Https { port, trusted });
+    let shown = certificates.as_ref().map(Certificates::shown);
     let desk: Arc<dyn http::Control> =
         Arc::new(control::Desk::new(workers.handle(), settings_now.clone(), clock, store, news));
     let mut tasks =
-        web.spawn(&settings_now.borrow(), https, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
+        web.spawn(&settings_now.borrow(), https, shown, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
     if let Some(listener) = socket.as_mut().and_then(|socket| socket.listener.take()) {
         tasks.push(tokio::spawn(http::serve_desk(desk, listener, is_shutdown)));

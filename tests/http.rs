@@ -340,26 +340,36 @@ async fn an_open_server_gives_to_anybody_but_not_too_often() {
 #[tokio::test]
 async fn the_page_comes_with_a_strict_policy() {
     let server = start(open_rooms()).await;
-    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")] {
+    let mut waiting = vec!["/".to_owned(), "/style.css".to_owned(), "/main.mjs".to_owned()];
+    let mut size = 0;
+    let mut seen = Vec::new();
+    // The whole page: what the document names, and what its modules import.
+    while let Some(path) = waiting.pop() {
         let answer = ask(&server, &format!("GET {path}"), &[]).await;
-        assert_eq!(answer.status, 200);
-        assert!(answer.header("content-type").unwrap().starts_with(kind));
+        assert_eq!(answer.status, 200, "{path}");
+        let kind = match path.rsplit('.').next() {
+            Some("mjs") => "text/javascript",
+            Some("css") => "text/css",
+            _ => "text/html",
+        };
+        assert!(answer.header("content-type").unwrap().starts_with(kind), "{path}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
         assert!(answer.header("permissions-policy").unwrap().contains("camera=(self), microphone=(self)"));
         let policy = answer.header("content-security-policy").unwrap();
         assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
         assert!(!policy.contains("unsafe"), "{policy}");
-        assert!(answer.body.len() > 500);
-    }
-    let size: usize = {
-        let mut size = 0;
-        for path in ["/", "/app.js", "/style.css"] {
-            size += ask(&server, &format!("GET {path}"), &[]).await.body.len();
+        size += answer.body.len();
+        for import in answer.body.split("from './").skip(1).filter_map(|rest| rest.split('\'').next()) {
+            let import = format!("/{import}");
+            if !seen.contains(&import) && !waiting.contains(&import) {
+                waiting.push(import);
+            }
         }
-        size
-    };
-    assert!(size < 60_000, "the page has {size} bytes");
+        seen.push(path);
+    }
+    assert!(seen.len() > 10, "{seen:?}");
+    assert!(size < 80_000, "{size} bytes are loaded before anything is asked for");
     let html = ask(&server, "GET /", &[]).await.body;
     for inline in ["<style", "style=", "onclick=", "javascript:", "=\"//", "=\"http"] {
         assert!(!html.contains(inline), "{inline}");
@@ -371,6 +381,30 @@ async fn the_page_comes_with_a_strict_policy() {
     assert!(wrong.header("allow").unwrap().contains("GET"));
     assert_eq!(ask(&server, "GET /healthz", &[]).await.status, 200);
     assert_eq!(ask(&server, "GET /metrics", &[]).await.status, 404, "metrics are not public");
+}
+
+#[tokio::test]
+async fn qr_codes_are_made_for_links_to_this_server_alone() {
+    let server = start(Options::default()).await;
+    let host = [("Host", "relay.example:8080")];
+    for link in ["http%3A%2F%2Frelay.example%3A8080%2F%23room%3Dabc", "https%3A%2F%2Frelay.example%2F"] {
+        let answer = ask(&server, &format!("GET /qr.svg?text={link}"), &host).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("image/svg+xml")), "{link}");
+        assert!(answer.body.starts_with("<svg ") && answer.header("cache-control") == Some("no-store"));
+    }
+    let long = format!("http%3A%2F%2Frelay.example%2F{}", "x".repeat(500));
+    for link in [
+        "https%3A%2F%2Fevil.example%2F",
+        "javascript%3Aalert(1)",
+        "http%3A%2F%2Frelay.example%40evil.example%2F",
+        "x",
+        &long,
+    ] {
+        let answer = ask(&server, &format!("GET /qr.svg?text={link}"), &host).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "not_own_link"), "{link}");
+    }
+    let answer = ask(&server, "GET /qr.svg", &host).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "bad_query"));
 }
 
 #[tokio::test]
@@ -951,4 +985,25 @@ async fn about_tells_where_a_page_is_secure() {
     );
     let server = start(Options::default()).await;
     assert_eq!(ask(&server, "GET /v1/about", &[]).await.body, r#"{"https":null,"trusted":false}"#);
+    assert_eq!(ask(&server, "GET /v1/about?name=a.example", &[]).await.json()["certificate"], json!(null));
+}
+
+#[tokio::test]
+async fn about_tells_whether_a_certificate_is_for_a_name() {
+    let made =
+        rcgen::generate_simple_self_signed(["a.example".to_owned(), "203.0.113.5".to_owned()]).unwrap();
+    let secret = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let key = rustls::sign::CertifiedKey::from_der(
+        vec![made.cert.der().clone()],
+        secret.into(),
+        &rustls::crypto::aws_lc_rs::default_provider(),
+    );
+    let (_sender, shown) = watch::channel(vec![Arc::new(key.unwrap())]);
+    let server = start(Options { certificates: Some(shown), ..Options::default() }).await;
+    for (name, right) in
+        [("a.example", true), ("203.0.113.5", true), ("b.example", false), ("%20", false), ("[", false)]
+    {
+        let answer = ask(&server, &format!("GET /v1/about?name={name}"), &[]).await;
+        assert_eq!(answer.json()["certificate"], json!(right), "{name}");
+    }
 }

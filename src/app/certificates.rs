@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use super::ordered::{Ordered, Received};
@@ -23,6 +24,7 @@ const REMIND: Duration = Duration::from_secs(86_400);
 
 /// What certificates are made into.
 struct Loaded {
+    keys: Vec<Arc<CertifiedKey>>,
     turn: Arc<ServerConfig>,
     web: Arc<ServerConfig>,
     /// There with any DTLS listener.
@@ -48,7 +50,7 @@ fn load(
         None => None,
         Some(_) => Some(Arc::new(identity(&found)?)),
     };
-    Ok(Some(Loaded { turn, web, dtls, expiry: found.expiry, warnings: found.warnings }))
+    Ok(Some(Loaded { keys: found.keys, turn, web, dtls, expiry: found.expiry, warnings: found.warnings }))
 }
 
 fn identity(found: &config::Certificates) -> Result<DtlsIdentity, Vec<Problem>> {
@@ -157,6 +159,7 @@ pub(super) struct Certificates {
     received: Received,
     /// Whether somebody vouches for one of them.
     trusted: watch::Sender<bool>,
+    shown: watch::Sender<Vec<Arc<CertifiedKey>>>,
     /// As the files were when they were read last.
     seen: Vec<(PathBuf, Stamp)>,
     read: Timestamp,
@@ -184,6 +187,7 @@ impl Certificates {
                 clock,
                 trusted: watch::Sender::new(own.is_trusted(settings)),
                 own,
+                shown: watch::Sender::new(loaded.keys),
                 received,
                 seen,
                 read: now.mono,
@@ -213,6 +217,11 @@ impl Certificates {
     /// Whether clients can be led here without being asked: somebody vouches for a certificate, now and later.
     pub(super) fn trusted(&self) -> watch::Receiver<bool> {
         self.trusted.subscribe()
+    }
+
+    /// What clients may be shown, now and later.
+    pub(super) fn shown(&self) -> watch::Receiver<Vec<Arc<CertifiedKey>>> {
+        self.shown.subscribe()
     }
 
     /// The certificate that the server has made itself, if it shows that one.
@@ -253,6 +262,7 @@ impl Certificates {
             Ok(Some(loaded)) => {
                 start::log_problems(&loaded.warnings);
                 self.trusted.send_replace(self.own.is_trusted(settings));
+                self.shown.send_replace(loaded.keys);
                 let expiry = if self.own.is_stand_in() { 0 } else { loaded.expiry };
                 self.expiry.store(expiry, Ordering::Relaxed);
                 self.turn = loaded.turn;

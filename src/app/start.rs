@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
+use rustls::sign::CertifiedKey;
 use socket2::{Domain, Protocol, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -199,6 +200,7 @@ impl Web {
         self,
         settings: &Settings,
         https: Option<http::Https>,
+        certificates: Option<watch::Receiver<Vec<Arc<CertifiedKey>>>>,
         ice: &Arc<Grants>,
         control: &Arc<dyn http::Control>,
         stats: &Arc<dyn StatsSource>,
@@ -223,6 +225,7 @@ impl Web {
                 .map(|(_, dialect)| *dialect)
                 .collect(),
             https,
+            certificates,
             networks: if settings.source.lan { lan::networks() } else { Vec::new() },
             limits: http::Limits::default(),
         };

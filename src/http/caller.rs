@@ -53,6 +53,19 @@ impl Caller {
         if options.host.is_empty() { self.host.clone() } else { url_host(&options.host) }
     }
 
+    /// Whether `link` is a web address on the host that was asked, at whatever port.
+    pub(super) fn is_own_link(&self, link: &str) -> bool {
+        link.split_once("://").is_some_and(|(scheme, rest)| {
+            let authority =
+                rest.split(['/', '?', '#']).next().and_then(|text| text.parse::<Authority>().ok());
+            matches!(scheme, "http" | "https")
+                && link.bytes().all(|b| b.is_ascii_graphic())
+                && authority.is_some_and(|authority| {
+                    !authority.as_str().contains('@') && authority.host().eq_ignore_ascii_case(&self.host)
+                })
+        })
+    }
+
     /// The Origin as text.
     pub(super) fn origin_text(&self) -> Option<&str> {
         self.origin_value.as_ref()?.to_str().ok()

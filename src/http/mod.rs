@@ -18,6 +18,7 @@ mod fields;
 mod grant;
 mod ice;
 mod page;
+mod qr;
 mod rooms;
 mod routes;
 mod signaling;
@@ -33,6 +34,7 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{get, post};
 use ipnet::IpNet;
+use rustls::sign::CertifiedKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +83,8 @@ pub struct Options {
     pub dialects: Vec<Dialect>,
     /// Where the same pages are served over HTTPS, if they are.
     pub https: Option<Https>,
+    /// The certificates that TLS listeners show, if there are any.
+    pub certificates: Option<watch::Receiver<Vec<Arc<CertifiedKey>>>>,
     /// Networks whose clients are served, in both their forms; empty: all.
     pub networks: Vec<IpNet>,
     /// Bounds on what clients may take up.
@@ -96,6 +100,7 @@ impl Default for Options {
             host: String::new(),
             open: false,
             https: None,
+            certificates: None,
             networks: Vec::new(),
             access: Access::default(),
             dialects: Dialect::NAMES.map(|(_, dialect)| dialect).into(),
@@ -282,9 +287,8 @@ pub async fn serve(
         shutdown: shutdown.clone(),
     });
     let router = dialects
-        .route("/app.js", get(page::script))
-        .route("/style.css", get(page::style))
-        .route("/favicon.ico", get(page::no_icon))
+        .merge(page::routes())
+        .route("/qr.svg", get(qr::code))
         .route("/v1/about", get(about::about))
         .route("/v1/view", post(view::view).options(ice::preflight))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))

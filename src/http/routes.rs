@@ -357,5 +357,5 @@ async fn matrix_ice(State(shared): SharedState, request: Request) -> Response {
 async fn front(uberti: bool, state: SharedState, request: Request) -> Response {
     let asks_for_turn =
         request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "service=turn"));
-    if uberti && asks_for_turn { uberti_ice(state, request).await } else { page::index().await }
+    if uberti && asks_for_turn { uberti_ice(state, request).await } else { page::index() }
 }

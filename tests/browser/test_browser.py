@@ -116,24 +116,6 @@ def harmless(complaint):
     return "favicon" in complaint
 
 
-@test(150)
-def trial_page_checks_the_relay(net):
-    _, url = trial_server(net)
-    result = scenario(net, "trialCheck", left="alice", url=url)
-    assert result["verdict"][0].startswith("✓") and "UDP and TCP" in result["verdict"][0], result
-    for transport in ("udp", "tcp"):
-        assert "relay/relay" in result[transport][0], result[transport]
-    assert any("credential" in entry for entry in result["ice"]["iceServers"]), "the page shows no iceServers"
-    assert not [c for c in result["complaints"] if not harmless(c)], result["complaints"]
-
-
-@test(150)
-def trial_page_checks_the_relay_from_behind_nat(net):
-    _, url = trial_server(net)
-    result = scenario(net, "trialCheck", left="carol", url=url)
-    assert result["verdict"][0].startswith("✓") and "UDP and TCP" in result["verdict"][0], result
-
-
 def trial_call(net, transport):
     _, url = trial_server(net)
     result = scenario(net, "trialCall", left="alice", right="bob", url=url, transport=transport, video=20, bytes=10_000_000, seconds=120)
