@@ -53,7 +53,7 @@ const TESTS: &[(&str, fn())] = &[
     ("tls.certificate", options_tls::tls_certificate_and_key_are_what_clients_see),
     ("tls.key", options_tls::tls_certificate_and_key_are_what_clients_see),
     ("tls.certificates", options_tls::tls_certificates_are_chosen_by_name),
-    ("tls.acme", options_tls::tls_acme_needs_a_state_directory),
+    ("tls.acme", options_tls::tls_acme_needs_a_state_directory_and_its_feature),
     ("tls.self_signed", options_tls::tls_self_signed_is_for_this_machine_and_kept),
     ("tls.client_ca", options_tls::tls_client_ca_is_who_lets_clients_in),
     ("listen.workers", listen_workers_is_the_number_of_relay_threads),

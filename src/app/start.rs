@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -23,6 +23,7 @@ use crate::config::{self, LogFormat, Problem, RedirectWhen, Rooms, Secret, Setti
 use crate::http::{self, SharedTls};
 use crate::net::{Handle, KernelOffload, RelayAddress, WebDoor, Workers};
 use crate::observe::{Offload, StatsSource, log};
+use crate::sys;
 use crate::turn::{Counters, Transport};
 
 /// What the secret of a server without configuration is called.
@@ -126,7 +127,7 @@ pub(super) fn web_listeners(settings: &Settings) -> Result<Web, Error> {
 const BACKLOG: i32 = 1024;
 
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = sys::new_socket(Domain::for_address(address), Type::STREAM, Protocol::TCP)?;
     if address.is_ipv6() {
         // So that 0.0.0.0 and [::] stand side by side, as those for TURN do.
         socket.set_only_v6(true)?;

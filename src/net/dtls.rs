@@ -464,6 +464,13 @@ impl Worker {
         }
     }
 
+    /// Says goodbye to one client.
+    pub(super) fn hang_up_dtls(&mut self, now: &Now, route: &ClientRoute) {
+        if self.dtls.is_open(route) {
+            self.say_goodbye(now, mail::index(route.link));
+        }
+    }
+
     /// Says goodbye to all clients.
     pub(super) fn stop_dtls(&mut self, now: &Now) {
         let keys: Vec<usize> = self.dtls.associations.iter().map(|(key, _)| key).collect();

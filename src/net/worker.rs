@@ -31,7 +31,7 @@ use super::udp::{UdpListener, UdpLoop};
 use crate::auth::Revocations;
 use crate::sys::{SocketSet, Timer};
 use crate::time::Now;
-use crate::turn::{self, Counters, Event, FiveTuple, Server, Session, StreamRefusal};
+use crate::turn::{self, Counters, Event, FiveTuple, Server, Session, StreamRefusal, Transport};
 use crate::wire::ReplyBuffer;
 
 /// How often expired things are looked for. Expiry itself is exact: it is decided when a thing is used.
@@ -204,13 +204,19 @@ impl Worker {
         self.streams_per_address = tuning.streams_per_address;
     }
 
-    /// Ends what is revoked. A client that has a stream loses it.
+    /// Ends what is revoked. A client that has a stream or an association loses it.
     fn revoke(&mut self, revoked: Arc<Revocations>) -> u64 {
         let now = self.now();
         let before = self.server.allocation_count();
         for route in self.server.revoke(&now, revoked, &mut self.relays) {
-            if self.post.holds(route.link) && route.tuple.transport.is_stream() {
-                self.streams.hang_up(&route);
+            if !self.post.holds(route.link) {
+                // Another worker's stream: without an allocation it has no long life.
+                continue;
+            }
+            match route.tuple.transport {
+                Transport::Udp => {}
+                Transport::Tcp | Transport::Tls => self.streams.hang_up(&route),
+                Transport::Dtls => self.hang_up_dtls(&now, &route),
             }
         }
         self.relays.reap();

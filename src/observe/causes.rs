@@ -36,7 +36,7 @@ causes! {
     Expired => "expired",
         "The credential expired.",
         "Get fresh iceServers just before each call; do not keep them in a file or a page that is cached.";
-    /// The password was not made with a secret of this server.
+    /// The password of a time-limited name was not made with a secret of this server.
     WrongSecret => "wrong_secret",
         "The password does not belong to this user name: it was made with another secret, or for another user name.",
         "Use the same secret in the application and in auth.secrets, and make the password as base64 of HMAC-SHA1 over the whole user name.";
@@ -167,7 +167,8 @@ impl Why {
             LoginCause::Incomplete => Self::Incomplete,
             LoginCause::Algorithms => Self::Algorithms,
             LoginCause::Realm => Self::WrongRealm,
-            LoginCause::WrongPassword if time_limited => Self::WrongSecret,
+            // Without a secret nobody has a time-limited name.
+            LoginCause::UnknownUser | LoginCause::WrongPassword if time_limited => Self::WrongSecret,
             LoginCause::UnknownUser | LoginCause::WrongPassword => Self::UnknownUserOrPassword,
             LoginCause::Expired => Self::Expired,
             LoginCause::Revoked => Self::Revoked,

@@ -27,7 +27,7 @@ const FEATURES: [&str; 7] = ["gro", "gso", "batch", "timer", "df", "tos", "icmp"
 /// What the kernel does for the relay beyond plain sockets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
-    /// What it does, by names out of [`FEATURES`]; what is not named is not there.
+    /// What it does, by the labels of the metric; what is not named is not there.
     pub features: Vec<&'static str>,
     /// Messages that it would not cut after all.
     pub gso_refusals: u64,

@@ -10,6 +10,14 @@ pub(super) const CONTROL: usize = 112;
 #[derive(Clone, Copy)]
 pub(super) struct Control(pub(super) [u8; CONTROL]);
 
+/// Writes into a header how much room for control messages there is, or how long they are. Each C library has its own type
+/// for that.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "a few hundred bytes")]
+pub(super) fn set_control_len(header: &mut libc::msghdr, len: usize) {
+    header.msg_controllen = len as _;
+}
+
 /// Goes through the control messages behind a header that the kernel has filled: level, kind, and where the value stands,
 /// which is of the type that level and kind say.
 #[inline]
@@ -44,6 +52,7 @@ impl<'a> Controls<'a> {
     }
 
     /// Appends one.
+    #[allow(clippy::cast_possible_truncation, reason = "a few bytes, in the type of this C library")]
     pub(super) fn put(&mut self, level: i32, kind: i32, value: &[u8]) {
         // SAFETY: computes a number.
         let (len, space) = unsafe {

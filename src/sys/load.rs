@@ -5,7 +5,7 @@ use std::mem::{self, MaybeUninit};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use super::control::{CONTROL, Control, Controls};
+use super::control::{CONTROL, Control, Controls, set_control_len};
 use super::names::encode_name;
 use super::send::MAX_SEGMENTS;
 use super::system::batches::{Header, send_many};
@@ -57,7 +57,7 @@ pub(crate) fn send_burst(
         header.msg_iov = &raw mut vector;
         header.msg_iovlen = 1;
         header.msg_control = (&raw mut control).cast();
-        header.msg_controllen = used as _;
+        set_control_len(&mut header, used);
         // SAFETY: the header points to name, vector, control buffer and bytes, which outlive the call; the kernel only
         // reads them.
         let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };

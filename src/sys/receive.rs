@@ -5,7 +5,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
-use super::control::{CONTROL, Control};
+use super::control::{CONTROL, Control, set_control_len};
 use super::fixed::Fixed;
 use super::names::decode_name;
 use super::system::batches::{Header, receive_many};
@@ -60,7 +60,7 @@ impl Batch {
         for i in first..first + count {
             let header = &mut self.headers.get_mut(i).msg_hdr;
             header.msg_namelen = size_of_u32::<libc::sockaddr_storage>();
-            header.msg_controllen = CONTROL as _;
+            set_control_len(header, CONTROL);
             header.msg_flags = 0;
         }
         let headers = self.headers.pointer(first);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use super::BATCH;
-use super::control::{CONTROL, Control, Controls};
+use super::control::{CONTROL, Control, Controls, set_control_len};
 use super::fixed::Fixed;
 use super::names::encode_name;
 use super::system::batches::{Header, send_many};
@@ -97,7 +97,7 @@ impl<'b> Sending<'_, 'b> {
             let Control(controls) = space.controls.get_mut(i);
             let mut controls = Controls::new(controls);
             put_controls(&mut controls, message);
-            header.msg_controllen = controls.len() as _;
+            set_control_len(header, controls.len());
         }
         self.messages = i + 1;
     }
@@ -170,7 +170,7 @@ pub(crate) fn send_one(socket: BorrowedFd<'_>, bytes: &[u8], message: &Message) 
     let used = controls.len();
     if used > 0 {
         header.msg_control = (&raw mut control).cast();
-        header.msg_controllen = used as _;
+        set_control_len(&mut header, used);
     }
     // SAFETY: the header points to name, vector, control buffer and bytes, which outlive the call; the kernel only reads.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };

@@ -135,11 +135,14 @@ impl Server {
     /// Rate and budget of the credential; the allocation begins with a part of the latter.
     fn meter(now: &Now, login: &Login, sockets: &impl RelaySockets) -> Result<Option<Box<Meter>>, Refused> {
         let Some(budget) = budget_of(now, login, true) else { return Ok(Meter::of(login.policy(), 0)) };
-        match sockets.draw(budget, Meter::portion(budget.total, 0)) {
-            // What is used up does not come back: no 486, which clients may try again (RFC 8656 §7.4).
-            0 => Err(Refused::because(403).told(RefusalCause::Budget)),
-            share => Ok(Meter::of(login.policy(), share)),
+        let share = sockets.draw(budget, Meter::portion(budget.total, 0));
+        // What would not carry a packet is nothing; and it does not come back: no 486, which clients may try again (RFC 8656
+        // §7.4).
+        if share < Meter::LEAST.min(budget.total) {
+            sockets.restore(budget, share);
+            return Err(Refused::because(403).told(RefusalCause::Budget));
         }
+        Ok(Meter::of(login.policy(), share))
     }
 
     /// Steps 5 to 9: what is asked for, if it makes sense and can be had at all.

@@ -71,6 +71,9 @@ fn span(bytes: u64, bits_per_second: u64) -> Duration {
 }
 
 impl Meter {
+    /// With less than this left of a budget no allocation begins, in bytes.
+    pub(super) const LEAST: u64 = FULL_PACKET;
+
     /// `None`: the policy says nothing of rate and bytes. `share` is what has been drawn at the start.
     pub(super) fn of(policy: Option<&Policy>, share: u64) -> Option<Box<Self>> {
         let policy = policy?;

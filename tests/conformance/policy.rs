@@ -109,9 +109,12 @@ fn policy_budget_is_of_the_credential_and_ends_all_of_its_allocations() {
     assert_eq!(world.server.allocation_count(), 0);
     // RFC 8656 §7.2, §7.4: 486 may be tried again after a while, 403 not.
     let mut three = budget("9.9.9.9:3");
-    world.sockets.budgets.borrow_mut().insert(name("alice", "bytes=20000"), 0);
-    assert_eq!(three.ask(&mut world, ALLOCATE, &[udp()]).code(), 403);
-    assert_eq!(causes(&mut world), [(403, RefusalCause::Budget)]);
+    for left in [0, 1499] {
+        world.sockets.budgets.borrow_mut().insert(name("alice", "bytes=20000"), left);
+        assert_eq!(three.ask(&mut world, ALLOCATE, &[udp()]).code(), 403);
+        assert_eq!(causes(&mut world), [(403, RefusalCause::Budget)]);
+        assert_eq!(world.sockets.budgets.borrow()[&name("alice", "bytes=20000")], left);
+    }
     // Another credential of the same user has its own.
     holder("alice", "bytes=20001", "9.9.9.9:4").allocate(&mut world);
     world.audit();

@@ -107,12 +107,14 @@ fn keys_of_tokens_that_have_expired_are_named() {
 }
 
 /// What `tls.acme = {…}` is refused with; everything else about it is in order.
+#[cfg(feature = "acme")]
 fn acme(table: &str) -> String {
     bad(&format!(
         "[listen]\ntls = [\"0.0.0.0:443\"]\n[state]\ndirectory = \"s\"\n[tls]\nacme = {{ {table} }}"
     ))
 }
 
+#[cfg(feature = "acme")]
 #[test]
 fn acme_takes_full_names_a_mailto_and_a_url() {
     has(&acme("contact = \"mailto:a@b.example\""), "`acme` needs `domains`");
@@ -135,6 +137,7 @@ fn acme_takes_full_names_a_mailto_and_a_url() {
     assert!(acme.ca_file.unwrap().ends_with("root.pem"));
 }
 
+#[cfg(feature = "acme")]
 #[test]
 fn acme_warns_of_what_keeps_the_authority_from_its_proof() {
     let with = |port: u16, state: &str, host: &str| {

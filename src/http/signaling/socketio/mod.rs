@@ -191,7 +191,9 @@ impl Side {
             return self.upgrade(session, request);
         }
         // A page sends its next messages when the answer to these has come, so that this holds it back.
-        session.free().await;
+        if request.method() == Method::POST {
+            session.free().await;
+        }
         let (parts, body) = self.pass(request).await.into_parts();
         session.written.send_modify(|written| *written += body.size_hint().lower());
         if wanted.sid.is_some() {
