@@ -6,7 +6,7 @@ use super::settings::{RedirectWhen, Settings};
 
 /// Adds a warning for each.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
-    let Settings { listen, redirect, auth, nat_discovery, relay, .. } = settings;
+    let Settings { listen, redirect, auth, nat_discovery, relay, http, .. } = settings;
     let unheard = listen.tls.is_empty() && listen.dtls.is_empty();
     const LISTENER: &str = "write in [listen]: tls = [\"0.0.0.0:5349\", \"[::]:5349\"]";
     let mut idle = |idle: bool, key: &str, message: &str, cure: &str| {
@@ -63,6 +63,14 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         "`oauth_server_name` has no effect without keys in `oauth`",
         "write oauth = [{ kid = \"2026-11\", key_file = \"/etc/relais/oauth\" }], or remove it",
     );
+    for (key, is_empty) in [("http.keys", http.keys.is_empty()), ("http.tokens", http.tokens.is_empty())] {
+        idle(
+            !is_empty && http.listen.is_empty(),
+            key,
+            &format!("`{key}` has no effect: the HTTP server is switched off"),
+            "write addresses into `http.listen`, such as [\"127.0.0.1:8080\"]",
+        );
+    }
     let taken = nat_discovery.ports.iter().filter(|port| relay.ports.contains(port));
     for port in taken.filter(|_| !nat_discovery.addresses.is_empty()) {
         problems.push(Problem::warning(

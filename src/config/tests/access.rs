@@ -80,6 +80,17 @@ fn keys_that_are_weak_half_or_double_are_refused() {
 }
 
 #[test]
+fn a_key_that_does_nothing_or_buys_no_turn_is_told_of() {
+    let warned = |text: &str, wanted: &str| {
+        let (_, warnings) = file(text).unwrap();
+        assert!(warnings.iter().any(|warning| warning.message.contains(wanted)), "{warnings:?}");
+    };
+    warned(&format!("{}\nlisten = []", key("")), "`http.keys` has no effect");
+    let users = "[auth]\nusers = [{ name = \"alice\", password = \"wonderland\" }]";
+    warned(&format!("{}\n{users}", key("")), "no secret to make credentials with");
+}
+
+#[test]
 fn a_key_is_not_taken_from_the_environment() {
     let inline = [("RELAIS__HTTP__KEYS", "[{ name = \"a\", key = \"kP7w2mYxQ9dLr4Zt\" }]")];
     let problems = with(None, &inline, &Overrides::default()).unwrap_err();

@@ -10,6 +10,9 @@ use crate::auth::Policy;
 /// How far clocks may disagree about when a token begins, in seconds. Its end has no such grace: a credential would outlive it.
 const LEEWAY: u64 = 30;
 
+/// The longest subject in bytes, as OpenID Connect has it.
+const MAX_SUBJECT: usize = 255;
+
 /// The most networks in `turn.peers`.
 const MAX_PEERS: usize = 8;
 
@@ -21,7 +24,7 @@ pub(super) fn right(claims: &Map<String, Value>, now: u64) -> Option<Right> {
     if begins.is_some_and(|begins| begins > now.saturating_add(LEEWAY)) {
         return None;
     }
-    let user = claims.get("sub")?.as_str().filter(|user| !user.is_empty())?;
+    let user = claims.get("sub")?.as_str().filter(|user| (1..=MAX_SUBJECT).contains(&user.len()))?;
     let policy = Policy {
         tag: text(claims, "tag")?,
         rate: number(claims, "rate")?,
@@ -133,6 +136,7 @@ mod tests {
             json!({"sub": "a"}),
             json!({"exp": 2000}),
             json!({"sub": "", "exp": 2000}),
+            json!({"sub": "a".repeat(256), "exp": 2000}),
             json!({"sub": 5, "exp": 2000}),
             json!({"sub": "a", "exp": 1000}),
             json!({"sub": "a", "exp": "2000"}),
