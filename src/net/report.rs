@@ -42,16 +42,17 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// Lines of one kind within the current second.
+/// Lines of one kind within the current second: ten at most.
 #[derive(Clone, Copy, Default)]
-struct Rate {
+pub struct Rate {
     since: Option<Timestamp>,
     written: u32,
     left_out: u64,
 }
 
 impl Rate {
-    fn admits(&mut self, now: &Now) -> bool {
+    /// Whether there may be one more at `now`.
+    pub fn admits(&mut self, now: &Now) -> bool {
         let fresh = self.since.is_none_or(|since| now.mono.since(since).as_secs() >= 1);
         if fresh {
             self.since = Some(now.mono);
