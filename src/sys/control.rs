@@ -19,8 +19,8 @@ pub(super) fn set_control_len(header: &mut libc::msghdr, len: usize) {
 }
 
 /// Goes through the control messages behind a header that the kernel has filled: level, kind, and where the value stands,
-/// which is of the type that level and kind say.
-#[inline]
+/// which is of the type that level and kind say. It becomes a part of its few callers: it runs for each datagram.
+#[inline(always)]
 pub(super) fn for_each_control(header: &libc::msghdr, mut each: impl FnMut(i32, i32, *const u8)) {
     // SAFETY: the kernel has filled header and control buffer; the CMSG macros stay inside msg_controllen.
     let mut cmsg = unsafe { libc::CMSG_FIRSTHDR(header) };

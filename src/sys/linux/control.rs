@@ -7,8 +7,9 @@ use crate::sys::control::{Controls, for_each_control, int};
 use crate::sys::receive::Told;
 use crate::sys::send::Message;
 
-/// Reads what a socket has told of a datagram behind a header that the kernel has filled.
-#[inline]
+/// Reads what a socket has told of a datagram behind a header that the kernel has filled. Not a part of its callers, which
+/// would copy the result about.
+#[inline(never)]
 pub(in crate::sys) fn read_controls(header: &libc::msghdr) -> Told {
     let mut told = Told { local: None, tos: 0, segment: None };
     for_each_control(header, |level, kind, data| match (level, kind) {
