@@ -81,7 +81,8 @@ impl Revoked {
 
     /// Whether it concerns what was issued by whom and when a policy says, given that it is about this credential.
     fn holds_for(&self, policy: Option<&Policy>) -> bool {
-        let of_issuer = self.issuer.is_none() || self.issuer.as_ref() == policy.and_then(|policy| policy.key.as_ref());
+        let of_issuer =
+            self.issuer.is_none() || self.issuer.as_ref() == policy.and_then(|policy| policy.key.as_ref());
         let issued = policy.and_then(|policy| policy.issued);
         let by_name = matches!(self.what, Revocation::Username(_));
         of_issuer && (by_name || issued.is_none_or(|issued| issued <= self.at))

@@ -155,7 +155,11 @@ mod tests {
         assert_eq!(waiting.await, Some(6));
         let waiting = crier.tell(list(1), None, SOON);
         for ear in &mut ears {
-            ear.hear(|_, search| if matches!(search, Search::Nothing) { 0 } else { panic!("a removal ends nothing") });
+            ear.hear(
+                |_, search| {
+                    if matches!(search, Search::Nothing) { 0 } else { panic!("a removal ends nothing") }
+                },
+            );
         }
         assert_eq!(waiting.await, Some(0));
     }

@@ -65,6 +65,15 @@ impl Rate {
         self.left_out += 1;
         false
     }
+
+    /// Tells how many of a `kind` were left out in the second that is over, or until now if this is the `last` time.
+    pub fn tell(&mut self, now: &Now, kind: &'static str, last: bool) {
+        let over = last || self.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);
+        if over && self.left_out > 0 {
+            tracing::info!(target: "relais::log", kind, lines = self.left_out, "lines left out");
+            self.left_out = 0;
+        }
+    }
 }
 
 /// Lines about something that lasts: the first at once, another every ten seconds.
@@ -221,11 +230,7 @@ impl Reporter {
             ("connection refused", &mut self.streams),
         ];
         for (kind, rate) in kinds {
-            let over = last || rate.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);
-            if over && rate.left_out > 0 {
-                tracing::info!(target: "relais::log", kind, lines = rate.left_out, "lines left out");
-                rate.left_out = 0;
-            }
+            rate.tell(now, kind, last);
         }
     }
 }
