@@ -156,6 +156,19 @@ fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Finds that what has to outlive a restart has no place. Only who starts the server knows what systemd gives it, so this is
+/// for `serve` and `check`, not for commands that merely read the configuration.
+pub fn check_state(settings: &Settings) -> Option<Problem> {
+    (settings.tls.acme.is_some() && settings.state.is_none()).then(|| {
+        Problem::error(
+            &settings.place("tls.acme"),
+            "`acme` needs a state directory, or authorities refuse after a few starts; without one the server does not start",
+            "write `[state] directory = \"/var/lib/relais\"`; or, where systemd gives one with `StateDirectory=`, check with \
+             STATE_DIRECTORY=/var/lib/relais",
+        )
+    })
+}
+
 /// What an authority needs to find this server the owner of its names.
 fn acme(acme: &Acme, settings: &Settings, problems: &mut Vec<Problem>) {
     let place = settings.place("tls.acme");
@@ -164,13 +177,6 @@ fn acme(acme: &Acme, settings: &Settings, problems: &mut Vec<Problem>) {
             &place,
             "this program was built without ACME",
             "build it with the cargo feature `acme`, or get a certificate by other means and name its files in [tls]",
-        ));
-    }
-    if settings.state.is_none() {
-        problems.push(Problem::warning(
-            &place,
-            "`acme` needs a state directory, or authorities refuse after a few starts; without one the server does not start",
-            "write one into `state.directory`; with `StateDirectory=` in its unit systemd gives one",
         ));
     }
     let tls = &settings.listen.tls;

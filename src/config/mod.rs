@@ -32,7 +32,7 @@ mod units;
 mod validity;
 
 pub use certificates::{Certificates, OwnCertificate, authorities, certificates};
-pub use checks::check_local;
+pub use checks::{check_local, check_state};
 pub use document::{default_file, effective, explain, schema};
 pub use effect::check_expiry;
 pub use layers::Overrides;

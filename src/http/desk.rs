@@ -166,9 +166,19 @@ async fn revoke(State(control): Desk, body: Result<Bytes, BytesRejection>) -> Re
 
 async fn lift(State(control): Desk, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Refusal> {
     let (what, issuer) = read::<Named>(&body, EXAMPLE)?.what()?;
+    let (kind, value, limited) = (what.kind(), what.value().to_owned(), issuer.is_some());
     if control.lift(what, issuer).await? {
         return Ok(Json(json!({ "lifted": true })));
     }
-    Err(Refusal::new(StatusCode::NOT_FOUND, "not_revoked", "There is no such revocation.")
-        .help("GET /v1/revocations lists them; kind, value and issuer have to be the same."))
+    let revocations = control.revocations().await;
+    let near = revocations.into_iter().find(|entry| entry.kind == kind && entry.value == value);
+    let help = match near.map(|entry| entry.issuer) {
+        Some(Some(issuer)) => format!("There is one limited to key {issuer}: add `--issuer {issuer}`."),
+        Some(None) if limited => {
+            "There is one that is not limited to a key: leave `--issuer` out.".to_owned()
+        }
+        _ => "`relais credentials revocations` lists them; kind, value and issuer have to be the same."
+            .to_owned(),
+    };
+    Err(Refusal::new(StatusCode::NOT_FOUND, "not_revoked", "There is no such revocation.").help(help))
 }

@@ -17,12 +17,14 @@ pub(super) struct Refusal {
     wait: Option<u64>,
     /// `WWW-Authenticate`.
     challenge: Option<&'static str>,
+    /// Why, for the operator alone.
+    cause: Option<&'static str>,
 }
 
 impl Refusal {
     pub(super) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         let wait = if status.as_u16() == 429 { Some(5) } else { None };
-        Self { status, code, message, help: String::new(), wait, challenge: None }
+        Self { status, code, message, help: String::new(), wait, challenge: None, cause: None }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -40,6 +42,17 @@ impl Refusal {
     pub(super) const fn challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
         self
+    }
+
+    /// With what the log tells of it, and the answer does not.
+    pub(super) const fn because(mut self, cause: &'static str) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// Why, for the log.
+    pub(super) fn cause(&self) -> &'static str {
+        self.cause.unwrap_or(self.code)
     }
 
     /// The kernel has no random bytes.

@@ -57,7 +57,6 @@ impl Fields {
         let found = match self.0.get(name) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::Number(number)) => number.as_u64(),
-            Some(Value::String(text)) if text.is_empty() => return Ok(None),
             Some(Value::String(text)) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
             Some(_) => None,
         };
@@ -222,7 +221,7 @@ mod tests {
             assert_eq!(refusal.code(), code, "{body}");
             assert!(refusal.cure().contains(help), "{body}: {}", refusal.cure());
         }
-        for value in ["0", "-1", "1.5", "\"x\"", "[]", "true", "18446744073709551616"] {
+        for value in ["0", "-1", "1.5", "\"x\"", "\"\"", "[]", "true", "18446744073709551616"] {
             let fields = read("", "", &format!("{{\"ttl\":{value}}}")).await.unwrap();
             assert_eq!(fields.number("ttl").unwrap_err().code(), "bad_field", "{value}");
         }

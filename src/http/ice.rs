@@ -52,7 +52,7 @@ pub(super) async fn admit(
     let Some(presented) = presented else { return without_credentials(shared, caller, dialect).await };
     count(shared, caller, &shared.holders).await?;
     let right = shared.options.access.check(&presented, shared.ice.now_unix()).await;
-    let right = right.ok_or_else(|| unauthorized(dialect))?;
+    let right = right.map_err(|cause| unauthorized(dialect).because(cause))?;
     let ours = matches!(caller.origin, PageOrigin::Same | PageOrigin::Listed);
     if !right.is_for(caller.origin_value.as_ref().map(|_| caller.origin_text().unwrap_or_default()), ours) {
         return Err(Refusal::new(

@@ -19,6 +19,7 @@ mod grant;
 mod ice;
 mod page;
 mod qr;
+mod refused;
 mod rooms;
 mod routes;
 mod signaling;
@@ -259,6 +260,7 @@ struct Shared {
     keys: admission::Admission<String>,
     subjects: admission::Admission<String>,
     rooms: rooms::Door,
+    refusals: refused::Lines,
     shutdown: watch::Receiver<bool>,
 }
 
@@ -301,6 +303,7 @@ pub async fn serve(
         control,
         views: admission::Admission::new(limits.view_burst, limits.views_per_second),
         rooms,
+        refusals: refused::Lines::default(),
         shutdown: shutdown.clone(),
     });
     let router = dialects

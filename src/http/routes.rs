@@ -95,7 +95,11 @@ impl Ask {
 
     /// The answer with all its headers.
     fn finish(&self, answer: Answer) -> Response {
-        let mut response = answer.unwrap_or_else(|refusal| self.dialect.refuse(refusal));
+        let mut response = answer.unwrap_or_else(|refusal| {
+            let (client, now) = (self.caller.prefix.address(), self.shared.ice.now_unix());
+            self.shared.refusals.tell(client, self.dialect, refusal.cause(), now);
+            self.dialect.refuse(refusal)
+        });
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         cors::share_with_keys(headers, &self.shared, &self.caller);

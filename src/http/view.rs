@@ -38,14 +38,11 @@ impl From<ControlError> for Refusal {
     }
 }
 
+const WANTED: &str = r#"Send JSON: {"username":"…","credential":"…"}, as they stand in iceServers."#;
+
 /// See the head of this file.
-pub(super) async fn view(
-    State(shared): SharedState,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let mut response = match answer(&shared, &caller, &headers, body).await {
+pub(super) async fn view(State(shared): SharedState, caller: Caller, body: Body) -> Response {
+    let mut response = match answer(&shared, &caller, body).await {
         Ok(view) => Json(view).into_response(),
         Err(refusal) => refusal.into_response(),
     };
@@ -54,12 +51,7 @@ pub(super) async fn view(
     response
 }
 
-async fn answer(
-    shared: &super::Shared,
-    caller: &Caller,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<View, Refusal> {
+async fn answer(shared: &super::Shared, caller: &Caller, body: Body) -> Result<View, Refusal> {
     // Callers on this machine as well: passwords could be tried here.
     if !shared.views.admit(caller.prefix).await {
         return Err(Refusal::new(
@@ -69,7 +61,11 @@ async fn answer(
         )
         .help("Ask once a second at most."));
     }
-    let fields = Fields::read(None, headers, body, shared.options.limits.body_deadline).await?;
+    // Read as JSON whatever its type says: tools call it a form by default.
+    let deadline = shared.options.limits.body_deadline;
+    let fields = Fields::read(None, &HeaderMap::new(), body, deadline).await;
+    let fields = fields
+        .map_err(|refusal| if refusal.code() == "bad_json" { refusal.help(WANTED) } else { refusal })?;
     fields.only(&["username", "credential"])?;
     let (Some(username), Some(credential)) = (fields.text("username")?, fields.text("credential")?) else {
         return Err(Refusal::new(
@@ -77,7 +73,7 @@ async fn answer(
             "missing_field",
             "The request names no credential.",
         )
-        .help(r#"Send {"username":"…","credential":"…"} as they stand in iceServers."#));
+        .help(WANTED));
     };
     let asked = ViewRequest { username, credential, from: caller.prefix.address() };
     Ok(shared.control.view(asked).await?)

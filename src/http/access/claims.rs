@@ -16,12 +16,18 @@ const MAX_SUBJECT: usize = 255;
 /// The most networks in `turn.peers`.
 const MAX_PEERS: usize = 8;
 
+/// The members of `turn`.
+const LIMITS: [&str; 6] = ["ttl", "quota", "rate", "bytes", "tag", "peers"];
+
 /// What the claims allow at `now`, in Unix seconds. `None`: too early, too late, without a subject, or not understood,
 /// which is never taken for no limit.
 pub(super) fn right(claims: &Map<String, Value>, now: u64) -> Option<Right> {
     let ends = time(claims, "exp")?.filter(|ends| *ends > now)?;
     let begins = time(claims, "nbf")?;
     if begins.is_some_and(|begins| begins > now.saturating_add(LEEWAY)) {
+        return None;
+    }
+    if !only_limits(claims) {
         return None;
     }
     let user = claims.get("sub")?.as_str().filter(|user| (1..=MAX_SUBJECT).contains(&user.len()))?;
@@ -50,6 +56,25 @@ pub(super) fn right(claims: &Map<String, Value>, now: u64) -> Option<Right> {
         policy,
         origins: Vec::new(),
     })
+}
+
+/// What is wrong with claims that allow nothing.
+pub(super) fn fault(claims: &Map<String, Value>, now: u64) -> &'static str {
+    match (time(claims, "exp"), time(claims, "nbf")) {
+        (Some(Some(ends)), _) if ends <= now => "exp: the token has expired",
+        (_, Some(Some(begins))) if begins > now.saturating_add(LEEWAY) => "nbf: the token is not good yet",
+        (None | Some(None), _) | (_, None) => "exp or nbf is missing or no time",
+        _ => "sub is missing or too long, or a limit in turn is not understood",
+    }
+}
+
+/// Whether all members of `turn`, and all claims that begin with `turn.`, are limits: one with a slip in its name would be
+/// none.
+fn only_limits(claims: &Map<String, Value>) -> bool {
+    let nested =
+        claims.get("turn").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str);
+    let flat = claims.keys().filter_map(|name| name.strip_prefix("turn."));
+    nested.chain(flat).all(|name| LIMITS.contains(&name))
 }
 
 /// `"turn": {"name": …}`, or `"turn.name": …`; both at once contradict each other.
@@ -129,6 +154,15 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_has_a_name() {
+        let fault = |claims: Value| fault(claims.as_object().unwrap(), 1_000);
+        assert!(fault(json!({"sub": "a", "exp": 1000})).starts_with("exp:"));
+        assert!(fault(json!({"sub": "a", "exp": 2000, "nbf": 1031})).starts_with("nbf:"));
+        assert!(fault(json!({"sub": "a"})).starts_with("exp or nbf"));
+        assert!(fault(json!({"sub": "a", "exp": 2000, "turn.rat": 5})).contains("a limit in turn"));
+    }
+
+    #[test]
     fn what_is_not_understood_allows_nothing() {
         assert!(read(json!({"sub": "a", "exp": 1001})).is_some());
         assert!(read(json!({"sub": "a", "exp": 1001, "nbf": 1030})).is_some());
@@ -154,6 +188,11 @@ mod tests {
             json!({"sub": "a", "exp": 2000, "turn": {"peers": "10.0.0.0/8"}}),
             json!({"sub": "a", "exp": 2000, "turn": {"tag": ""}}),
             json!({"sub": "a", "exp": 2000, "turn": {"ttl": 0}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"qota": 4}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"quota": 4, "Rate": 9}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"qota": null}}),
+            json!({"sub": "a", "exp": 2000, "turn.rat": 5}),
+            json!({"sub": "a", "exp": 2000, "turn.": 5}),
         ] {
             assert!(read(claims.clone()).is_none(), "{claims}");
         }

@@ -100,12 +100,15 @@ impl Access {
         known.tokens.prefetch().await;
     }
 
-    /// What whoever presents this may do; `None`: nothing, for whatever reason. `now` is in Unix seconds.
-    pub(super) async fn check(&self, presented: &Presented, now: u64) -> Option<Right> {
+    /// What whoever presents this may do. `now` is in Unix seconds.
+    ///
+    /// # Errors
+    /// Why nothing, for the operator alone.
+    pub(super) async fn check(&self, presented: &Presented, now: u64) -> Result<Right, &'static str> {
         let known = Arc::clone(&self.known.borrow());
         let key = known.keys.find(presented);
         if key.is_some() || !presented.may_be_token() {
-            return key;
+            return key.ok_or("unknown key");
         }
         known.tokens.verify(presented.secret(), now).await
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -124,39 +125,79 @@ impl Tokens {
         }
     }
 
-    /// What the token allows at `now`, in Unix seconds; `None` whatever is wrong with it.
-    pub(super) async fn verify(&self, token: &str, now: u64) -> Option<Right> {
-        let header = if token.len() <= MAX_TOKEN { decode_header(token).ok()? } else { return None };
+    /// What the token allows at `now`, in Unix seconds.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the operator alone. Where issuers find different things, what the one has found that came
+    /// farthest.
+    pub(super) async fn verify(&self, token: &str, now: u64) -> Result<Right, &'static str> {
+        let header = if token.len() <= MAX_TOKEN { decode_header(token).ok() } else { None };
+        let header = header.ok_or("neither a known key nor a token")?;
         // RFC 7515 §4.1.11: what is critical and not understood makes the token invalid; here nothing is understood.
         if header.crit.is_some() {
-            return None;
+            return Err("the token has critical headers");
         }
+        let mut fault = Fault::NoKey;
         for issuer in &self.0 {
             let keys = match &issuer.verifier {
                 Verifier::One(key) => vec![key.clone()],
                 Verifier::Set(set) => set.keys(header.kid.as_deref()).await,
             };
             for key in keys.iter().filter(|key| key.algorithm == header.alg) {
-                if let Some(claims) = issuer.claims(token, key) {
-                    return claims::right(&claims, now);
+                match issuer.claims(token, key) {
+                    Ok(claims) => {
+                        return claims::right(&claims, now).ok_or_else(|| claims::fault(&claims, now));
+                    }
+                    Err(other) => fault = fault.max(other),
                 }
             }
         }
-        None
+        Err(fault.words())
+    }
+}
+
+/// Why no issuer takes a token, in the order of how far it came.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    NoKey,
+    Signature,
+    Claims,
+    Issuer,
+    Audience,
+}
+
+impl Fault {
+    fn of(error: &jsonwebtoken::errors::Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidSignature => Self::Signature,
+            ErrorKind::InvalidIssuer => Self::Issuer,
+            ErrorKind::InvalidAudience => Self::Audience,
+            _ => Self::Claims,
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::NoKey => "no key for the token's alg and kid",
+            Self::Signature => "bad signature",
+            Self::Claims => "the token lacks a claim or cannot be read",
+            Self::Issuer => "iss: another issuer",
+            Self::Audience => "aud: another audience",
+        }
     }
 }
 
 impl Issuer {
     /// The claims, if the signature is this issuer's and the token is for this audience. Times are looked at elsewhere, by the
     /// server's clock.
-    fn claims(&self, token: &str, key: &Key) -> Option<Map<String, Value>> {
+    fn claims(&self, token: &str, key: &Key) -> Result<Map<String, Value>, Fault> {
         let mut validation = Validation::new(key.algorithm);
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        Some(decode(token, &key.key, &validation).ok()?.claims)
+        decode(token, &key.key, &validation).map(|token| token.claims).map_err(|error| Fault::of(&error))
     }
 }
 

@@ -46,6 +46,11 @@ impl Dialect {
         ("matrix", Self::Matrix),
     ];
 
+    /// Its name in the configuration.
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, dialect)| *dialect == self).map_or("", |(name, _)| name)
+    }
+
     /// The `WWW-Authenticate` of its 401.
     pub(super) const fn challenge(self) -> &'static str {
         match self {
