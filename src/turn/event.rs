@@ -146,6 +146,8 @@ pub enum Event {
         code: u16,
         /// Why.
         cause: Cause,
+        /// Whether the client is where the 5-tuple says: it has brought a nonce that was sent there, or has a connection.
+        proven: bool,
     },
     /// A request by an authenticated client was refused.
     RequestRefused {
