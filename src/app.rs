@@ -108,7 +108,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         options.web = Some(door);
         shared
     });
-    let store = Store::load(settings.state.as_deref(), clock.now().unix);
+    let store = Store::load(settings.state.as_deref(), clock.now().unix)?;
     options.revoked = Arc::new(store.list());
     let (witness, news) = control::news();
     options.witness = Some(witness);
@@ -128,8 +128,9 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         .zip(start::https_port(workers.bound()))
         .map(|(trusted, port)| http::Https { port, trusted });
     let shown = certificates.as_ref().map(Certificates::shown);
-    let desk: Arc<dyn http::Control> =
-        Arc::new(control::Desk::new(workers.handle(), settings_now.clone(), clock, store, news));
+    let desk = control::Desk::new(workers.handle(), settings_now.clone(), clock, store, news);
+    let paper = desk.paper();
+    let desk: Arc<dyn http::Control> = Arc::new(desk);
     let mut tasks =
         web.spawn(&settings_now.borrow(), https, shown, &ice, &desk, &stats, &is_ready, shared, &is_shutdown);
 
@@ -141,6 +142,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     // Outside systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
+    crate::net::settle();
     let handle = workers.handle();
     loop {
         tokio::select! {
@@ -174,6 +176,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     for task in tasks {
         let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
     }
+    paper.write().await;
     tracing::info!(target: "relais", "stopped");
     Ok(())
 }

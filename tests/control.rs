@@ -115,7 +115,7 @@ fn revocation_ends_allocations_of_all_workers_and_transports_and_outlives_a_rest
         }
         let (code, text) = relais(&socket, &["credentials", "revoke", "--tag", "demo"]);
         assert_eq!(code, 0, "{text}");
-        assert!(text.contains("allocations ended: 9"), "{text}");
+        assert!(text.contains("allocations ended: 9") && text.contains("until it is lifted"), "{text}");
         for client in &streams {
             assert!(client.is_closed_within(SOON));
         }
@@ -127,6 +127,7 @@ fn revocation_ends_allocations_of_all_workers_and_transports_and_outlives_a_rest
         assert!(text.contains("bob") && !text.contains("alice"), "{text}");
         let (_, text) = relais(&socket, &["sessions", "--refusals", "--user", "alice"]);
         assert!(text.contains("has been revoked"), "{text}");
+        assert!(eventually(|| state.join("revocations.json").exists()), "written within the second");
     }
     let kept = state.join("revocations.json");
     assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
@@ -134,12 +135,13 @@ fn revocation_ends_allocations_of_all_workers_and_transports_and_outlives_a_rest
         let (server, socket) = start(&keys);
         assert_eq!(holder(server.udp(), &name).allocate().code(), 401);
         let (_, text) = relais(&socket, &["credentials", "revocations"]);
-        assert!(text.contains("tag") && text.contains("demo"), "{text}");
+        assert!(text.contains("tag") && text.contains("demo") && text.contains("until lifted"), "{text}");
         let (code, text) = relais(&socket, &["credentials", "revoke", "--lift", "--tag", "demo"]);
         assert_eq!((code, text.as_str()), (0, "lifted\n"));
         assert_eq!(holder(server.udp(), &name).allocate().code(), 0);
         let (code, text) = relais(&socket, &["credentials", "revoke", "--lift", "--tag", "demo"]);
         assert_eq!(code, 2, "{text}");
+        assert!(eventually(|| !std::fs::read_to_string(&kept).unwrap().contains("demo")));
     }
     std::fs::write(&kept, "[{").unwrap();
     {

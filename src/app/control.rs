@@ -1,13 +1,14 @@
 //! What the running server is asked and told besides media: who is there, what was refused, what is revoked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 
-use super::revocations::{Entry, Store, write};
+use super::revocations::{Added, Entry, Store, write};
 use super::view;
 use crate::auth::rest::{self, MAX_USERNAME};
 use crate::config::Settings;
@@ -16,13 +17,17 @@ use crate::http::{
     Control, ControlError, Refused, Revocation, RevocationEntry, Revoked, Session, SessionFilter, View,
     ViewRequest,
 };
-use crate::net::{Clock, Foreign, Handle, Seen};
+use crate::net::{Clock, Foreign, Handle, Rate, Seen};
 use crate::observe::{Refusal, Ring, bare, prefix};
 
 /// News that wait to be kept; more are lost.
 const NEWS: usize = 1024;
 /// How often what has expired is forgotten.
 const TIDY: Duration = Duration::from_secs(30);
+/// How long revocations are gathered before the file is written.
+const GATHER: Duration = Duration::from_millis(50);
+/// When a file that could not be written is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Sessions listed at once when nobody says how many.
 const SESSIONS: usize = 1000;
 /// Allocations and refusals in one view.
@@ -39,6 +44,12 @@ struct Inner {
     clock: Clock,
     ring: Mutex<Ring>,
     store: Mutex<Store>,
+    /// The store is to be written, and nobody else writes it now.
+    dirty: Notify,
+    pen: Mutex<()>,
+    /// The last attempt failed.
+    unkept: AtomicBool,
+    lines: Mutex<Rate>,
     views: Semaphore,
 }
 
@@ -58,9 +69,47 @@ impl Desk {
     ) -> Self {
         let ring = Mutex::new(Ring::new(settings.borrow().auth.separator));
         let views = Semaphore::new(VIEWS);
-        let inner = Arc::new(Inner { workers, settings, clock, ring, store: Mutex::new(store), views });
+        let inner = Arc::new(Inner {
+            workers,
+            settings,
+            clock,
+            ring,
+            store: Mutex::new(store),
+            dirty: Notify::new(),
+            pen: Mutex::default(),
+            unkept: AtomicBool::new(false),
+            lines: Mutex::default(),
+            views,
+        });
         tokio::spawn(keep(Arc::clone(&inner), news));
+        tokio::spawn(write_down(Arc::clone(&inner)));
         Self(inner)
+    }
+
+    /// For the end, when the desk itself has been given away.
+    pub(super) fn paper(&self) -> Paper {
+        Paper(Arc::clone(&self.0))
+    }
+}
+
+/// What is to outlive the server.
+pub(super) struct Paper(Arc<Inner>);
+
+impl Paper {
+    /// Writes down what waits for it.
+    pub(super) async fn write(&self) {
+        self.0.save().await;
+    }
+}
+
+/// Writes the file of revocations, once for all that have come since.
+async fn write_down(desk: Arc<Inner>) {
+    loop {
+        desk.dirty.notified().await;
+        tokio::time::sleep(GATHER).await;
+        while !desk.save().await {
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 }
 
@@ -77,11 +126,12 @@ async fn keep(desk: Arc<Inner>, mut news: mpsc::Receiver<Seen>) {
             _ = tidy.tick() => {
                 let now = desk.now();
                 desk.ring.lock().await.forget(now);
+                desk.lines.lock().await.tell(&desk.clock.now(), "credentials revoked", false);
                 let mut store = desk.store.lock().await;
                 if store.forget(now) {
-                    // What is over is no longer asked for; a worker that does not hear of it asks for too much.
-                    let _ = desk.workers.revoke(&Arc::new(store.list())).await;
-                    let _ = desk.save(&store).await;
+                    // Nobody waits for that.
+                    drop(desk.workers.revoke(Arc::new(store.list()), None));
+                    desk.dirty.notify_one();
                 }
             }
         }
@@ -93,41 +143,61 @@ impl Inner {
         self.clock.now().unix
     }
 
-    async fn save(&self, store: &Store) -> Result<(), ControlError> {
-        let Some(file) = store.file() else { return Ok(()) };
-        write(file).await.map_err(|error| {
+    /// Writes the file, if there is a place for it. Revoking goes on meanwhile.
+    async fn save(&self) -> bool {
+        let _pen = self.pen.lock().await;
+        let Some(file) = self.store.lock().await.file() else { return true };
+        let written = write(file).await;
+        let failed_before = self.unkept.swap(written.is_err(), Ordering::Relaxed);
+        if let Err(error) = &written
+            && !failed_before
+        {
             tracing::error!(target: "relais", %error, "the revocations cannot be written to the state directory");
-            ControlError::NotKept
-        })
+        }
+        written.is_ok()
+    }
+
+    /// Whether what is in force is kept, or will be within the second.
+    fn kept(&self) -> Result<(), ControlError> {
+        self.dirty.notify_one();
+        if self.unkept.load(Ordering::Relaxed) { Err(ControlError::NotKept) } else { Ok(()) }
     }
 
     async fn revoke(&self, what: Revocation, issuer: Option<String>) -> Result<Revoked, ControlError> {
         check(&what)?;
         let now = self.now();
-        let (separator, lasting) = {
+        let (separator, listed) = {
             let auth = &self.settings.borrow().auth;
-            let listed = |name: &str| auth.users.iter().any(|user| user.name == name);
-            let lasting = match &what {
-                Revocation::Username(name) | Revocation::User(name) => listed(name),
-                Revocation::Tag(_) | Revocation::Key(_) => false,
+            let is_listed = |name: &str| auth.users.iter().any(|user| user.name == name);
+            let listed = match &what {
+                Revocation::Username(name) => is_listed(name),
+                Revocation::User(_) | Revocation::Tag(_) | Revocation::Key(_) => false,
             };
-            (auth.separator, lasting)
+            (auth.separator, listed)
         };
         let mut store = self.store.lock().await;
-        let entry = store.add(what, issuer, now, separator, lasting).ok_or(ControlError::Full)?;
-        // The list is in force as soon as a worker has it; one that does not answer gets it when it can.
-        let ended = self.workers.revoke(&Arc::new(store.list())).await;
-        let kept = self.save(&store).await;
+        let Entry { revoked, until } = match store.add(what, issuer, now, separator, listed) {
+            Added::Entry(entry) => entry,
+            Added::Pointless(until) => {
+                return Ok(Revoked { allocations_ended: 0, until: until.map(rfc3339) });
+            }
+            Added::Full => return Err(ControlError::Full),
+        };
+        // Under the lock, so that lists come in their order; a worker that does not answer finds it when it can.
+        let ended = self.workers.revoke(Arc::new(store.list()), Some(revoked.clone()));
         drop(store);
-        let Entry { revoked, until } = entry;
-        tracing::info!(
-            target: "relais::revocation",
-            kind = revoked.what.kind(),
-            value = %Foreign(revoked.what.value()),
-            issuer = revoked.issuer.as_deref().map(|issuer| Foreign(issuer).to_string()),
-            allocations = ended,
-            "credentials revoked"
-        );
+        let ended = ended.await;
+        let kept = self.kept();
+        if self.lines.lock().await.admits(&self.clock.now()) {
+            tracing::info!(
+                target: "relais::revocation",
+                kind = revoked.what.kind(),
+                value = %Foreign(revoked.what.value()),
+                issuer = revoked.issuer.as_deref().map(|issuer| Foreign(issuer).to_string()),
+                allocations = ended,
+                "credentials revoked"
+            );
+        }
         let allocations_ended = ended.ok_or(ControlError::Silent)?;
         kept?;
         Ok(Revoked { allocations_ended, until: until.map(rfc3339) })
@@ -139,15 +209,17 @@ impl Inner {
         if !store.remove(&what, issuer.as_deref()) {
             return Ok(false);
         }
-        let told = self.workers.revoke(&Arc::new(store.list())).await;
-        self.save(&store).await?;
+        let told = self.workers.revoke(Arc::new(store.list()), None);
         drop(store);
+        let told = told.await;
+        let kept = self.kept();
         tracing::info!(
             target: "relais::revocation",
             kind = what.kind(),
             value = %Foreign(what.value()),
             "revocation lifted"
         );
+        kept?;
         told.map(|_| true).ok_or(ControlError::Silent)
     }
 

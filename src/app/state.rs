@@ -1,7 +1,7 @@
 //! The state directory: what the server keeps from one run to the next, for its own eyes.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -65,6 +65,17 @@ pub(super) fn write(directory: &Path, name: &str, content: &[u8]) -> io::Result<
     file.sync_all()?;
     fs::rename(&new, directory.join(name))?;
     File::open(directory)?.sync_all()
+}
+
+/// What is in the file `name`, which has `most` bytes at most. A link is not followed.
+pub(super) fn read(directory: &Path, name: &str, most: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(directory.join(name))?;
+    let mut content = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    }
+    Ok(content)
 }
 
 #[cfg(test)]

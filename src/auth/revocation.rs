@@ -66,6 +66,29 @@ pub struct Revoked {
     pub at: u64,
 }
 
+impl Revoked {
+    /// Whether it concerns the credential of a login.
+    pub fn covers(&self, login: &Login) -> bool {
+        let (name, user) = (login.user(), login.owner());
+        let is_it = match &self.what {
+            Revocation::Username(value) => value == name,
+            Revocation::User(value) => value == user,
+            Revocation::Tag(value) => login.policy().and_then(|policy| policy.tag.as_ref()) == Some(value),
+            Revocation::Key(value) => login.policy().and_then(|policy| policy.key.as_ref()) == Some(value),
+        };
+        is_it && self.holds_for(login.policy())
+    }
+
+    /// Whether it concerns what was issued by whom and when a policy says, given that it is about this credential.
+    fn holds_for(&self, policy: Option<&Policy>) -> bool {
+        let of_issuer =
+            self.issuer.is_none() || self.issuer.as_ref() == policy.and_then(|policy| policy.key.as_ref());
+        let issued = policy.and_then(|policy| policy.issued);
+        let by_name = matches!(self.what, Revocation::Username(_));
+        of_issuer && (by_name || issued.is_none_or(|issued| issued <= self.at))
+    }
+}
+
 /// All that is revoked, ready to be asked for each login.
 #[derive(Debug, Default)]
 pub struct Revocations {
@@ -105,14 +128,11 @@ impl Revocations {
         let field = |field: fn(&Policy) -> Option<&String>| policy.and_then(field);
         let key = field(|policy| policy.key.as_ref());
         let tag = field(|policy| policy.tag.as_ref());
-        let issued = policy.and_then(|policy| policy.issued);
-        let of_issuer = |entry: &&Revoked| entry.issuer.is_none() || entry.issuer.as_ref() == key;
-        let before = |entry: &&Revoked| issued.is_none_or(|issued| issued <= entry.at);
         let hits = |table: &BTreeMap<String, Vec<Revoked>>, value: Option<&str>| {
             let entries = value.and_then(|value| table.get(value));
-            entries.is_some_and(|entries| entries.iter().filter(of_issuer).any(|entry| before(&entry)))
+            entries.is_some_and(|entries| entries.iter().any(|entry| entry.holds_for(policy)))
         };
-        self.usernames.get(username).is_some_and(|entries| entries.iter().any(|entry| of_issuer(&entry)))
+        hits(&self.usernames, Some(username))
             || hits(&self.users, Some(user))
             || hits(&self.tags, tag.map(String::as_str))
             || hits(&self.keys, key.map(String::as_str))

@@ -331,8 +331,12 @@ pub(super) fn revocations(args: &RevocationsArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let fields = ["kind", "value", "issuer", "at", "until"];
+    let cell = |entry: &Value, field: &str| match &entry[field] {
+        Value::Null if field == "until" => "until lifted".to_owned(),
+        value => shown(value),
+    };
     let rows: Vec<Vec<String>> =
-        entries.iter().map(|entry| fields.map(|field| shown(&entry[field])).to_vec()).collect();
+        entries.iter().map(|entry| fields.map(|field| cell(entry, field)).to_vec()).collect();
     print(&table(&["KIND", "WHICH", "ONLY OF KEY", "SINCE", "UNTIL"], &rows));
     ExitCode::SUCCESS
 }

@@ -260,7 +260,7 @@ async fn revoke(ask: &Ask, presented: Option<Presented>, what: Revocation) -> Re
     };
     ask.shared.control.revoke(what, Some(key)).await.map_err(|error| match error {
         ControlError::Full => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "revocations_full", "No more can be revoked now.")
-            .help("Shorten http.ttl, so that revocations are forgotten sooner, or revoke a tag instead of each user."),
+            .help("A key has room for 2,000, each until its credential ends: revoke a user or a tag instead of each credential."),
         ControlError::BadValue => bad("username, user or tag", "is empty or longer than any user name"),
         ControlError::NotKept => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", "It is revoked, but a restart would forget that.")
             .help("The server cannot write into its state directory; the log says why."),

@@ -9,6 +9,7 @@ mod addresses;
 mod budgets;
 mod clock;
 mod connections;
+mod decree;
 mod delivery;
 mod departure;
 mod dtls;
@@ -49,19 +50,25 @@ pub use clock::Clock;
 pub use dtls::Identity as DtlsIdentity;
 pub use offers::KernelOffload;
 pub use open::Error as OpenError;
-pub use report::Foreign;
+pub use report::{Foreign, Rate};
 pub use tls::{AUTHORITY_PROTOCOL, TURN_PROTOCOLS, WEB_PROTOCOL, WebDoor, tls_config};
 
 pub use worker::Seen;
 
-use crate::auth::Revocations;
+use crate::auth::{Revocations, Revoked};
 use crate::sys;
 use crate::turn::{self, Counters, Session, Transport};
+use decree::Crier;
 use offers::Offers;
 use open::Listeners;
 use ports::Shared;
 use udp::UdpListener;
 use worker::{Control, Entrance, Plan, Tuning};
+
+/// Gives back the memory that only the start has needed.
+pub fn settle() {
+    sys::text::give_back();
+}
 
 /// What this machine calls itself.
 pub fn host_name() -> Option<String> {
@@ -146,6 +153,7 @@ pub struct Workers {
     threads: Vec<std::thread::JoinHandle<()>>,
     bound: Vec<(Transport, SocketAddr)>,
     offers: Arc<Offers>,
+    crier: Arc<Crier>,
 }
 
 impl Workers {
@@ -200,7 +208,8 @@ impl Workers {
             proxies: options.proxies.into(),
         };
         let offers = Arc::clone(&shared.offers);
-        let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound, offers };
+        let crier = Arc::new(Crier::new(options.revoked));
+        let mut started = Self { mailboxes: Vec::new(), threads: Vec::new(), bound, offers, crier };
         let cpus = if options.pin_workers { usable_cpus() } else { Vec::new() };
         let mail = mail::connect(groups.len());
         let mut next_cpu = cpus.iter().cycle();
@@ -220,7 +229,7 @@ impl Workers {
                 post,
                 inbox,
                 draining: false,
-                revoked: Arc::clone(&options.revoked),
+                revoked: started.crier.ear(),
                 witness: options.witness.clone(),
             };
             let (sender, receiver) = mpsc::channel(MAILBOX);
@@ -246,7 +255,11 @@ impl Workers {
 
     /// How to ask the workers from other threads.
     pub fn handle(&self) -> Handle {
-        Handle { mailboxes: self.mailboxes.clone(), offers: Arc::clone(&self.offers) }
+        Handle {
+            mailboxes: self.mailboxes.clone(),
+            offers: Arc::clone(&self.offers),
+            crier: Arc::clone(&self.crier),
+        }
     }
 
     /// Ends all allocations and waits for the threads.
@@ -293,6 +306,7 @@ fn pin(cpu: usize) {
 pub struct Handle {
     mailboxes: Vec<mpsc::Sender<Control>>,
     offers: Arc<Offers>,
+    crier: Arc<Crier>,
 }
 
 impl Handle {
@@ -301,11 +315,16 @@ impl Handle {
         self.ask(Control::Counters).await
     }
 
-    /// Replaces what is revoked, and ends the allocations that it concerns: they are gone when this returns. Returns how
-    /// many they were; `None`: a worker did not answer within a second.
-    pub async fn revoke(&self, revoked: &Arc<Revocations>) -> Option<u64> {
-        let ended = self.ask(|answer| Control::Revoke(Arc::clone(revoked), answer)).await?;
-        Some(ended.into_iter().sum())
+    /// Replaces what is revoked by `list`, which is the last one with `new` besides, or with something left out. Every worker
+    /// finds it from now on, also one that does not answer now; so calls have to be made in the order of the lists. What is
+    /// returned waits until the allocations that `new` concerns are gone, and says how many they were; `None`: a worker did
+    /// not answer within a second.
+    pub fn revoke(
+        &self,
+        list: Arc<Revocations>,
+        new: Option<Revoked>,
+    ) -> impl Future<Output = Option<u64>> + Send + use<> {
+        self.crier.tell(list, new, PATIENCE)
     }
 
     /// Live allocations, `limit` of them at most; if `user` is given, those of this user name, or of what quotas count.

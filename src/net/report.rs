@@ -42,16 +42,17 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// Lines of one kind within the current second.
+/// Lines of one kind within the current second: ten at most.
 #[derive(Clone, Copy, Default)]
-struct Rate {
+pub struct Rate {
     since: Option<Timestamp>,
     written: u32,
     left_out: u64,
 }
 
 impl Rate {
-    fn admits(&mut self, now: &Now) -> bool {
+    /// Whether there may be one more at `now`.
+    pub fn admits(&mut self, now: &Now) -> bool {
         let fresh = self.since.is_none_or(|since| now.mono.since(since).as_secs() >= 1);
         if fresh {
             self.since = Some(now.mono);
@@ -63,6 +64,15 @@ impl Rate {
         }
         self.left_out += 1;
         false
+    }
+
+    /// Tells how many of a `kind` were left out in the second that is over, or until now if this is the `last` time.
+    pub fn tell(&mut self, now: &Now, kind: &'static str, last: bool) {
+        let over = last || self.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);
+        if over && self.left_out > 0 {
+            tracing::info!(target: "relais::log", kind, lines = self.left_out, "lines left out");
+            self.left_out = 0;
+        }
     }
 }
 
@@ -220,11 +230,7 @@ impl Reporter {
             ("connection refused", &mut self.streams),
         ];
         for (kind, rate) in kinds {
-            let over = last || rate.since.is_some_and(|since| now.mono.since(since).as_secs() >= 1);
-            if over && rate.left_out > 0 {
-                tracing::info!(target: "relais::log", kind, lines = rate.left_out, "lines left out");
-                rate.left_out = 0;
-            }
+            rate.tell(now, kind, last);
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::task::LocalSet;
 
 use super::accept::{self, Door};
 use super::clock::Clock;
+use super::decree::{Ear, Search};
 use super::delivery::Bundle;
 use super::dtls::{Dtls, Identity};
 use super::mail::{Inbox, Mail, Post};
@@ -49,8 +50,6 @@ pub(super) enum Control {
     Tls(Arc<ServerConfig>),
     /// What new DTLS associations are shown.
     Dtls(Arc<Identity>),
-    /// What is revoked from now on. The answer is how many allocations that has ended.
-    Revoke(Arc<Revocations>, oneshot::Sender<u64>),
     /// Which allocations there are, of one user or of all, and no more than so many.
     Sessions(Option<Arc<str>>, usize, oneshot::Sender<Vec<Session>>),
     /// Make no more allocations.
@@ -205,10 +204,16 @@ impl Worker {
     }
 
     /// Ends what is revoked. A client that has a stream or an association loses it.
-    fn revoke(&mut self, revoked: Arc<Revocations>) -> u64 {
+    fn revoke(&mut self, list: &Arc<Revocations>, search: Search) -> u64 {
         let now = self.now();
         let before = self.server.allocation_count();
-        for route in self.server.revoke(&now, revoked, &mut self.relays) {
+        let list = Arc::clone(list);
+        let routes = match search {
+            Search::All => self.server.revoke(&now, list, &mut self.relays),
+            Search::One(new) => self.server.revoke_one(&now, list, Some(&new), &mut self.relays),
+            Search::Nothing => self.server.revoke_one(&now, list, None, &mut self.relays),
+        };
+        for route in routes {
             if !self.post.holds(route.link) {
                 // Another worker's stream: without an allocation it has no long life.
                 continue;
@@ -250,7 +255,7 @@ pub(super) struct Plan {
     /// Whether no more allocations are made.
     pub(super) draining: bool,
     /// What is revoked.
-    pub(super) revoked: Arc<Revocations>,
+    pub(super) revoked: Ear,
     /// Who wants to hear of refusals and ends.
     pub(super) witness: Option<mpsc::Sender<Seen>>,
 }
@@ -293,11 +298,6 @@ pub(super) fn run(mut plan: Plan, mut control: mpsc::Receiver<Control>) {
                 Control::Configure(tuning) => plan.tuning = *tuning,
                 Control::Tls(config) => plan.entrance.tls = Some(config),
                 Control::Dtls(identity) => plan.dtls = Some(identity),
-                Control::Revoke(revoked, answer) => {
-                    plan.revoked = revoked;
-                    // All allocations have ended.
-                    let _ = answer.send(0);
-                }
                 Control::Counters(_) | Control::Sessions(..) => {}
             }
         }
@@ -338,7 +338,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         witness: plan.witness.clone(),
         panics,
     }));
-    worker.borrow_mut().revoke(Arc::clone(&plan.revoked));
+    plan.revoked.begin(|list| worker.borrow_mut().revoke(list, Search::Nothing));
     if plan.draining {
         worker.borrow_mut().server.drain();
     }
@@ -363,6 +363,9 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                 },
                 Some(panic) = panicked.recv() => std::panic::resume_unwind(panic),
                 () = plan.inbox.wait(&mut mail) => worker.borrow_mut().read(&mut mail),
+                () = plan.revoked.news() => {
+                    plan.revoked.hear(|list, search| worker.borrow_mut().revoke(list, search));
+                }
                 message = control.recv() => match message {
                     Some(Control::Counters(answer)) => {
                         // Whoever asked may have given up.
@@ -379,10 +382,6 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                     Some(Control::Dtls(identity)) => {
                         plan.dtls = Some(Arc::clone(&identity));
                         worker.borrow_mut().dtls.set_identity(identity);
-                    }
-                    Some(Control::Revoke(revoked, answer)) => {
-                        plan.revoked = Arc::clone(&revoked);
-                        let _ = answer.send(worker.borrow_mut().revoke(revoked));
                     }
                     Some(Control::Sessions(user, limit, answer)) => {
                         let worker = worker.borrow();

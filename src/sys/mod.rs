@@ -48,6 +48,7 @@ pub(crate) use system::options::{
     force_send_buffer, keep_whole, merge, new_socket, tell_local_address, tos_of_connection,
 };
 pub(crate) use system::set::SocketSet;
+pub(crate) use system::text;
 pub(crate) use system::timer::{Timer, has_timers};
 
 /// Datagrams in a batch, and messages in a call.

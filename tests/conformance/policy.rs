@@ -194,8 +194,12 @@ fn policy_with_a_meter_has_no_allocation_for_tcp() {
 
 fn revoke(world: &mut World, kind: &str, value: &str) -> usize {
     let what = Revocation::of(kind, value.to_owned()).unwrap();
-    let list = Revocations::new([Revoked { what, issuer: None, at: START_UNIX + 10 }]);
-    world.server.revoke(&world.now, Arc::new(list), &mut world.sockets).len()
+    let new = Revoked { what, issuer: None, at: START_UNIX + 10 };
+    let list = Arc::new(Revocations::new([new.clone()]));
+    let ended = world.server.revoke_one(&world.now, Arc::clone(&list), Some(&new), &mut world.sockets).len();
+    // Nothing is left for who looks through the whole list.
+    assert!(world.server.revoke(&world.now, list, &mut world.sockets).is_empty());
+    ended
 }
 
 #[test]

@@ -20,16 +20,15 @@ export function snippets(servers, api) {
     const kinds = transports.filter((t) => t !== 'tls').join(',') || 'tcp';
     nextcloud.push(`occ talk:turn:add ${scheme} ${place} ${kinds} --secret='${SECRET}'`);
   }
+  const services = turns.map(({ host, port, transport }) => `  { type = "${transport === 'tls' ? 'turns' : 'turn'}", host = "${bare(host)}", port = ${port}, transport = "${transport === 'udp' ? 'udp' : 'tcp'}", secret = true, ttl = 14400, algorithm = "turn" },`);
+  if (stun) services.unshift(`  { type = "stun", host = "${bare(stun.host)}", port = ${stun.port} },`);
   return {
     json,
     js: `const connection = new RTCPeerConnection(${json.replace(/"(\w+)":/g, '$1:')});\n`,
     curl: `curl -s ${api}`,
     nextcloud: `${[...nextcloud, ...(stun ? [`occ talk:stun:add ${stun.host}:${stun.port}`] : [])].join('\n')}\n`,
     synapse: `# homeserver.yaml\nturn_uris:\n${turnUrls.map((url) => `  - ${quote(url)}\n`).join('')}turn_shared_secret: "${SECRET}"\nturn_user_lifetime: 4h\nturn_allow_guests: true\n`,
-    jitsi: `-- prosody: conf.d/DOMAIN.cfg.lua, with "external_services" in modules_enabled\nexternal_service_secret = "${SECRET}"\nexternal_services = {\n${[
-      ...(stun ? [`  { type = "stun", host = "${bare(stun.host)}", port = ${stun.port} },`] : []),
-      ...turns.map(({ host, port, transport }) => `  { type = "${transport === 'tls' ? 'turns' : 'turn'}", host = "${bare(host)}", port = ${port}, transport = "${transport === 'udp' ? 'udp' : 'tcp'}", secret = true, ttl = 14400, algorithm = "turn" },`),
-    ].join('\n')}\n}\n`,
+    jitsi: `-- prosody: conf.d/DOMAIN.cfg.lua, with "external_services" in modules_enabled\nexternal_service_secret = "${SECRET}"\nexternal_services = {\n${services.join('\n')}\n}\n`,
     livekit: `# livekit.yaml\nrtc:\n  turn_servers:\n${turns.map(({ host, port, transport }) => `    - host: ${quote(bare(host))}\n      port: ${port}\n      protocol: ${transport}\n      secret: "${SECRET}"\n      ttl: 14400\n`).join('')}`,
     mediamtx: `# mediamtx.yml\nwebrtcICEServers2:\n${turnUrls.map((url) => `  - url: ${quote(url)}\n    username: AUTH_SECRET\n    password: "${SECRET}"\n`).join('')}`,
   };

@@ -10,4 +10,5 @@ pub(crate) mod hints;
 pub(super) mod netns;
 pub(super) mod options;
 pub(super) mod set;
+pub(crate) mod text;
 pub(super) mod timer;
