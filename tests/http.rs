@@ -280,6 +280,15 @@ async fn a_name_that_resolves_to_loopback_or_a_proxy_is_not_this_machine() {
     }
     let rebound = [("Host", "evil.example"), ("Origin", "http://evil.example")];
     assert_eq!(ask(&server, "GET /v1/ice-servers", &rebound).await.code(), "host_not_known");
+    let (host, port) = ("evil.example", server.address.port());
+    let (host, origin) = (format!("{host}:{port}"), format!("http://{host}:{port}"));
+    for header in ["X-Forwarded-For", "Via", "Forwarded", "X-Real-IP"] {
+        let lie = [("Host", host.as_str()), ("Origin", origin.as_str()), (header, "203.0.113.5")];
+        for line in ["GET /v1/ice-servers", "POST /v1/rooms", "GET /v1/about"] {
+            let answer = ask(&server, line, &lie).await;
+            assert_eq!((answer.status, answer.code().as_str()), (403, "host_not_known"), "{line} {header}");
+        }
+    }
     let old = format!("GET /v1/ice-servers HTTP/1.0\r\nHost: {}\r\n\r\n", server.address);
     assert_eq!(raw(server.address, &old).await.status, 403, "a proxy with its defaults");
     for host in ["", "a b", "a@b", "a/../b"] {

@@ -128,7 +128,9 @@ fn token_issuer(issuer: &config::TokenIssuer) -> http::TokenIssuer {
 impl IceSource for Grants {
     fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
         let settings = Arc::clone(&self.settings.borrow());
-        let (now, ttl) = (self.now_unix(), request.ttl.unwrap_or(settings.http.ttl));
+        let now = self.now_unix().min(request.ends.unwrap_or(u64::MAX));
+        let left = request.ends.map_or(Duration::MAX, |ends| Duration::from_secs(ends - now));
+        let ttl = request.ttl.unwrap_or(settings.http.ttl).min(left);
         let (stun, turn) = urls(&self.endpoints(), self.host(&settings, &request.host));
         let Some(signed) = signed(&settings.auth, &request.user, &request.policy, now, ttl)? else {
             return Ok(IceGrant { stun, ..IceGrant::default() });

@@ -111,9 +111,13 @@ pub(super) async fn run(
         }
         per_address.insert(prefix, same + 1);
         let secure = matches!(accepted, Accepted::Tls(..));
+        let port = match &accepted {
+            Accepted::Plain(stream, _) => stream.local_addr().map_or(0, |local| local.port()),
+            Accepted::Tls(arrival, _) => arrival.socket.local_addr().map_or(0, |local| local.port()),
+        };
         let service = Connection {
             inner: TowerToHyperService::new(router.clone()),
-            remote: Remote { address: remote, secure },
+            remote: Remote { address: remote, port, secure },
         };
         let shutdown = shutdown.clone();
         connections.spawn(async move {

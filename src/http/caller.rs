@@ -14,6 +14,8 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remote {
     pub(super) address: SocketAddr,
+    /// The port here that it has connected to.
+    pub(super) port: u16,
     /// Whether TLS ends here. Otherwise it may end at a proxy.
     pub(super) secure: bool,
 }
@@ -36,8 +38,9 @@ pub(super) enum PageOrigin {
 pub(super) struct Caller {
     /// Who to count by.
     pub(super) prefix: Prefix,
-    /// A process on this machine that speaks for itself: no proxy in front of it, no page under a name that
-    /// merely resolves to loopback behind it.
+    /// A process on this machine that says nothing of speaking for others: no proxy that names itself or its client, no page
+    /// under a name that merely resolves to loopback. A proxy that says neither, as nginx does unless told to, cannot be
+    /// told from a program, so this is no identity: it opens nothing that a key or token guards, and is counted.
     pub(super) is_local: bool,
     /// The page that asks.
     pub(super) origin: PageOrigin,
@@ -72,7 +75,7 @@ impl Caller {
     }
 
     fn of(parts: &Parts, options: &Options) -> Result<Self, Refusal> {
-        let Some(Remote { address, secure }) = parts.extensions.get::<Remote>().copied() else {
+        let Some(Remote { address, port, secure }) = parts.extensions.get::<Remote>().copied() else {
             return Err(Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "no_address",
@@ -90,7 +93,7 @@ impl Caller {
         let from_loopback = remote.is_loopback() && !secure;
         let is_local = from_loopback
             && !forwarded
-            // What speaks HTTP/1.0 today is a reverse proxy with its defaults, which names neither itself
+            // What speaks HTTP/1.0 today is an older reverse proxy with its defaults, which names neither itself
             // nor its client.
             && parts.version >= Version::HTTP_11
             && is_loopback_host(&host)
@@ -98,7 +101,9 @@ impl Caller {
             && !is_cross_site(&parts.headers);
         let counted = if from_loopback { forwarded_for(&parts.headers).unwrap_or(remote) } else { remote };
         let is_known = is_loopback_host(&host) || names_us(&host, options);
-        if from_loopback && !forwarded && !is_known && is_browser(&parts.headers) {
+        // A page can say anything of proxies, but not choose its Host: with this very port, the browser came here itself.
+        let is_direct = !forwarded || authority.port_u16().unwrap_or(80) == port;
+        if from_loopback && is_direct && !is_known && is_browser(&parts.headers) {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "host_not_known",
@@ -106,7 +111,8 @@ impl Caller {
             )
             .help(
                 "Ask for localhost or 127.0.0.1. Behind a reverse proxy: let it send X-Forwarded-For and the \
-                 Host that its client sent, or write that name into http.host.",
+                 Host that its client sent, or write that name into http.host. A proxy at a port of the same number \
+                 needs the latter.",
             ));
         }
         Ok(Self { prefix: Prefix::of(counted), is_local, origin, origin_value, host })
@@ -257,7 +263,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let mut parts = request.body(()).unwrap().into_parts().0;
-        parts.extensions.insert(Remote { address: SocketAddr::new(from.parse().unwrap(), 5000), secure });
+        let address = SocketAddr::new(from.parse().unwrap(), 5000);
+        parts.extensions.insert(Remote { address, port: 8080, secure });
         Caller::of(&parts, options)
     }
 
@@ -289,6 +296,13 @@ mod tests {
     fn a_name_that_leads_to_loopback_is_refused_to_browsers_unless_written_down() {
         let rebound = [("host", "evil.example:8080"), ("origin", "http://evil.example:8080")];
         assert!(caller("127.0.0.1", &rebound, &Options::default()).is_err());
+        for header in ["x-forwarded-for", "via", "forwarded", "x-forwarded-host"] {
+            let lie = [rebound[0], rebound[1], (header, "203.0.113.5")];
+            assert!(caller("127.0.0.1", &lie, &Options::default()).is_err(), "{header}");
+        }
+        let proxied =
+            [("host", "relay.example"), ("user-agent", "Mozilla/5.0"), ("x-forwarded-for", "203.0.113.5")];
+        assert!(caller("127.0.0.1", &proxied, &Options::default()).is_ok());
         let named = Options { host: "evil.example".into(), ..Options::default() };
         assert!(!caller("127.0.0.1", &rebound, &named).unwrap().is_local);
     }

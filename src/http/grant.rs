@@ -13,6 +13,9 @@ pub struct GrantRequest {
     pub user: String,
     /// How long it is to last; `None`: as long as the operator says. 48 hours at most.
     pub ttl: Option<Duration>,
+    /// When it ends at the latest, in Unix seconds: with the token that buys it. Absolute, since the clock goes on between
+    /// the look at the token and the grant.
+    pub ends: Option<u64>,
     /// What it carries.
     pub policy: Policy,
 }

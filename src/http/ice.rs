@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use ipnet::IpNet;
 
-use super::access::{Presented, Right};
+use super::access::Presented;
+use super::admission::Admission;
 use super::caller::{Caller, PageOrigin};
 pub(super) use super::cors::{preflight, share};
 use super::dialects::{Dialect, native};
@@ -38,7 +39,7 @@ pub(super) enum Holder {
     /// A page of a listed origin, or anybody where the operator wants that.
     Visitor,
     /// A key or a token.
-    Right(Box<Right>),
+    Right(Box<super::access::Right>),
 }
 
 /// Lets in whoever asks, or says why not.
@@ -49,18 +50,23 @@ pub(super) async fn admit(
     presented: Option<Presented>,
 ) -> Result<Holder, Refusal> {
     let Some(presented) = presented else { return without_credentials(shared, caller, dialect).await };
-    if !caller.is_local {
-        charged(shared.holders.charge(caller.prefix).await)?;
-    }
+    count(shared, caller, &shared.holders).await?;
     let right = shared.options.access.check(&presented, shared.ice.now_unix()).await;
     let right = right.ok_or_else(|| unauthorized(dialect))?;
-    if !may_use(&right, caller) {
+    let ours = matches!(caller.origin, PageOrigin::Same | PageOrigin::Listed);
+    if !right.is_for(caller.origin_value.as_ref().map(|_| caller.origin_text().unwrap_or_default()), ours) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "origin_not_allowed",
             "This key or token is not for pages of this origin.",
         )
-        .help("The operator writes the origins of pages into the key's `origins`, or into http.origins."));
+        .help(
+            "The operator writes the origins of pages into the key's `origins`, or into http.origins. A key with origins is \
+             for pages alone: servers need one without.",
+        ));
+    }
+    if right.is_public() {
+        charged(shared.admission.charge(caller.prefix).await)?;
     }
     let rights = if right.key.is_some() { &shared.keys } else { &shared.subjects };
     charged(rights.charge(right.holder()).await)?;
@@ -71,7 +77,9 @@ async fn without_credentials(shared: &Shared, caller: &Caller, dialect: Dialect)
     let options = &shared.options;
     if dialect != Dialect::Native {
         Err(unauthorized(dialect))
-    } else if caller.is_local {
+    } else if caller.is_local && options.access.is_empty() {
+        // A proxy that says nothing of itself looks the same, with a crowd behind it.
+        count(shared, caller, &shared.admission).await?;
         Ok(Holder::Local)
     } else if !options.open && caller.origin != PageOrigin::Listed {
         if !options.access.is_empty() {
@@ -111,16 +119,9 @@ fn charged(wait: Result<(), Duration>) -> Result<(), Refusal> {
     })
 }
 
-/// Whether a page, if one asks, is among those that the key is for.
-fn may_use(right: &Right, caller: &Caller) -> bool {
-    match caller.origin {
-        PageOrigin::None | PageOrigin::Same => true,
-        PageOrigin::Listed if right.origins.is_empty() => true,
-        PageOrigin::Listed | PageOrigin::Foreign => {
-            right.is_public()
-                || caller.origin_text().is_some_and(|text| right.origins.iter().any(|listed| listed == text))
-        }
-    }
+/// Counts a request by its address; those of this machine together, since one of them may ask for many.
+async fn count(shared: &Shared, caller: &Caller, admission: &Admission) -> Result<(), Refusal> {
+    charged(shared.count(caller, admission).await)
 }
 
 /// The grant of a credential that is at hand already.
@@ -131,9 +132,7 @@ pub(super) async fn recall(
     username: &str,
     credential: &str,
 ) -> Result<IceGrant, Refusal> {
-    if !caller.is_local {
-        charged(shared.holders.charge(caller.prefix).await)?;
-    }
+    count(shared, caller, &shared.holders).await?;
     let host = caller.turn_host(&shared.options);
     shared.ice.recall(&host, username, credential).ok_or_else(|| unauthorized(dialect))
 }
@@ -165,6 +164,7 @@ pub(super) fn for_member(shared: &Shared, caller: &Caller, id: &str) -> serde_js
 
 fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Result<GrantRequest, Refusal> {
     let (default, now) = (shared.ice.default_ttl(), shared.ice.now_unix());
+    let mut ends = None;
     let host = caller.turn_host(&shared.options);
     let wanted = wish.ttl.map_or(default, Duration::from_secs).min(LONGEST);
     let named = wish.user.as_deref().map(user_name).transpose()?;
@@ -180,8 +180,8 @@ fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Resu
         }
         Holder::Right(right) => {
             let right = *right;
-            let ttl = right.ends.map(|ends| Duration::from_secs(ends.saturating_sub(now)));
-            let ttl = wanted.min(right.ttl.unwrap_or(LONGEST)).min(ttl.unwrap_or(LONGEST));
+            let ttl = wanted.min(right.ttl.unwrap_or(LONGEST));
+            ends = right.ends;
             let user = match (&right.user, named) {
                 (Some(own), named) => {
                     let own = user_name(own)?;
@@ -190,9 +190,12 @@ fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Resu
                     }
                     own
                 }
-                // The holder of a key for all may be anybody, and would be somebody else each time.
-                (None, _) if right.is_public() => {
-                    refuse_wishes(&Wish { policy: Policy::default(), ..wish })?;
+                // The holder of a key for pages may be anybody, and would be somebody else each time.
+                (None, named) if right.is_public() => {
+                    // Limits of the key it may still narrow, for itself.
+                    if named.is_some() || wish.policy.tag.is_some() && wish.policy.tag != right.policy.tag {
+                        return Err(not_yours());
+                    }
                     caller.prefix.label()
                 }
                 (None, named) => named.map_or_else(random, Ok)?,
@@ -202,7 +205,7 @@ fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Resu
             (user, ttl, policy)
         }
     };
-    Ok(GrantRequest { host, user, ttl: Some(ttl), policy })
+    Ok(GrantRequest { host, user, ttl: Some(ttl), ends, policy })
 }
 
 /// Whoever is counted by address does not choose by what.

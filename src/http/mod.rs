@@ -166,6 +166,11 @@ pub struct Limits {
     pub grant_burst: u32,
     /// Grants a second after that. Whoever logs in with a token has as many, each.
     pub grants_per_second: u32,
+    /// Requests for grants and joins that all callers on this machine have at once. A back end does not notice; a proxy that
+    /// names nobody may have a crowd behind it.
+    pub local_burst: u32,
+    /// The same for each second after that.
+    pub locals_per_second: u32,
     /// Views of credentials that one address gets at once.
     pub view_burst: u32,
     /// Views a second after that.
@@ -207,6 +212,8 @@ impl Default for Limits {
             queued_bytes: 64 << 20,
             grant_burst: 20,
             grants_per_second: 1,
+            local_burst: 500,
+            locals_per_second: 50,
             view_burst: 20,
             views_per_second: 2,
             holder_burst: 100,
@@ -247,11 +254,20 @@ struct Shared {
     control: Arc<dyn Control>,
     views: admission::Admission,
     admission: admission::Admission,
+    locals: admission::Admission<()>,
     holders: admission::Admission,
     keys: admission::Admission<String>,
     subjects: admission::Admission<String>,
     rooms: rooms::Door,
     shutdown: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Takes one for the caller's address out of `admission`, or, if it is on this machine, out of what all there have
+    /// together. `Err`: how long until there is one.
+    async fn count(&self, caller: &caller::Caller, admission: &admission::Admission) -> Result<(), Duration> {
+        if caller.is_local { self.locals.charge(()).await } else { admission.charge(caller.prefix).await }
+    }
 }
 
 type SharedState = State<Arc<Shared>>;
@@ -276,6 +292,7 @@ pub async fn serve(
     let dialects = routes::routes(&options.dialects);
     let state = Arc::new(Shared {
         admission: admission::Admission::new(limits.grant_burst, limits.grants_per_second),
+        locals: admission::Admission::new(limits.local_burst, limits.locals_per_second),
         holders: admission::Admission::new(limits.holder_burst, limits.holders_per_second),
         keys: admission::Admission::new(limits.key_burst, limits.keys_per_second),
         subjects: admission::Admission::new(limits.grant_burst, limits.grants_per_second),

@@ -14,13 +14,15 @@ use std::sync::RwLock;
 pub(crate) const NOW: u64 = 1_790_000_000;
 const SHOP: &str = "shop-key-of-24-letters-1";
 const PUBLIC: &str = "public-key-of-25-letters-";
+const SITE: &str = "site-key-of-24-letters-1";
 
 /// Signs as the server does.
 pub(crate) struct Source;
 
 impl IceSource for Source {
     fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
-        let ttl = request.ttl.unwrap_or(Duration::from_secs(14_400)).as_secs();
+        let left = request.ends.map_or(u64::MAX, |ends| ends - NOW);
+        let ttl = request.ttl.unwrap_or(Duration::from_secs(14_400)).as_secs().min(left);
         let username = rest::username(NOW + ttl, ':', &request.user, &request.policy)?;
         let credential = rest::password(b"north", username.as_bytes());
         let host = &request.host;
@@ -101,11 +103,11 @@ fn options() -> Options {
     let access = Access::default();
     let shop = ApiKey {
         ttl: Some(Duration::from_secs(3600)),
-        origins: vec!["https://shop.example".into()],
         ..key("shop", SHOP, "tag=web&rate=1000000&peers=203.0.113.0/24")
     };
     let public = ApiKey { origins: vec!["*".into()], ..key("public", PUBLIC, "allocations=2") };
-    access.replace(vec![key("plain", "plain-key-of-24-letters-", ""), shop, public], vec![]).unwrap();
+    let site = ApiKey { origins: vec!["https://shop.example".into()], ..key("site", SITE, "tag=web") };
+    access.replace(vec![key("plain", "plain-key-of-24-letters-", ""), shop, public, site], vec![]).unwrap();
     Options { access, origins: vec!["https://app.example".into()], ..Options::default() }
 }
 
@@ -215,6 +217,8 @@ async fn a_visitor_decides_nothing_but_a_program_on_this_machine_does() {
     for body in [r#"{"user":"eve"}"#, r#"{"rate":5}"#] {
         assert_eq!(send(&server, "POST /v1/ice-servers", &page, body).await.code(), "not_yours_to_set");
     }
+    // With no key about, the machine itself is the boundary.
+    let server = with(Options::default()).await;
     let local = [("Host", "localhost")];
     let turn = send(&server, "POST /v1/ice-servers", &local, r#"{"user":"bob","rate":5}"#).await.json()["iceServers"][1]
         .take();
@@ -440,18 +444,98 @@ async fn matrix_answers_under_both_versions() {
     }
 }
 
+/// What nginx 1.30 sends to `proxy_pass http://127.0.0.1:8080` unless told otherwise, beside what its client sent: HTTP/1.1,
+/// `Host: $proxy_host` and `Connection: close`.
+const NGINX: [(&str, &str); 3] =
+    [("Host", "127.0.0.1:8080"), ("User-Agent", "Mozilla/5.0 (X11)"), ("Accept", "*/*")];
+
+#[tokio::test]
+async fn behind_a_proxy_that_says_nothing_a_key_is_needed_as_soon_as_there_are_any() {
+    let server = with(options()).await;
+    for headers in [&NGINX[..], &[("Host", "localhost")]] {
+        let answer = send(&server, "GET /v1/ice-servers", headers, "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{headers:?}");
+        let named = send(&server, "POST /v1/ice-servers", headers, r#"{"user":"eve"}"#).await;
+        assert_eq!(named.status, 401);
+    }
+    let mut with_key = NGINX.to_vec();
+    with_key.push(("X-API-Key", SHOP));
+    assert_eq!(send(&server, "GET /v1/ice-servers", &with_key, "").await.status, 200);
+
+    let limits = Limits { local_burst: 3, locals_per_second: 1, ..Limits::default() };
+    let server = with(Options { limits, ..Options::default() }).await;
+    assert_eq!(
+        send(&server, "GET /v1/ice-servers", &NGINX, "").await.status,
+        200,
+        "without any it is a program"
+    );
+    let (_, refused) = first_refusal(&server, &NGINX, 20).await.expect("a bound for the crowd");
+    assert!(refused.header("retry-after").is_some());
+    let server = with(Options { limits, ..options() }).await;
+    let guess = [("Host", "127.0.0.1:8080"), ("X-API-Key", "wrong")];
+    assert!(first_refusal(&server, &guess, 20).await.is_some(), "keys are not guessed any faster here");
+}
+
+#[tokio::test]
+async fn views_are_bounded_for_programs_on_this_machine_too() {
+    let limits = Limits { view_burst: 3, views_per_second: 1, ..Limits::default() };
+    let server = with(Options { limits, ..Options::default() }).await;
+    let guess = r#"{"username":"1:a","credential":"x"}"#;
+    for tries in 0.. {
+        assert!(tries < 20, "no bound");
+        if send(&server, "POST /v1/view", &[("Host", "localhost")], guess).await.status == 429 {
+            assert!(tries >= 3, "{tries}");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_for_pages_is_public_and_wants_their_origin() {
+    let server = with(options()).await;
+    let page = [PROXY, ("X-API-Key", SITE), ("Origin", "https://shop.example")];
+    let turn =
+        send(&server, "POST /v1/ice-servers", &page, r#"{"ttl":60}"#).await.json()["iceServers"][1].take();
+    let wanted = (60, "203.0.113.5".to_owned(), format!("tag=web&key=site&issued={NOW}"));
+    assert_eq!(parts(&turn["username"], &turn["credential"]), wanted);
+    for body in [r#"{"user":"eve"}"#, r#"{"tag":"other"}"#, r#"{"user":"eve","tag":"web"}"#] {
+        let refused = send(&server, "POST /v1/ice-servers", &page, body).await;
+        assert_eq!((refused.status, refused.code().as_str()), (403, "not_yours_to_set"), "{body}");
+    }
+    let revoke = send(&server, "POST /v1/revoke", &page, r#"{"user":"203.0.113.6"}"#).await;
+    assert_eq!(revoke.code(), "not_yours_to_revoke");
+    for good in requests_of("site", SITE) {
+        for headers in
+            [&[PROXY][..], &[], &[PROXY, ("Origin", "https://relay.example")], &[("Host", "localhost")]]
+        {
+            assert_eq!(request(&server, &good, headers).await.status, 403, "{good:?} {headers:?}");
+        }
+    }
+    let limits = Limits { grant_burst: 3, grants_per_second: 1, ..Limits::default() };
+    let server = with(Options { limits, ..options() }).await;
+    assert!(first_refusal(&server, &page, 20).await.is_some());
+    let other = [("X-Forwarded-For", "203.0.113.6"), page[1], page[2]];
+    assert_eq!(send(&server, "GET /v1/ice-servers", &other, "").await.status, 200, "each address by itself");
+}
+
 /// Each dialect's request with this secret.
 fn requests(secret: &str) -> Vec<(String, Vec<(&'static str, String)>)> {
+    requests_of("shop", secret)
+}
+
+/// The same with the key of another name.
+fn requests_of(name: &str, secret: &str) -> Vec<(String, Vec<(&'static str, String)>)> {
     let bearer = || vec![("Authorization", bearer(secret))];
-    let basic = || vec![("Authorization", basic("shop", secret))];
+    let basic = || vec![("Authorization", basic(name, secret))];
+    let cloudflare = format!("POST /v1/turn/keys/{name}/credentials");
     vec![
         ("GET /v1/ice-servers".into(), bearer()),
         ("GET /v1/ice-servers".into(), basic()),
         ("GET /v1/ice-servers".into(), vec![("X-API-Key", secret.into())]),
-        ("POST /v1/turn/keys/shop/credentials/generate-ice-servers".into(), bearer()),
-        ("POST /v1/turn/keys/shop/credentials/generate".into(), bearer()),
-        ("POST /v1/turn/keys/shop/credentials/1%3Aa/revoke".into(), bearer()),
-        ("POST /2010-04-01/Accounts/shop/Tokens.json".into(), basic()),
+        (format!("{cloudflare}/generate-ice-servers"), bearer()),
+        (format!("{cloudflare}/generate"), bearer()),
+        (format!("{cloudflare}/1%3Aa/revoke"), bearer()),
+        (format!("POST /2010-04-01/Accounts/{name}/Tokens.json"), basic()),
         (format!("GET /api/v1/turn/credentials?apiKey={secret}"), vec![]),
         (format!("POST /api/v1/turn/credential?secretKey={secret}"), vec![]),
         ("PUT /_turn/default".into(), basic()),
@@ -522,7 +606,10 @@ async fn nobody_is_let_in_without_a_key_where_one_is_needed() {
 #[tokio::test]
 async fn a_key_is_for_its_own_pages() {
     let server = with(options()).await;
-    for good in requests(SHOP) {
+    for good in requests_of("site", SITE) {
+        if good.0.ends_with("/revoke") {
+            continue;
+        }
         let own = request(&server, &good, &[PROXY, ("Origin", "https://shop.example")]).await;
         assert!((200..300).contains(&own.status), "{good:?}");
         assert_eq!(own.header("access-control-allow-origin"), Some("https://shop.example"));

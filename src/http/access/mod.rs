@@ -53,9 +53,18 @@ pub(super) struct Right {
 }
 
 impl Right {
-    /// Whether it is for all pages, so that its holder may be anybody.
-    pub(super) fn is_public(&self) -> bool {
-        self.origins.iter().any(|origin| origin == "*")
+    /// Whether it is for pages: it stands in their source then, so its holder may be anybody.
+    pub(super) const fn is_public(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// Whether it is for a page of this origin. Those of the configuration, `listed`, are for whatever names none itself.
+    pub(super) fn is_for(&self, origin: Option<&str>, listed: bool) -> bool {
+        if self.origins.is_empty() {
+            return origin.is_none() || listed;
+        }
+        let fits = |own: &String| own == "*" || origin == Some(own.as_str());
+        self.origins.iter().any(fits)
     }
 
     /// Whom rate limits count.

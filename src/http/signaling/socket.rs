@@ -260,7 +260,7 @@ impl Conversation {
             return Err(End::Refused(("bad_name", "The name is too long.", "It may have 64 characters.")));
         }
         // Each join is worth iceServers.
-        if !self.caller.is_local && !self.shared.admission.admit(self.caller.prefix).await {
+        if self.shared.count(&self.caller, &self.shared.admission).await.is_err() {
             return Err(End::Refused((
                 "too_many_requests",
                 "Your address joins too often.",
