@@ -234,7 +234,7 @@ impl Allocation {
         let mut toll = meter.pay(now.mono, len);
         if let Toll::Draw(bytes) = toll {
             if let Some(budget) = budget_of(now, &self.login, false) {
-                meter.add(sockets.draw(budget, bytes));
+                meter.add(sockets.draw(budget, bytes).unwrap_or(0));
             }
             toll = meter.pay(now.mono, len);
         }
