@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 
 use super::revocations::{Added, Entry, Store, write};
 use super::view;
-use crate::auth::rest::{self, MAX_USERNAME};
+use crate::auth::rest::MAX_USERNAME;
 use crate::config::Settings;
 use crate::config::ice::rfc3339;
 use crate::http::{
@@ -247,12 +247,10 @@ impl Inner {
         let now = self.now();
         let mut ring = self.ring.lock().await;
         ring.forget(now);
-        ring.refusals(user.as_deref()).map(|refusal| self.shown(refusal, now, true)).collect()
+        ring.refusals(user.as_deref()).map(|refusal| Self::shown(refusal, now, true)).collect()
     }
 
-    fn shown(&self, refusal: &Refusal, now: u64, named: bool) -> Refused {
-        let separator = self.settings.borrow().auth.separator;
-        let parts = refusal.username.as_deref().and_then(|name| rest::parts(name, separator));
+    fn shown(refusal: &Refusal, now: u64, named: bool) -> Refused {
         Refused {
             at: rfc3339(refusal.at),
             username: refusal.username.as_deref().filter(|_| named).map(str::to_owned),
@@ -261,7 +259,7 @@ impl Inner {
             method: refusal.method.name(),
             code: refusal.code,
             cause: refusal.why.word(),
-            message: refusal.message(now, parts.map(|parts| parts.expiry)),
+            message: refusal.message(now),
             cure: refusal.why.cure(),
             peer: refusal.peer.map(bare),
             count: refusal.count,
@@ -290,12 +288,9 @@ impl Inner {
         let mut ring = self.ring.lock().await;
         ring.forget(now.unix);
         let from = prefix(from);
-        let may_see = |refusal: &&Refusal| {
-            refusal.username.as_deref() == Some(&*username)
-                && (verified || prefix(refusal.tuple.client.0.ip()) == from)
-        };
-        let refusals = ring.refusals(Some(&username)).filter(may_see).take(SHOWN);
-        shown.refusals.extend(refusals.map(|refusal| self.shown(refusal, now.unix, false)));
+        let may_see = |refusal: &&Refusal| verified || prefix(refusal.tuple.client.0.ip()) == from;
+        let refusals = ring.refusals_of(&username).filter(may_see).take(SHOWN);
+        shown.refusals.extend(refusals.map(|refusal| Self::shown(refusal, now.unix, false)));
         if verified {
             // Of what quotas count together, only this credential's own.
             let live = live.iter().filter(|session| *session.username == *username);

@@ -1,8 +1,8 @@
 //! The Unix socket of the admin API: for the user that runs the server, and root.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,8 @@ use super::Error;
 pub(super) struct Socket {
     pub(super) listener: Option<UnixListener>,
     path: PathBuf,
+    /// Device and inode: another server may have taken the place.
+    own: Option<(u64, u64)>,
 }
 
 impl Socket {
@@ -36,22 +38,42 @@ impl Socket {
             }
             fs::remove_file(path).map_err(|error| cannot(error, "remove it by hand"))?;
         }
-        // It gets its name when nobody else can use it any more.
-        let mut new = path.as_os_str().to_owned();
-        new.push(".new");
-        let new = PathBuf::from(new);
+        // It is made where nobody else can look, and gets its place when nobody else can use it.
+        let mut closed = path.as_os_str().to_owned();
+        closed.push(".new");
+        let closed = PathBuf::from(closed);
+        let new = closed.join("s");
+        // What a server that was killed has left.
         let _ = fs::remove_file(&new);
-        let cure = "its directory must be there and belong to the user that runs relais; a path has 107 bytes at most";
-        let listener = UnixListener::bind(&new).map_err(|error| cannot(error, cure))?;
-        fs::set_permissions(&new, Permissions::from_mode(0o600)).map_err(|error| cannot(error, cure))?;
-        fs::rename(&new, path).map_err(|error| cannot(error, cure))?;
-        Ok(Self { listener: Some(listener), path: path.to_owned() })
+        let _ = fs::remove_dir(&closed);
+        let cure = "its directory must be there and belong to the user that runs relais; a path has 101 bytes at most";
+        DirBuilder::new().mode(0o700).create(&closed).map_err(|error| cannot(error, cure))?;
+        let made = make(&new, path);
+        let _ = fs::remove_file(&new);
+        let _ = fs::remove_dir(&closed);
+        let listener = made.map_err(|error| cannot(error, cure))?;
+        Ok(Self { listener: Some(listener), path: path.to_owned(), own: identity(path) })
     }
+}
+
+/// Listens at `new`, for the owner alone, and moves that to `path`.
+fn make(new: &Path, path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(new)?;
+    fs::set_permissions(new, Permissions::from_mode(0o600))?;
+    fs::rename(new, path)?;
+    Ok(listener)
+}
+
+/// Device and inode of what is at `path`.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.own.is_some() && identity(&self.path) == self.own {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -73,7 +95,13 @@ mod tests {
         assert!(path.exists(), "as a killed server leaves it");
         let again = Socket::open(&path).unwrap();
         drop(again);
-        assert!(!path.exists());
+        assert!(!path.exists() && !path.with_extension("sock.new").exists());
+        let socket = Socket::open(&path).unwrap();
+        fs::rename(&path, path.with_extension("old")).unwrap();
+        fs::write(&path, "another's").unwrap();
+        drop(socket);
+        assert!(path.exists(), "only what is its own is removed");
+        fs::remove_file(path.with_extension("old")).unwrap();
         fs::write(&path, "").unwrap();
         assert!(refused(&path).contains("something else"));
         fs::remove_file(&path).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::Error;
@@ -38,6 +38,15 @@ pub(super) fn open(directory: &Path, dedicated: bool) -> Result<(), Error> {
             "{shown}, the state directory, is a file\n  = help: write a directory into `state.directory`"
         )));
     }
+    // A file of ours says who we are. Whoever owns the directory can put anything into it.
+    let us = probe(directory).map_err(|error| cannot("cannot be written to", error))?;
+    if found.uid() != us {
+        return Err(Error(format!(
+            "the state directory {shown} belongs to the user {}, but relais runs as {us}\n  = help: `chown {us} {shown}`, if it is \
+             relais's alone; else write another one into `state.directory`",
+            found.uid()
+        )));
+    }
     if found.permissions().mode() & OTHERS != 0 {
         // One that holds other things is not ours to close: /tmp may be written here by mistake.
         let is_ours = dedicated || fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
@@ -50,15 +59,25 @@ pub(super) fn open(directory: &Path, dedicated: bool) -> Result<(), Error> {
         fs::set_permissions(directory, Permissions::from_mode(PRIVATE))
             .map_err(|error| cannot("cannot be closed to others", error))?;
     }
-    write(directory, "writable", b"").map_err(|error| cannot("cannot be written to", error))?;
-    fs::remove_file(directory.join("writable")).map_err(|error| cannot("cannot be written to", error))
+    Ok(())
+}
+
+/// Writes a file into the directory and removes it again: the user that it belonged to.
+fn probe(directory: &Path) -> io::Result<u32> {
+    let place = directory.join("writable");
+    write(directory, "writable", b"")?;
+    let owner = fs::symlink_metadata(&place).map(|found| found.uid());
+    fs::remove_file(&place)?;
+    owner
 }
 
 /// Puts `content` into the file `name`, for the owner alone, in one step: a reader finds the old one or the new one, also
 /// after a crash.
 pub(super) fn write(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let new = directory.join(format!("{name}.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let mut file = options.open(&new)?;
     // What an earlier attempt has left may be open to others.
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(content)?;
@@ -140,6 +159,13 @@ mod tests {
             assert_eq!(fs::read_to_string(top.0.join("key")).unwrap(), text);
         }
         assert_eq!(mode(&top.0.join("key")), 0o600);
+        assert_eq!(read(&top.0, "key", 3).unwrap(), b"two");
+        assert_eq!(read(&top.0, "key", 2).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let target = top.0.join("key");
+        std::os::unix::fs::symlink(&target, top.0.join("link.new")).unwrap();
+        assert!(write(&top.0, "link", b"three").is_err() && read(&top.0, "link.new", 9).is_err());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "two", "no link leads elsewhere");
+        fs::remove_file(top.0.join("link.new")).unwrap();
         assert_eq!(fs::read_dir(&top.0).unwrap().count(), 1);
     }
 }

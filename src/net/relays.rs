@@ -472,7 +472,7 @@ impl RelaySockets for Relays {
         }
     }
 
-    fn draw(&self, budget: Budget<'_>, bytes: u64) -> u64 {
+    fn draw(&self, budget: Budget<'_>, bytes: u64) -> Option<u64> {
         self.shared.budgets.draw(&budget, bytes)
     }
 

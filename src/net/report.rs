@@ -180,7 +180,7 @@ impl Reporter {
                     );
                 }
             }
-            Event::LoginRefused { tuple, method: _, user: _, code, cause } => {
+            Event::LoginRefused { tuple, method: _, user: _, code, cause, proven: _ } => {
                 if self.logins.admits(now) {
                     tracing::info!(
                         target: "relais::login",

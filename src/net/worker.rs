@@ -269,9 +269,14 @@ pub struct Seen {
     pub event: Event,
 }
 
-/// Whether anybody asks for it later.
+/// Whether anybody asks for it later. What a forged source is refused would stand under the name of somebody else.
 const fn matters(event: &Event) -> bool {
-    matches!(event, Event::LoginRefused { .. } | Event::RequestRefused { .. } | Event::AllocationEnded { .. })
+    matches!(
+        event,
+        Event::LoginRefused { proven: true, .. }
+            | Event::RequestRefused { .. }
+            | Event::AllocationEnded { .. }
+    )
 }
 
 /// Runs a worker until it is told to stop. A panic ends its allocations, not the server: the worker begins anew on

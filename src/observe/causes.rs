@@ -132,6 +132,10 @@ causes! {
     PeerConnection => "peer_connection",
         "The connection with the peer is there already, or could not be made.",
         "Look whether the peer listens there and lets the server's relay address in.";
+    /// No place for one more budget.
+    Budgets => "budgets",
+        "The server counts for as many credentials with a byte budget as it can.",
+        "Try again when some have ended; issue longer-lived credentials, so that one user has fewer, or leave out the budget.";
     /// The budget of the credential.
     Budget => "budget",
         "The byte budget of the credential is used up.",
@@ -185,6 +189,7 @@ impl Why {
         match (code, cause) {
             (_, Some(RefusalCause::PeersOfCredential)) => Self::CredentialPeers,
             (_, Some(RefusalCause::Budget)) => Self::Budget,
+            (_, Some(RefusalCause::Budgets)) => Self::Budgets,
             (_, Some(RefusalCause::MeteredTcp)) => Self::MeteredTcp,
             (_, Some(RefusalCause::Draining)) => Self::Draining,
             (486, _) if limited => Self::AllocationLimit,

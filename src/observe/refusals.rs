@@ -1,7 +1,7 @@
 //! What was refused of late, and which allocations have just ended: for whoever asks why a call does not work. Both are
 //! bounded in number and time, and no address can push out what others want to know.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -33,6 +33,10 @@ pub struct Refusal {
     pub why: Why,
     /// The user name as it was presented.
     pub username: Option<Arc<str>>,
+    /// What quotas count of it, if it is of a time-limited credential.
+    pub user: Option<Arc<str>>,
+    /// When that ends, in Unix seconds.
+    pub expiry: Option<u64>,
     /// The peer that it was about.
     pub peer: Option<SocketAddr>,
     /// How often.
@@ -73,9 +77,9 @@ impl Refusal {
         prefix(self.tuple.client.0.ip())
     }
 
-    /// What it says to a person at `now`, in Unix seconds. `expiry` is that of the credential, where it has one.
-    pub fn message(&self, now: u64, expiry: Option<u64>) -> String {
-        match (self.why, self.peer, expiry) {
+    /// What it says to a person at `now`, in Unix seconds.
+    pub fn message(&self, now: u64) -> String {
+        match (self.why, self.peer, self.expiry) {
             (Why::Expired, _, Some(expiry)) => {
                 format!("The credential expired {} ago.", span(now.saturating_sub(expiry)))
             }
@@ -120,7 +124,8 @@ pub struct Ring {
     /// In the order of their last time.
     refusals: BTreeMap<u64, Refusal>,
     places: HashMap<Key, u64>,
-    of_prefix: HashMap<IpAddr, usize>,
+    /// The places of each prefix, oldest first.
+    of_prefix: HashMap<IpAddr, BTreeSet<u64>>,
     next: u64,
     ended: VecDeque<Ended>,
     separator: char,
@@ -142,10 +147,11 @@ impl Ring {
     /// Takes note of what has happened at `unix` seconds, if it is a refusal or an end.
     pub fn note(&mut self, unix: u64, event: Event) {
         match event {
-            Event::LoginRefused { tuple, method, user, code, cause } => {
-                let time_limited =
-                    user.as_deref().is_some_and(|name| rest::parts(name, self.separator).is_some());
-                if let Some(why) = Why::of_login(cause, time_limited) {
+            Event::LoginRefused { tuple, method, user, code, cause, proven: _ } => {
+                let parts = user.as_deref().and_then(|name| rest::parts(name, self.separator));
+                if let Some(why) = Why::of_login(cause, parts.is_some()) {
+                    let (owner, expiry) =
+                        (parts.as_ref().map(|parts| parts.user.into()), parts.map(|parts| parts.expiry));
                     self.push(Refusal {
                         at: unix,
                         tuple,
@@ -153,13 +159,18 @@ impl Ring {
                         code,
                         why,
                         username: user,
+                        user: owner,
+                        expiry,
                         peer: None,
                         count: 1,
                     });
                 }
             }
             Event::RequestRefused { user, tuple, method, code, peer, cause } => {
-                let policy = rest::parts(&user, self.separator).and_then(|parts| parts.policy.ok());
+                let parts = rest::parts(&user, self.separator);
+                let (owner, expiry) =
+                    (parts.as_ref().map(|parts| parts.user.into()), parts.as_ref().map(|parts| parts.expiry));
+                let policy = parts.and_then(|parts| parts.policy.ok());
                 let limited = policy.is_some_and(|policy| policy.allocations.is_some());
                 let why = Why::of_request(code, cause, peer.is_some(), limited);
                 self.push(Refusal {
@@ -169,6 +180,8 @@ impl Ring {
                     code,
                     why,
                     username: Some(user),
+                    user: owner,
+                    expiry,
                     peer,
                     count: 1,
                 });
@@ -194,17 +207,16 @@ impl Ring {
             refusal.count += self.take(place).map_or(0, |earlier| earlier.count);
         }
         let prefix = refusal.prefix();
-        if self.of_prefix.get(&prefix).is_some_and(|count| *count >= MOST_OF_ONE) {
-            let oldest =
-                self.refusals.iter().find(|(_, other)| other.prefix() == prefix).map(|(place, _)| *place);
-            oldest.map(|place| self.take(place));
+        let own = self.of_prefix.get(&prefix).filter(|places| places.len() >= MOST_OF_ONE);
+        if let Some(oldest) = own.and_then(BTreeSet::first).copied() {
+            self.take(oldest);
         }
         if self.refusals.len() >= MOST {
             let oldest = self.refusals.first_key_value().map(|(place, _)| *place);
             oldest.map(|place| self.take(place));
         }
         self.places.insert(refusal.key(), self.next);
-        *self.of_prefix.entry(prefix).or_insert(0) += 1;
+        self.of_prefix.entry(prefix).or_default().insert(self.next);
         self.refusals.insert(self.next, refusal);
         self.next += 1;
     }
@@ -213,9 +225,9 @@ impl Ring {
         let refusal = self.refusals.remove(&place)?;
         self.places.remove(&refusal.key());
         let prefix = refusal.prefix();
-        if let Some(count) = self.of_prefix.get_mut(&prefix) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(places) = self.of_prefix.get_mut(&prefix) {
+            places.remove(&place);
+            if places.is_empty() {
                 self.of_prefix.remove(&prefix);
             }
         }
@@ -240,11 +252,14 @@ impl Ring {
     pub fn refusals<'r>(&'r self, user: Option<&'r str>) -> impl Iterator<Item = &'r Refusal> {
         self.refusals.values().rev().filter(move |refusal| {
             user.is_none_or(|user| {
-                refusal.username.as_deref().is_some_and(|name| {
-                    name == user || rest::parts(name, self.separator).is_some_and(|parts| parts.user == user)
-                })
+                refusal.username.as_deref() == Some(user) || refusal.user.as_deref() == Some(user)
             })
         })
+    }
+
+    /// Refusals of this very user name, newest first.
+    pub fn refusals_of<'r>(&'r self, username: &'r str) -> impl Iterator<Item = &'r Refusal> {
+        self.refusals.values().rev().filter(move |refusal| refusal.username.as_deref() == Some(username))
     }
 
     /// Allocations of this user name that have ended, newest first.
@@ -269,6 +284,7 @@ mod tests {
             user: Some(user.into()),
             code: 401,
             cause,
+            proven: true,
         }
     }
 
@@ -287,9 +303,11 @@ mod tests {
         assert_eq!(ring.refusals(Some("90:alice")).count(), 2);
         assert_eq!(ring.refusals(Some("ali")).count(), 0);
         let expired = ring.refusals(None).last().unwrap();
-        assert_eq!(expired.message(810, Some(90)), "The credential expired 12 minutes ago.");
-        assert_eq!(expired.message(151, Some(90)), "The credential expired 1 minute ago.");
-        assert_eq!(expired.message(150, None), "The credential expired.");
+        assert_eq!(expired.message(810), "The credential expired 12 minutes ago.");
+        assert_eq!(expired.message(151), "The credential expired 1 minute ago.");
+        let unknown = Refusal { expiry: None, ..expired.clone() };
+        assert_eq!(unknown.message(150), "The credential expired.");
+        assert_eq!((ring.refusals_of("90:alice").count(), ring.refusals_of("alice").count()), (2, 0));
     }
 
     #[test]
@@ -303,6 +321,7 @@ mod tests {
         assert_eq!(ring.refusals(Some("alice")).count(), 1);
         assert_eq!(ring.refusals.len(), 1 + MOST_OF_ONE);
         assert_eq!(ring.refusals(Some("9999")).count(), 1, "the newest are kept");
+        assert_eq!(ring.of_prefix[&prefix("2001:db8::".parse().unwrap())].len(), MOST_OF_ONE);
     }
 
     #[test]

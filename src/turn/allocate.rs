@@ -136,6 +136,7 @@ impl Server {
     fn meter(now: &Now, login: &Login, sockets: &impl RelaySockets) -> Result<Option<Box<Meter>>, Refused> {
         let Some(budget) = budget_of(now, login, true) else { return Ok(Meter::of(login.policy(), 0)) };
         let share = sockets.draw(budget, Meter::portion(budget.total, 0));
+        let share = share.ok_or(const { Refused::because(508).told(RefusalCause::Budgets) })?;
         // What would not carry a packet is nothing; and it does not come back: no 486, which clients may try again (RFC 8656
         // §7.4).
         if share < Meter::LEAST.min(budget.total) {

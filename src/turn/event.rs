@@ -146,6 +146,8 @@ pub enum Event {
         code: u16,
         /// Why.
         cause: Cause,
+        /// Whether the client is where the 5-tuple says: it has brought a nonce that was sent there, or has a connection.
+        proven: bool,
     },
     /// A request by an authenticated client was refused.
     RequestRefused {
@@ -185,6 +187,8 @@ pub enum RefusalCause {
     Allocations,
     /// 403: the byte budget of the credential is used up.
     Budget,
+    /// 508: no place to count for one more credential with a byte budget.
+    Budgets,
     /// 403: an allocation for TCP, whose bytes cannot be counted for a credential with rate or byte budget.
     MeteredTcp,
     /// 403: the server is about to stop.
@@ -206,6 +210,7 @@ impl RefusalCause {
             Self::PeersOfCredential => "not among the peers of the credential",
             Self::Allocations => "as many allocations as allowed",
             Self::Budget => "the byte budget of the credential is used up",
+            Self::Budgets => "as many credentials with a byte budget as are counted for",
             Self::MeteredTcp => "no allocation for TCP with a credential that has a rate or a byte budget",
             Self::Draining => "the server is about to stop",
             Self::Sockets => "no port, descriptor or memory, or no such reservation",

@@ -233,8 +233,10 @@ impl Allocation {
         let meter = self.meter.as_mut()?;
         let mut toll = meter.pay(now.mono, len);
         if let Toll::Draw(bytes) = toll {
-            if let Some(budget) = budget_of(now, &self.login, false) {
-                meter.add(sockets.draw(budget, bytes));
+            if let Some(budget) = budget_of(now, &self.login, false)
+                && let Some(drawn) = sockets.draw(budget, bytes)
+            {
+                meter.add(drawn);
             }
             toll = meter.pay(now.mono, len);
         }

@@ -281,7 +281,7 @@ impl Server {
         if tries && matches!(refusal.code, 401 | 420) {
             self.budget.login_failed(now.mono, client.ip(), origin);
         }
-        self.login_refused(from.tuple, message, refusal.code, refusal.cause);
+        self.login_refused(from.tuple, message, &refusal, proven);
         if refusal.code == 420
             && let Some(unknown) = UnknownAttributes::of(message)
         {

@@ -16,7 +16,7 @@ use super::{
     DropReason, EndReason, Event, FiveTuple, PeerPolicy, RelaySockets, Transport,
 };
 use crate::auth::rest::MAX_USERNAME;
-use crate::auth::{Authenticator, Cause, Login, Revocations};
+use crate::auth::{Authenticator, Cause, Login, Refusal, Revocations};
 use crate::time::{Now, Timestamp};
 use crate::wire::{AddressFamily, Message, attr};
 
@@ -322,7 +322,15 @@ impl Server {
         }
     }
 
-    pub(super) fn login_refused(&mut self, tuple: FiveTuple, message: &Message<'_>, code: u16, cause: Cause) {
+    pub(super) fn login_refused(
+        &mut self,
+        tuple: FiveTuple,
+        message: &Message<'_>,
+        refusal: &Refusal,
+        nonce_is_known: bool,
+    ) {
+        let Refusal { code, cause, .. } = *refusal;
+        let proven = nonce_is_known || tuple.transport != Transport::Udp;
         // Each client begins without credentials, and each nonce ends: neither is worth a line.
         let counted = CountedMethod::of(message.method());
         if !matches!(cause, Cause::NoCredentials | Cause::StaleNonce)
@@ -330,7 +338,7 @@ impl Server {
         {
             let user = message.get(attr::USERNAME).and_then(|name| core::str::from_utf8(name).ok());
             let user = user.filter(|name| name.len() <= MAX_USERNAME).map(Arc::from);
-            self.events.push(Event::LoginRefused { tuple, method, user, code, cause });
+            self.events.push(Event::LoginRefused { tuple, method, user, code, cause, proven });
         }
     }
 
@@ -350,5 +358,12 @@ impl Server {
 pub(super) fn budget_of<'a>(now: &Now, login: &'a Login, begins: bool) -> Option<CredentialBudget<'a>> {
     let total = login.policy()?.bytes?;
     let until = login.expires()?;
-    Some(CredentialBudget { username: login.user(), total, until, now: now.unix, begins })
+    Some(CredentialBudget {
+        username: login.user(),
+        owner: login.owner(),
+        total,
+        until,
+        now: now.unix,
+        begins,
+    })
 }

@@ -129,6 +129,8 @@ pub struct Owner<'a> {
 pub struct Budget<'a> {
     /// The user name, expiry and policy included: each credential has a budget of its own.
     pub username: &'a str,
+    /// What quotas count; each has a share of the places for budgets.
+    pub owner: &'a str,
     /// All of it, in bytes.
     pub total: u64,
     /// When the credential ends, in Unix seconds. A day later nothing of it need be known.
@@ -201,9 +203,10 @@ pub trait RelaySockets {
     fn close(&mut self, relay: RelayToken, owner: &str);
 
     /// Takes up to `bytes` out of what all workers together have left of a credential's byte budget. Asked now and then, when
-    /// an allocation has used what it has. Less than `bytes` means that there is no more. Who knows no budgets has none.
-    fn draw(&self, _budget: Budget<'_>, _bytes: u64) -> u64 {
-        0
+    /// an allocation has used what it has. Less than `bytes` means that there is no more, `None` that there is no place
+    /// for one more budget. Who knows no budgets has none.
+    fn draw(&self, _budget: Budget<'_>, _bytes: u64) -> Option<u64> {
+        None
     }
 
     /// Gives back what was drawn and has not been used.

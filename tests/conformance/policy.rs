@@ -273,3 +273,20 @@ fn revocation_of_a_listed_user_and_lifting_it() {
     world.server.revoke(&world.now, Arc::default(), &mut world.sockets);
     Client::alice().allocate(&mut world);
 }
+
+#[test]
+fn who_has_not_shown_where_it_is_leaves_no_refusal_under_anybodys_name() {
+    let mut world = world();
+    let mut refused = |client: &mut Client| {
+        assert_eq!(client.ask_in_vain(&mut world, ALLOCATE, &[udp()]).code(), 401);
+        match world.events().pop() {
+            Some(Event::LoginRefused { proven, .. }) => proven,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut wrong = Client::rest(&name("alice", "tag=y"), "south").at("9.9.9.9:1");
+    assert!(refused(&mut wrong), "it has brought the nonce that was sent there");
+    let mut forged = wrong.at("9.9.9.9:2");
+    assert!(!refused(&mut forged), "the nonce was sent elsewhere");
+    assert!(refused(&mut forged.over(relais::turn::Transport::Tcp)), "nobody forges a connection");
+}

@@ -589,13 +589,13 @@ impl RelaySockets for Sockets {
         self.closed += 1;
     }
 
-    fn draw(&self, budget: Budget<'_>, bytes: u64) -> u64 {
+    fn draw(&self, budget: Budget<'_>, bytes: u64) -> Option<u64> {
         self.drawn.set(self.drawn.get() + 1);
         let mut budgets = self.budgets.borrow_mut();
         let left = budgets.entry(budget.username.to_owned()).or_insert(budget.total);
         let drawn = bytes.min(*left);
         *left -= drawn;
-        drawn
+        Some(drawn)
     }
 
     fn restore(&self, budget: Budget<'_>, bytes: u64) {

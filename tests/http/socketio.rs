@@ -161,6 +161,106 @@ async fn polling_is_paced_by_answering_later_and_keeps_the_order() {
     assert_eq!(unknown.code(), "unknown_session");
 }
 
+/// Opens a session by polling, under Engine.IO 3, where it is in its room at once. Returns the path of its requests.
+async fn open(server: &Server, headers: &[(&str, &str)]) -> String {
+    let open = ask(server, "GET /socket.io/?EIO=3&transport=polling&room=r", headers).await;
+    assert_eq!(open.status, 200, "{}", open.body);
+    let id = open.body.split_once("\"sid\":\"").unwrap().1.split_once('"').unwrap().0;
+    format!("/socket.io/?EIO=3&sid={id}&transport=")
+}
+
+async fn place_comes_free(server: &Server) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ask(server, "GET /socket.io/?EIO=4&transport=polling", &[]).await.status != 200 {
+        assert!(Instant::now() < deadline, "the place never came free");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn of_hundreds_of_upgrades_of_a_session_one_is_let_in() {
+    let limits = Limits { sockets: 1, ..Limits::default() };
+    for how_it_goes_on in ["silence", "nonsense", "hanging up", "as it should"] {
+        let server = start(Options { limits, ..open_rooms() }).await;
+        let path = format!("{}websocket", open(&server, &[]).await);
+        let all = (0..300).map(|_| try_socket(&server, &path, &[]));
+        let mut let_in = Vec::new();
+        for outcome in futures_util::future::join_all(all).await {
+            match outcome {
+                Ok(socket) => let_in.push(socket),
+                Err(status) => assert_eq!(status, 400),
+            }
+        }
+        assert_eq!(let_in.len(), 1);
+        let mut socket = let_in.pop().unwrap();
+        match how_it_goes_on {
+            "silence" => {}
+            "nonsense" => socket.text("4x".into()).await,
+            "hanging up" => drop(socket),
+            _ => {
+                socket.text("2probe".into()).await;
+                assert_eq!(socket.hear_text().await, "3probe");
+                socket.text("5".into()).await;
+                socket.text(r#"42["nothing"]"#.into()).await;
+                socket.text("2".into()).await;
+                while socket.hear_text().await != "3" {}
+                assert_eq!(ask(&server, &format!("GET {path}"), &[]).await.code(), "not_a_websocket");
+                assert_eq!(try_socket(&server, &path, &[]).await.err(), Some(400), "it is on WebSocket");
+                drop(socket);
+            }
+        }
+        place_comes_free(&server).await;
+        assert_eq!(try_socket(&server, &path, &[]).await.err(), Some(400), "{how_it_goes_on}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_library_would_read_otherwise_is_refused() {
+    let server = start(open_rooms()).await;
+    let path = open(&server, &[]).await;
+    let encoded = path.replace("sid=", "%73id=");
+    for bad in [format!("{path}websocket="), format!("{encoded}polling"), format!("{encoded}websocket"), path]
+    {
+        let upgrade = [
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        assert_eq!(ask(&server, &format!("GET {bad}"), &upgrade).await.code(), "bad_query", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_good_for_who_opened_it_only() {
+    let origins = vec!["https://a.example".to_owned(), "https://b.example".to_owned()];
+    let server = start(Options { origins, ..open_rooms() }).await;
+    let host = server.address.to_string();
+    let own = format!("http://{host}");
+    let code = async |path: &str, headers: &[(&str, &str)]| {
+        let headers: Vec<_> = [("Host", host.as_str())].iter().chain(headers).copied().collect();
+        let answer = send(&server, &format!("POST {path}polling"), &headers, "1:2").await;
+        if answer.status == 200 { answer.body } else { answer.code() }
+    };
+    let one = ("User-Agent", "one/1");
+    let path = open(&server, &[one]).await;
+    assert_eq!(code(&path, &[one]).await, "ok");
+    for other in [&[("User-Agent", "two/1")][..], &[]] {
+        assert_eq!(code(&path, other).await, "unknown_session", "{other:?}");
+    }
+    // A page of the same origin sends its Origin with POST, and none with GET.
+    assert_eq!(code(&path, &[one, ("Origin", &own)]).await, "ok");
+    assert_eq!(code(&path, &[one, ("Origin", "https://a.example")]).await, "unknown_session");
+    assert_eq!(code(&path, &[one]).await, "ok");
+    let websocket = format!("{path}websocket");
+    assert_eq!(try_socket(&server, &websocket, &[("user-agent", "two/1")]).await.err(), Some(400));
+    assert!(try_socket(&server, &websocket, &[("origin", &own)]).await.is_ok(), "it need not name itself");
+    let page = [one, ("Origin", "https://a.example")];
+    let path = open(&server, &page).await;
+    assert_eq!(code(&path, &page).await, "ok");
+    assert_eq!(code(&path, &[one, ("Origin", "https://b.example")]).await, "unknown_session");
+    assert_eq!(code(&path, &[one]).await, "unknown_session");
+}
+
 #[tokio::test]
 async fn a_fast_socket_is_slowed_down_and_nothing_is_lost() {
     let limits = Limits { message_burst: 10, messages_per_second: 20, ..Limits::default() };

@@ -376,3 +376,24 @@ async fn a_key_set_may_be_a_file() {
     assert_eq!(ask_with(&server, &token("2", &second)).await.status, 200);
     std::fs::remove_file(&path).unwrap();
 }
+
+#[tokio::test]
+async fn a_reload_reads_the_sets_again_and_one_that_hangs_holds_up_no_other_issuer() {
+    let [first, second, _] = pairs();
+    let (_hangs, address) = listener().await;
+    let slow = TokenKey::KeySetUrl(format!("http://{address}/jwks.json"));
+    let keys = Keys::start().await;
+    keys.says("200 OK", &set(&[("1", &first)]));
+    let access = Access::default();
+    let other = TokenIssuer { issuer: "https://slow.example".into(), audience: "turn".into(), key: slow };
+    access.replace(vec![], vec![other, issuer(keys.key())]).unwrap();
+    let server = with(Options { access: access.clone(), ..Options::default() }).await;
+    let token = |kid: &str, pair: &Pair| signed(pair.algorithm, &pair.key, Some(kid), &claims(json!({})));
+    let begin = Instant::now();
+    assert_eq!(ask_with(&server, &token("1", &first)).await.status, 200);
+    assert!(begin.elapsed() < Duration::from_millis(4500), "the other issuer's server has five seconds");
+    keys.says("200 OK", &set(&[("2", &second)]));
+    access.prefetch().await;
+    assert_eq!(ask_with(&server, &token("2", &second)).await.status, 200);
+    assert_eq!(ask_with(&server, &token("1", &first)).await.status, 401, "withdrawn");
+}

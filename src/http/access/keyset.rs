@@ -68,12 +68,12 @@ impl KeySet {
     pub(super) async fn keys(self: &Arc<Self>, kid: Option<&str>) -> Vec<Key> {
         let found = self.find(kid);
         if found.is_empty() {
-            self.refresh().await;
+            self.refresh(false).await;
             return self.find(kid);
         }
         if self.asked.try_lock().is_ok_and(|asked| asked.answered.is_some_and(|at| at.elapsed() >= OLD)) {
             let set = Arc::clone(self);
-            tokio::spawn(async move { set.refresh().await });
+            tokio::spawn(async move { set.refresh(false).await });
         }
         found
     }
@@ -83,11 +83,11 @@ impl KeySet {
         known.iter().filter(|key| kid.is_none() || key.kid.as_deref() == kid).cloned().collect()
     }
 
-    /// Asks for the set, unless that was done a short while ago. What goes wrong leaves the old keys.
-    pub(super) async fn refresh(&self) {
+    /// Asks for the set, unless that was done a short while ago and nobody insists. What goes wrong leaves the old keys.
+    pub(super) async fn refresh(&self, insists: bool) {
         let mut asked = self.asked.lock().await;
         let pause = if self.is_empty() { self.pause.min(PAUSE_WITHOUT_KEYS) } else { self.pause };
-        if asked.last.is_some_and(|at| at.elapsed() < pause) {
+        if !insists && asked.last.is_some_and(|at| at.elapsed() < pause) {
             return;
         }
         asked.last = Some(Instant::now());

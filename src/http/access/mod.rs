@@ -94,7 +94,7 @@ impl Access {
         Ok(())
     }
 
-    /// Fetches the key sets of tokens that are not there yet.
+    /// Fetches the key sets of tokens, whether they are there already or not: keys that are withdrawn are gone then.
     pub async fn prefetch(&self) {
         let known = Arc::clone(&self.known.borrow());
         known.tokens.prefetch().await;

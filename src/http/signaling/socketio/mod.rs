@@ -1,6 +1,7 @@
 //! `/socket.io/`: the signaling dialect of Socket.IO clients, versions 2 to 4 (Engine.IO 3 and 4). The library
 //! `socketioxide` speaks the protocol; who may, how much and how fast is decided here, around it.
 
+mod owner;
 mod session;
 mod talk;
 
@@ -19,6 +20,7 @@ use axum::routing::{any, get};
 use base64::Engine as _;
 use hyper::service::Service as _;
 use hyper_util::rt::TokioIo;
+use owner::Owner;
 use serde::Deserialize;
 use session::{Gate, Session};
 use sha1::{Digest as _, Sha1};
@@ -44,6 +46,9 @@ const PACKETS: usize = 64;
 
 /// How long the library has to say goodbye to everybody.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How long an upgrade to WebSocket may take, from its 101 on. Then its session ends.
+const UPGRADE: Duration = Duration::from_secs(5);
 
 /// What a refused client may still read before its session is closed.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -94,6 +99,20 @@ struct Wanted {
     transport: Option<String>,
 }
 
+impl Wanted {
+    /// Whether the request is to be a WebSocket. None where the library, which decodes nothing and takes what is before
+    /// a second `=`, would read another session or transport than we do.
+    fn is_websocket(&self, query: &str) -> Option<bool> {
+        let id = query.split('&').find_map(|pair| pair.strip_prefix("sid="));
+        match self.transport.as_deref() {
+            _ if id != self.sid.as_deref() => None,
+            Some("websocket") => Some(true),
+            Some("polling") => Some(false),
+            _ => None,
+        }
+    }
+}
+
 /// The routes of Socket.IO. Sessions end when `shared` says that the server stops.
 pub(in crate::http) fn routes(shared: Arc<Shared>) -> Router {
     let limits = shared.options.limits;
@@ -102,6 +121,7 @@ pub(in crate::http) fn routes(shared: Arc<Shared>) -> Router {
         .ping_interval(limits.ping)
         .ping_timeout(limits.idle.saturating_sub(limits.ping))
         .connect_timeout(limits.join_deadline)
+        .upgrade_timeout(UPGRADE)
         .max_payload(MAX_PAYLOAD as u64)
         .max_buffer_size(PACKETS)
         .ws_read_buffer_size(super::READ_BUFFER)
@@ -175,20 +195,25 @@ fn preflight(asked: &HeaderMap) -> Response {
 impl Side {
     async fn admit(&self, caller: &Caller, mut request: Request) -> Result<Response, Refusal> {
         may_signal(&self.shared, caller)?;
-        let Ok(Query(wanted)) = Query::<Wanted>::try_from_uri(request.uri()) else {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "The query is not well formed.")
-                .help("The form is /socket.io/?room=NAME&EIO=…, as the client's library makes it."));
+        let bad_query = || {
+            Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "The query is not well formed.").help(
+                "The form is /socket.io/?room=NAME&EIO=…&transport=…, as the client's library makes it.",
+            )
         };
+        let Query(wanted) = Query::<Wanted>::try_from_uri(request.uri()).map_err(|_| bad_query())?;
+        let query = request.uri().query().unwrap_or_default();
+        let is_websocket = wanted.is_websocket(query).ok_or_else(bad_query)?;
         let session = match &wanted.sid {
-            Some(id) => self.find(id, caller).await?,
+            Some(id) => self.find(id, caller, request.headers(), is_websocket).await?,
             None => {
-                let session = Arc::new(self.open(caller, wanted.room).await?);
+                let owner = Owner::new(caller, request.headers());
+                let session = Arc::new(self.open(caller, owner, wanted.room).await?);
                 request.extensions_mut().insert(session.clone());
                 session
             }
         };
-        if wanted.transport.as_deref() == Some("websocket") {
-            return self.upgrade(session, request);
+        if is_websocket {
+            return self.upgrade(session, wanted.sid, request);
         }
         // A page sends its next messages when the answer to these has come, so that this holds it back.
         if request.method() == Method::POST {
@@ -221,7 +246,7 @@ impl Side {
     }
 
     /// A place for a new session, in a room that it names.
-    async fn open(&self, caller: &Caller, room: Option<String>) -> Result<Session, Refusal> {
+    async fn open(&self, caller: &Caller, owner: Owner, room: Option<String>) -> Result<Session, Refusal> {
         let rooms = self.shared.options.rooms;
         let refuse = |(code, message, help): Explained| {
             Refusal::new(StatusCode::BAD_REQUEST, code, message).help(help)
@@ -229,20 +254,33 @@ impl Side {
         let room = meant(rooms, room).ok_or_else(|| refuse(NO_ROOM))?;
         check_room(rooms, &room).map_err(refuse)?;
         let ticket = self.shared.rooms.enter(caller.prefix).await.map_err(refuse_full)?;
-        Ok(Session::new(ticket, caller.prefix, room))
+        Ok(Session::new(ticket, owner, room))
     }
 
-    async fn find(&self, id: &str, caller: &Caller) -> Result<Arc<Session>, Refusal> {
+    async fn find(
+        &self,
+        id: &str,
+        caller: &Caller,
+        headers: &HeaderMap,
+        is_websocket: bool,
+    ) -> Result<Arc<Session>, Refusal> {
         let found = self.sessions.lock().await.by_id.get(id).and_then(Weak::upgrade);
-        found.filter(|session| !session.is_closed() && session.prefix == caller.prefix).ok_or_else(|| {
+        let is_theirs =
+            |session: &Arc<Session>| !session.is_closed() && session.owner.is(caller, headers, is_websocket);
+        found.filter(is_theirs).ok_or_else(|| {
             Refusal::new(StatusCode::BAD_REQUEST, "unknown_session", "There is no such session.").help(
-                "It has ended, or belongs to another address. Connect anew; clients do so by themselves.",
+                "It has ended, or belongs to another address, page or program. Connect anew; clients do so by themselves.",
             )
         })
     }
 
-    /// Takes the connection over, behind a gate.
-    fn upgrade(&self, session: Arc<Session>, mut request: Request) -> Result<Response, Refusal> {
+    /// Takes the connection over, behind a gate. `id` is there if the session has begun by polling.
+    fn upgrade(
+        &self,
+        session: Arc<Session>,
+        id: Option<String>,
+        mut request: Request,
+    ) -> Result<Response, Refusal> {
         let headers = request.headers();
         let is_websocket =
             headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
@@ -253,6 +291,15 @@ impl Side {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "not_a_websocket", "This is no WebSocket.")
                 .help("A reverse proxy must pass Upgrade and Connection on."));
         };
+        // After the 101 nobody counts connections, only sessions.
+        let pass = session.let_in().ok_or_else(|| {
+            Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "already_upgraded",
+                "The session has a WebSocket, or is getting one.",
+            )
+            .help("Use that one, or connect anew.")
+        })?;
         let mut digest = Sha1::new();
         digest.update(key.as_bytes());
         // RFC 6455 §1.3.
@@ -263,10 +310,13 @@ impl Side {
         let request = axum::http::Request::from_parts(parts, ());
         let (service, limits) = (self.service.clone(), self.shared.options.limits);
         tokio::spawn(async move {
-            if let Ok(upgraded) = upgraded.await {
-                let gate = Gate::new(TokioIo::new(upgraded), session, &limits);
-                // A request that the library does not understand ends with its connection.
-                let _ = service.call((gate, request)).await;
+            let Ok(upgraded) = upgraded.await else { return };
+            let gate = Gate::new(TokioIo::new(upgraded), pass, &limits);
+            // A request that the library does not understand ends with its connection.
+            let _ = service.call((gate, request)).await;
+            if let Some(id) = id {
+                session.websocket_gone().await;
+                end(&service, &id).await;
             }
         });
         let answer = [
@@ -275,6 +325,15 @@ impl Side {
             (header::SEC_WEBSOCKET_ACCEPT, &accept),
         ];
         Ok((StatusCode::SWITCHING_PROTOCOLS, answer).into_response())
+    }
+}
+
+/// Ends the library's session: when an upgrade has failed, it would wait for the next one for ever.
+async fn end(service: &SocketIoService<Nowhere>, id: &str) {
+    let uri = format!("/socket.io/?EIO=4&transport=polling&sid={id}");
+    // Engine.IO's packet for that.
+    if let Ok(request) = axum::http::Request::post(uri).body(Body::from("1")) {
+        let _ = service.call(request).await;
     }
 }
 

@@ -1,8 +1,9 @@
 //! What belongs to one Engine.IO session, over however many connections it is carried, and the gate in front of
 //! its WebSocket: the library reads as fast as bytes come, so they come no faster than they are dealt with.
 
+use super::owner::Owner;
 use crate::http::Limits;
-use crate::http::admission::{Bucket, Prefix};
+use crate::http::admission::Bucket;
 use crate::http::rooms::{Inbox, Ticket};
 use futures_util::task::AtomicWaker;
 use std::io;
@@ -17,14 +18,14 @@ use tokio::time::{Instant, Sleep, sleep};
 /// One session. It lives as long as the library's socket, whose request carries it.
 pub(super) struct Session {
     pub(super) ticket: Ticket,
-    /// Where it was opened. Its id is known to the whole room, so it is good from there only.
-    pub(super) prefix: Prefix,
+    pub(super) owner: Owner,
     pub(super) room: String,
     /// From the moment of joining until somebody listens.
     pub(super) inbox: Mutex<Option<Inbox>>,
     /// Messages that were read and not dealt with.
     backlog: watch::Sender<usize>,
-    reader: AtomicWaker,
+    /// What wakes the reader of its WebSocket, while it has one or is getting it.
+    websocket: watch::Sender<Option<Arc<AtomicWaker>>>,
     /// Bytes that have been handed to connections.
     pub(super) written: watch::Sender<u64>,
     is_closed: AtomicBool,
@@ -33,14 +34,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(ticket: Ticket, prefix: Prefix, room: String) -> Self {
+    pub(super) fn new(ticket: Ticket, owner: Owner, room: String) -> Self {
         Self {
             ticket,
-            prefix,
+            owner,
             room,
             inbox: Mutex::new(None),
             backlog: watch::Sender::new(0),
-            reader: AtomicWaker::new(),
+            websocket: watch::Sender::new(None),
             written: watch::Sender::new(0),
             is_closed: AtomicBool::new(false),
             left: Notify::new(),
@@ -56,8 +57,33 @@ impl Session {
     pub(super) fn finish(&self) {
         self.backlog.send_modify(|count| *count = count.saturating_sub(1));
         if self.is_free() {
-            self.reader.wake();
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        let reader = self.websocket.borrow().clone();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Lets one WebSocket in, unless there is one.
+    pub(super) fn let_in(self: &Arc<Self>) -> Option<Pass> {
+        let reader = Arc::new(AtomicWaker::new());
+        let is_first = self.websocket.send_if_modified(|present| {
+            let is_first = present.is_none();
+            if is_first {
+                *present = Some(reader.clone());
+            }
+            is_first
+        });
+        is_first.then(|| Pass { session: self.clone(), reader })
+    }
+
+    /// Waits until there is no WebSocket.
+    pub(super) async fn websocket_gone(&self) {
+        let _ = self.websocket.subscribe().wait_for(Option::is_none).await;
     }
 
     fn is_free(&self) -> bool {
@@ -72,7 +98,7 @@ impl Session {
     /// Nothing more is read.
     pub(super) fn close(&self) {
         self.is_closed.store(true, SeqCst);
-        self.reader.wake();
+        self.wake();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -80,18 +106,36 @@ impl Session {
     }
 }
 
-/// A connection of a session.
+/// The right to be the one WebSocket of a session.
+pub(super) struct Pass {
+    session: Arc<Session>,
+    reader: Arc<AtomicWaker>,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.session.websocket.send_replace(None);
+    }
+}
+
+/// The WebSocket of a session, which ends with it.
 pub(super) struct Gate<S> {
     inner: S,
-    session: Arc<Session>,
+    pass: Pass,
     bytes: Bucket,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Gate<S> {
-    pub(super) fn new(inner: S, session: Arc<Session>, limits: &Limits) -> Self {
+    pub(super) fn new(inner: S, pass: Pass, limits: &Limits) -> Self {
         let bytes = Bucket::new(limits.byte_burst, limits.bytes_per_second, Instant::now());
-        Self { inner, session, bytes, pause: None }
+        Self { inner, pass, bytes, pause: None }
+    }
+}
+
+impl<S> Drop for Gate<S> {
+    fn drop(&mut self) {
+        self.pass.session.close();
     }
 }
 
@@ -102,11 +146,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // Registered first: whoever changes something after the look below wakes this task.
-        self.session.reader.register(context.waker());
-        if self.session.is_closed() {
+        self.pass.reader.register(context.waker());
+        if self.pass.session.is_closed() {
             return Poll::Ready(Ok(()));
         }
-        if !self.session.is_free() {
+        if !self.pass.session.is_free() {
             return Poll::Pending;
         }
         if let Some(pause) = &mut self.pause {
@@ -129,7 +173,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
-        self.session.written.send_modify(|written| *written += count as u64);
+        self.pass.session.written.send_modify(|written| *written += count as u64);
         Poll::Ready(Ok(count))
     }
 
