@@ -161,10 +161,10 @@ impl Server {
         line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
     }
 
-    /// Resident memory in bytes.
+    /// Resident memory of its own in bytes: without the text of the program, which comes and goes as it is used.
     pub(crate) fn resident(&self) -> i64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<i64>().unwrap() * 1024
     }
 
