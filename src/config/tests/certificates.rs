@@ -152,7 +152,7 @@ fn acme_warns_of_what_keeps_the_authority_from_its_proof() {
     has(&with(5349, "s", "turn.example.org"), "authorities ask at port 443");
     let lacking =
         good("[listen]\ntls = [\"0.0.0.0:443\"]\n[tls]\nacme = { domains = [\"turn.example.org\"] }");
-    let problem = crate::config::check_state(&lacking).unwrap();
+    let problem = check_state(&lacking).unwrap();
     assert!(problem.is_error() && problem.message.contains("needs a state directory"));
     has(&with(443, "s", "www.example.org"), "`acme` gets no certificate for www.example.org");
 }
