@@ -349,7 +349,7 @@ pub(crate) static KEYS: &[Key] = &[
         "Host put into turn: URLs; empty takes the host of the request.",
         |r, n| r.checked(n, units::host), |v| show_text(v)),
     key!(http.open, Kind::Flag, "false",
-        "Give iceServers to anybody, for trials; otherwise to loopback, allowed origins, and holders of keys and tokens only.",
+        "Give iceServers to anybody, for trials; otherwise to allowed origins, to holders of keys and tokens, and to loopback while there are neither keys nor tokens.",
         |r, n| r.flag(n), |v| v.to_string()),
     key!(http.share_tls, Kind::Flag, "true",
         "Serve HTTPS on the listeners of listen.tls as well, to clients that ask for it by ALPN; only as long as http.listen is not empty.",
