@@ -46,7 +46,7 @@ pub use counters::{
 pub use discovery::{Discovery, DiscoveryAddress};
 pub use event::{ConnectionEnd, EndReason, Event, RefusalCause};
 pub use icmp::IcmpError;
-pub use insight::{Dropped, Insight, Requests, Session};
+pub use insight::{Dropped, Insight, Lookup, Requests, Session};
 pub use policy::{PeerPolicy, PolicyRule};
 pub use redirect::Alternates;
 pub use server::{FamilyDefault, Limits, Server, Settings};

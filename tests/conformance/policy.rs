@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::world::*;
 use relais::auth::{Cause, Revocation, Revocations, Revoked};
-use relais::turn::{ConnectionEnd, DropReason, EndReason, Event, Leave, RefusalCause, Transport, Turn};
+use relais::turn::{
+    ConnectionEnd, DropReason, EndReason, Event, Leave, Lookup, RefusalCause, Server, Transport, Turn,
+};
 
 fn world() -> World {
     World::with(|choice| {
@@ -79,7 +81,7 @@ fn policy_rate_holds_both_directions_together_and_is_of_one_allocation() {
     world.pass(Duration::from_millis(130));
     let passed = (0..10).filter(|_| matches!(slow.frame(&mut world, 0x4000, &[7; 1000]), Out::ToPeer { .. }));
     assert_eq!(passed.count(), 2);
-    let session = world.server.sessions(&world.now, Some("slow"), 10).swap_remove(0);
+    let session = world.sessions(Some("slow"), 10).swap_remove(0);
     assert_eq!(session.insight.dropped.rate, 3 + 8);
     assert_eq!((session.to_peers.bytes, session.to_client.bytes), (5000, 3000));
     assert_eq!(world.server.counters().by_transport[0].drops[DropReason::Rate as usize], 11);
@@ -176,7 +178,7 @@ fn policy_peers_are_the_only_ones_and_open_nothing() {
     assert_eq!(alice.permit(&mut world, &[addr("10.0.0.1:80")]), 403, "the server's rules stay");
     assert!(matches!(alice.indicate(&mut world, peer(2), b"x"), Out::Dropped(DropReason::NoPermission)));
     assert!(alice.reaches(&mut world, peer(1)));
-    let session = world.server.sessions(&world.now, None, 10).swap_remove(0);
+    let session = world.sessions(None, 10).swap_remove(0);
     assert_eq!(session.insight.dropped.no_permission, 1);
     assert_eq!((session.insight.requests.create_permission, session.insight.requests.channel_bind), (1, 1));
 }
@@ -250,6 +252,35 @@ fn policy_rate_makes_tcp_connections_wait() {
     let mut other = self::world();
     holder("alice", "tag=x", "9.9.9.9:2").over(Transport::Tcp).allocate_tcp(&mut other);
     assert!(other.sockets.meters.is_empty());
+}
+
+#[test]
+fn safety_a_search_looks_at_so_many_allocations_in_one_call() {
+    const COUNT: usize = 3 * Server::LOOKED_AT + 100;
+    let mut world = world();
+    for number in 0..COUNT {
+        let at = format!("9.9.{}.9:{}", number % 250, 1000 + number);
+        Client::alice().at(&at).allocate(&mut world);
+    }
+    holder("bob", "tag=x", "9.9.9.9:1").allocate(&mut world);
+    let calls = |world: &World, lookup: &mut Lookup| {
+        let mut calls = 1;
+        while !world.server.look_up(&world.now, lookup) {
+            calls += 1;
+        }
+        calls
+    };
+    for user in ["nobody", "bob"] {
+        let mut lookup = Lookup::new(Some(user.into()), 10);
+        assert!(calls(&world, &mut lookup) > COUNT / Server::LOOKED_AT, "{user}");
+        assert_eq!(lookup.into_found().len(), usize::from(user == "bob"));
+    }
+    let mut first = Lookup::new(None, 10);
+    assert_eq!((calls(&world, &mut first), first.into_found().len()), (1, 10), "enough is enough");
+    let mut all = Lookup::new(None, usize::MAX);
+    world.server.look_up(&world.now, &mut all);
+    assert!(all.into_found().len() <= Server::LOOKED_AT);
+    assert_eq!(world.sessions(None, usize::MAX).len(), COUNT + 1);
 }
 
 fn revoke(world: &mut World, kind: &str, value: &str) -> usize {

@@ -12,9 +12,10 @@ use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSec
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, Alternates, BindError, Budget, ClientAddress, ClientRoute, ConnectionEnd, ConnectionId,
-    Discovery, DropReason, Event, FamilyDefault, FiveTuple, Hold, IcmpError, Leave, Limits, Offer, Owner,
-    Parity, PeerAddress, PeerConnection, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress,
-    ReservationToken, Server, Settings, StreamMeter, Traffic, Transport, Turn, Verdict, Waiting,
+    Discovery, DropReason, Event, FamilyDefault, FiveTuple, Hold, IcmpError, Leave, Limits, Lookup, Offer,
+    Owner, Parity, PeerAddress, PeerConnection, PeerPolicy, RelaySockets, RelayToken,
+    RelayedTransportAddress, ReservationToken, Server, Session, Settings, StreamMeter, Traffic, Transport,
+    Turn, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer};
 
@@ -895,6 +896,13 @@ impl World {
         let name = self.connection_to(peer);
         let relayed = self.sockets.connections.remove(&name.id).unwrap().traffic;
         self.server.handle_disconnected(&self.now, &name, end, relayed, &mut self.sockets);
+    }
+
+    /// Live allocations, all calls that it takes made.
+    pub fn sessions(&self, user: Option<&str>, limit: usize) -> Vec<Session> {
+        let mut lookup = Lookup::new(user.map(Into::into), limit);
+        while !self.server.look_up(&self.now, &mut lookup) {}
+        lookup.into_found()
     }
 
     /// Reads up to `most` bytes from a connection of the one allocation that is metered.
