@@ -137,7 +137,7 @@ impl Allocation {
         let policy = self.login.policy();
         Some(Session {
             username: self.login.user_shared(),
-            user: self.login.owner_shared(),
+            user: self.login.subject_shared(),
             tag: policy.and_then(|policy| policy.tag.clone()),
             key: policy.and_then(|policy| policy.key.clone()),
             tuple: self.route.tuple,
@@ -155,11 +155,12 @@ impl Allocation {
 }
 
 impl Server {
-    /// Live allocations, `limit` of them at most; if `user` is given, those of this user name or of what quotas count.
+    /// Live allocations, `limit` of them at most; if `user` is given, those of this user, whatever the key, or of this user name.
     pub fn sessions(&self, now: &Now, user: Option<&str>, limit: usize) -> Vec<Session> {
         let is_meant = |allocation: &&Allocation| {
             allocation.expires > now.mono
-                && user.is_none_or(|user| allocation.login.user() == user || allocation.login.owner() == user)
+                && user
+                    .is_none_or(|user| allocation.login.user() == user || allocation.login.subject() == user)
         };
         let sessions = self.allocations.iter().filter(is_meant);
         sessions.filter_map(|allocation| allocation.session(now.mono)).take(limit).collect()
