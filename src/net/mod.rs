@@ -29,6 +29,7 @@ mod relays;
 mod report;
 mod stream;
 mod tcp_relay;
+mod till;
 mod tls;
 mod udp;
 mod worker;

@@ -13,11 +13,12 @@ use super::departure::Failure;
 use super::mail::Post;
 use super::ports::{Port, Shared};
 use super::tcp_relay::{self, TcpRelays};
+use super::till::Till;
 use crate::sys::{self, Message, NetworkError, SocketSet};
 use crate::time::Timestamp;
 use crate::turn::{
     AllocationId, BindError, Budget, ClientRoute, ConnectionId, Hold, Owner, Parity, PeerAddress,
-    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Traffic, Waiting,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, StreamMeter, Traffic, Waiting,
 };
 use crate::wire::{AddressFamily, Marks};
 
@@ -497,13 +498,19 @@ impl RelaySockets for Relays {
         id: AllocationId,
         family: AddressFamily,
         owner: Owner<'_>,
+        meter: Option<StreamMeter>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        let till = meter.map(|meter| Arc::new(Till::new(meter)));
         self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_port(family, Parity::Any).map(|port| (port, None)),
-                |relays, port, _| relays.tcp.open(id, port, owner),
+                |relays, port, _| relays.tcp.open(id, port, owner, till.clone()),
             )
         })
+    }
+
+    fn settle(&mut self, relay: RelayToken) -> u64 {
+        if tcp_relay::listens(relay) { self.tcp.settle(relay) } else { 0 }
     }
 
     fn is_listening(&self, address: SocketAddr) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::world::*;
 use relais::auth::{Cause, Revocation, Revocations, Revoked};
-use relais::turn::{DropReason, EndReason, Event, RefusalCause};
+use relais::turn::{ConnectionEnd, DropReason, EndReason, Event, Leave, RefusalCause, Transport, Turn};
 
 fn world() -> World {
     World::with(|choice| {
@@ -207,14 +207,74 @@ fn policy_peers_are_the_only_ones_and_open_nothing() {
 }
 
 #[test]
-fn policy_with_a_meter_has_no_allocation_for_tcp() {
+fn policy_budget_is_that_of_tcp_connections_too_and_ends_their_allocation() {
     let mut world = world();
-    for policy in ["rate=1000", "bytes=1000000"] {
-        let mut alice = holder("alice", policy, "9.9.9.9:1").over(relais::turn::Transport::Tcp);
-        assert_eq!(alice.ask(&mut world, ALLOCATE, &[tcp()]).code(), 403, "{policy}");
-        assert_eq!(causes(&mut world), [(403, RefusalCause::MeteredTcp)]);
+    let name = name("alice", "bytes=20000");
+    let budget = |at| holder("alice", "bytes=20000", at).over(Transport::Tcp);
+    let mut alice = budget("9.9.9.9:1");
+    alice.allocate_tcp(&mut world);
+    alice.connect_to(&mut world, peer(1));
+    alice.connect_to(&mut world, peer(2));
+    let mut turn = Turn::default();
+    assert_eq!(world.read(&mut turn, 1000), Leave::Read(1000));
+    // What was not used is there for the next one.
+    assert_eq!(alice.refresh(&mut world, &[lifetime(0)]).code(), 0);
+    assert_eq!(world.sockets.budgets.borrow()[&name], 19_000);
+    assert_eq!(ends(&mut world), [EndReason::Deleted]);
+
+    alice.allocate_tcp(&mut world);
+    alice.connect_to(&mut world, peer(1));
+    let other = alice.connect_to(&mut world, peer(2));
+    let mut read = 0;
+    let end = loop {
+        match world.read(&mut turn, 1000) {
+            Leave::Read(len) => read += len,
+            end => break end,
+        }
+    };
+    assert_eq!((end, read), (Leave::Spent, 19_000), "to the last byte");
+    world.sockets.cut.clear();
+    world.connection_ended(peer(1), ConnectionEnd::BudgetSpent);
+    assert_eq!(ends(&mut world), [EndReason::BudgetSpent]);
+    assert_eq!((world.sockets.cut.clone(), world.server.allocation_count()), (vec![other], 0));
+    assert_eq!(world.server.counters().connection_ends[ConnectionEnd::BudgetSpent as usize], 1);
+    // As with UDP.
+    assert_eq!(budget("9.9.9.9:3").ask(&mut world, ALLOCATE, &[tcp()]).code(), 403);
+    assert_eq!(causes(&mut world), [(403, RefusalCause::Budget)]);
+    world.audit();
+}
+
+#[test]
+fn policy_of_tcp_that_fails_to_listen_gives_its_share_back() {
+    let mut world = world();
+    world.sockets.exhausted = true;
+    let mut alice = holder("alice", "bytes=20000", "9.9.9.9:1").over(Transport::Tcp);
+    assert_eq!(alice.ask(&mut world, ALLOCATE, &[tcp()]).code(), 508);
+    assert_eq!(world.sockets.budgets.borrow()[&name("alice", "bytes=20000")], 20_000);
+}
+
+#[test]
+fn policy_rate_makes_tcp_connections_wait() {
+    let mut world = world();
+    let mut alice = holder("alice", "rate=128000", "9.9.9.9:1").over(Transport::Tcp);
+    alice.allocate_tcp(&mut world);
+    let mut turns = [Turn::default(); 2];
+    let mut read = 0;
+    for _ in 0..1000 {
+        for turn in &mut turns {
+            match world.read(turn, 1000) {
+                Leave::Read(len) => read += len,
+                end => assert!(matches!(end, Leave::Wait(_)), "{end:?}"),
+            }
+        }
+        world.pass(Duration::from_millis(10));
     }
-    holder("alice", "tag=x", "9.9.9.9:2").over(relais::turn::Transport::Tcp).allocate_tcp(&mut world);
+    // 16,000 bytes a second for ten seconds, and what runs ahead.
+    assert!((160_000..=160_000 + 6000 + 2 * 1000).contains(&read), "{read}");
+    // Without one nothing is metered.
+    let mut other = self::world();
+    holder("alice", "tag=x", "9.9.9.9:2").over(Transport::Tcp).allocate_tcp(&mut other);
+    assert!(other.sockets.meters.is_empty());
 }
 
 fn revoke(world: &mut World, kind: &str, value: &str) -> usize {
@@ -313,5 +373,5 @@ fn who_has_not_shown_where_it_is_leaves_no_refusal_under_anybodys_name() {
     assert!(refused(&mut wrong), "it has brought the nonce that was sent there");
     let mut forged = wrong.at("9.9.9.9:2");
     assert!(!refused(&mut forged), "the nonce was sent elsewhere");
-    assert!(refused(&mut forged.over(relais::turn::Transport::Tcp)), "nobody forges a connection");
+    assert!(refused(&mut forged.over(Transport::Tcp)), "nobody forges a connection");
 }

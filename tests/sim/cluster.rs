@@ -10,7 +10,7 @@ use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, DropReason, FiveTuple, Hold,
     IcmpError, Owner, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress,
-    ReservationToken, Server, Settings, Traffic, Transport, Verdict, Waiting,
+    ReservationToken, Server, Settings, StreamMeter, Traffic, Transport, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer};
 
@@ -307,6 +307,7 @@ impl RelaySockets for Relays<'_> {
         id: AllocationId,
         family: AddressFamily,
         owner: Owner<'_>,
+        _: Option<StreamMeter>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         let bound = self.bind(id, family, Parity::Any, owner)?;
         self.pool.open.get_mut(&bound.1.0).expect("it is open").tcp = true;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use relais::turn::{
-    AllocationId, ConnectionEnd, ConnectionId, DropReason, PeerAddress, PeerConnection, Traffic, Waiting,
+    AllocationId, ConnectionEnd, ConnectionId, DropReason, PeerAddress, PeerConnection, Waiting,
 };
 
 use super::{Cluster, Micros, Output, Relays, Sabotage};
@@ -152,8 +152,10 @@ impl Cluster {
         let (worker, name) = (link.worker, link.name);
         self.pool.links.close(worker, id);
         self.oracle.disconnected(id);
-        let none = Traffic::default();
-        self.workers[worker].handle_disconnected(&name, ConnectionEnd::Closed, none, none);
+        let now = self.now(at);
+        let mut sockets = Relays { pool: &mut self.pool, worker };
+        let none = Default::default();
+        self.workers[worker].handle_disconnected(&now, &name, ConnectionEnd::Closed, none, &mut sockets);
         self.after(at, worker);
     }
 
