@@ -98,6 +98,11 @@ impl Login {
         &self.identity.owner
     }
 
+    /// The same, shared.
+    pub fn owner_shared(&self) -> Arc<str> {
+        Arc::clone(&self.identity.owner)
+    }
+
     /// Who it is: the user name without expiry and policy; of a token its session key, as a hash.
     pub fn subject(&self) -> &str {
         self.identity.user()
