@@ -137,7 +137,7 @@ impl Allocation {
         let policy = self.login.policy();
         Some(Session {
             username: self.login.user_shared(),
-            user: self.login.owner_shared(),
+            user: self.login.subject_shared(),
             tag: policy.and_then(|policy| policy.tag.clone()),
             key: policy.and_then(|policy| policy.key.clone()),
             tuple: self.route.tuple,
@@ -165,8 +165,8 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// A search for live allocations, `limit` of them at most; if `user` is given, for those of this user name or of what
-    /// quotas count.
+    /// A search for live allocations, `limit` of them at most; if `user` is given, for those of this user, whatever the
+    /// key, or of this user name.
     pub const fn new(user: Option<Arc<str>>, limit: usize) -> Self {
         Self { user, limit, next: 0, found: Vec::new() }
     }
@@ -187,7 +187,8 @@ impl Server {
         let user = lookup.user.as_deref();
         let is_meant = |allocation: &&Allocation| {
             allocation.expires > now.mono
-                && user.is_none_or(|user| allocation.login.user() == user || allocation.login.owner() == user)
+                && user
+                    .is_none_or(|user| allocation.login.user() == user || allocation.login.subject() == user)
         };
         let sessions = self.allocations.among(lookup.next..end).filter(is_meant);
         let sessions = sessions.filter_map(|allocation| allocation.session(now.mono));

@@ -129,7 +129,7 @@ pub struct Owner<'a> {
 pub struct Budget<'a> {
     /// The user name, expiry and policy included: each credential has a budget of its own.
     pub username: &'a str,
-    /// What quotas count; each has a share of the places for budgets.
+    /// What quotas count, user and key; each has a share of the places for budgets.
     pub owner: &'a str,
     /// All of it, in bytes.
     pub total: u64,

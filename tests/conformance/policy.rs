@@ -88,6 +88,31 @@ fn policy_rate_holds_both_directions_together_and_is_of_one_allocation() {
 }
 
 #[test]
+fn policy_quotas_are_of_a_user_of_a_key() {
+    let mut world = world();
+    let code = |world: &mut World, policy: &str, at: &str| {
+        holder("alice", policy, at).ask(world, ALLOCATE, &[udp()]).code()
+    };
+    assert_eq!(code(&mut world, "key=shop&allocations=1", "9.9.9.9:1"), 0);
+    assert_eq!(code(&mut world, "key=shop&allocations=1&issued=5", "9.9.9.9:2"), 486);
+    assert_eq!(code(&mut world, "key=blog&allocations=1", "9.9.9.9:3"), 0, "another tenant's alice");
+    assert_eq!(code(&mut world, "allocations=1", "9.9.9.9:4"), 0, "and nobody's");
+    assert_eq!(code(&mut world, "tag=x&allocations=1", "9.9.9.9:5"), 486);
+    // To whoever looks and revokes it is one name.
+    let shown = world.sessions(Some("alice"), 10);
+    assert!(shown.len() == 3 && shown.iter().all(|session| &*session.user == "alice"), "{shown:?}");
+    for (issuer, ended) in [(Some("shop"), 1), (None, 2)] {
+        let what = Revocation::User("alice".into());
+        let new = Revoked { what, issuer: issuer.map(str::to_owned), at: START_UNIX + 10 };
+        let list = Arc::new(Revocations::new([new.clone()]));
+        assert_eq!(world.server.revoke_one(&world.now, list, Some(&new), &mut world.sockets).len(), ended);
+    }
+    let mut late = holder("alice", "key=blog", "9.9.9.9:6");
+    assert_eq!(late.ask_in_vain(&mut world, ALLOCATE, &[udp()]).code(), 401);
+    world.audit();
+}
+
+#[test]
 fn policy_budget_is_of_the_credential_and_ends_all_of_its_allocations() {
     let mut world = world();
     let budget = |at| holder("alice", "bytes=20000", at);
