@@ -11,7 +11,7 @@ use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold, Limits, Owner,
     Parity, PeerAddress, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken,
-    Server, Settings, Transport, Verdict,
+    Server, Settings, StreamMeter, Transport, Verdict,
 };
 use relais::wire::{
     AddressFamily, Attributes, ChannelData, Class, Datagram, IntegrityKey, MAX_REPLY, Marks, Message,
@@ -131,6 +131,7 @@ impl RelaySockets for Sockets {
         id: AllocationId,
         family: AddressFamily,
         owner: Owner<'_>,
+        _: Option<StreamMeter>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         self.bind(id, family, Parity::Any, owner)
     }

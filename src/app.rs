@@ -122,7 +122,8 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay, trusted.clone()));
     ice.follow(&settings_now.borrow())?;
     let expiry = certificates.as_ref().map(Certificates::expiry);
-    let stats: Arc<dyn StatsSource> = Arc::new(start::Stats { workers: workers.handle(), expiry });
+    let stats: Arc<dyn StatsSource> =
+        Arc::new(start::Stats { workers: workers.handle(), expiry, grants_refused: Default::default() });
     let https = trusted
         .filter(|_| shared.is_some())
         .zip(start::https_port(workers.bound()))

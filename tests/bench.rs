@@ -346,7 +346,7 @@ fn what_cannot_work_is_told_with_its_cure() {
     for ((code, text), words) in [
         (run(small, "3"), ["508", "range of at least 3 ports"]),
         (run(quota, "2"), ["486", "limits.allocations_per_user"]),
-        (run(closed, "1"), ["403", "peers.allow"]),
+        (run(closed, "1"), ["403", "127.0.0.1: measure throughput with --peers relay"]),
         (run(down, "1"), ["nothing listens", "start the server"]),
         (
             failure(&["throughput", small, "--user", "alice", "--password", "guess"]),

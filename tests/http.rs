@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use relais::auth::rest::UsernameError;
 use relais::http::{Control, GrantRequest, IceGrant, IceSource, Limits, Options, Rooms, serve, serve_admin};
-use relais::observe::StatsSource;
+use relais::observe::{GrantRefusals, StatsSource};
 use relais::turn::{Counters, Transport};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -63,12 +63,16 @@ impl IceSource for Ice {
     }
 }
 
-struct Stats(Option<Vec<Counters>>);
+struct Stats(Option<Vec<Counters>>, GrantRefusals);
 
 impl StatsSource for Stats {
     fn snapshot(&self) -> BoxFuture<'static, Option<Vec<Counters>>> {
         let counters = self.0.clone();
         async move { counters }.boxed()
+    }
+
+    fn grants_refused(&self) -> &GrantRefusals {
+        &self.1
     }
 }
 
@@ -102,7 +106,7 @@ async fn start_with(
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(true);
-    let stats = Arc::new(Stats(Some(vec![])));
+    let stats = Arc::new(Stats(Some(vec![]), GrantRefusals::default()));
     let running = tokio::spawn(serve(options, ice, control, stats, is_ready, vec![listener], None, stopped));
     Server { address, stop, running, _ready: ready }
 }
@@ -910,7 +914,7 @@ async fn admin(stats: Option<Vec<Counters>>, is_ready: bool) -> Server {
     let (listener, address) = listener().await;
     let (stop, stopped) = watch::channel(false);
     let (ready, ready_receiver) = watch::channel(is_ready);
-    let stats = Arc::new(Stats(stats));
+    let stats = Arc::new(Stats(stats, GrantRefusals::default()));
     let running = tokio::spawn(serve_admin(stats, ready_receiver, vec![listener], stopped));
     Server { address, stop, running, _ready: ready }
 }
@@ -941,6 +945,7 @@ async fn metrics_show_what_the_workers_count() {
         "relais_workers gauge",
         "relais_udp_offload gauge",
         "relais_udp_gso_refusals_total counter",
+        "relais_grants_refused_total counter",
         "process_resident_memory_bytes gauge",
         "process_cpu_seconds_total counter",
         "process_open_fds gauge",
@@ -949,6 +954,45 @@ async fn metrics_show_what_the_workers_count() {
     }
     assert_eq!(ask(&server, "GET /readyz", &[]).await.status, 200);
     assert_eq!(ask(&server, "GET /", &[]).await.status, 404, "the page is not here");
+}
+
+#[tokio::test]
+async fn metrics_count_what_the_api_refuses() {
+    let stats: Arc<dyn StatsSource> = Arc::new(Stats(Some(vec![]), GrantRefusals::default()));
+    let ((public, address), (private, admin)) = (listener().await, listener().await);
+    let (_stop, stopped) = watch::channel(false);
+    let (_ready, is_ready) = watch::channel(true);
+    let (ice, desk) = (Arc::new(Ice), Arc::new(Nobody));
+    let web = serve(
+        Options::default(),
+        ice,
+        desk,
+        Arc::clone(&stats),
+        is_ready.clone(),
+        vec![public],
+        None,
+        stopped.clone(),
+    );
+    tokio::spawn(web);
+    tokio::spawn(serve_admin(stats, is_ready, vec![private], stopped));
+    let get = async |address: SocketAddr, path: &str, more: &str| {
+        let host = format!("Host: {address}\r\nConnection: close\r\n");
+        raw(address, &format!("GET {path} HTTP/1.1\r\n{host}{more}\r\n")).await
+    };
+    let path = "/v1/ice-servers";
+    assert_eq!(get(address, path, "").await.status, 200);
+    assert_eq!(get(address, path, "X-API-Key: wrong\r\n").await.code(), "unauthorized");
+    assert_eq!(get(address, path, "X-Forwarded-For: 203.0.113.5\r\n").await.code(), "not_allowed");
+    assert_eq!(get(address, path, "Host: twice\r\n").await.code(), "bad_host");
+    assert_eq!(get(address, "/v1/ice-servers?rat=5", "").await.code(), "unknown_field");
+    assert_eq!(get(address, "/_turn/default", "X-API-Key: wrong\r\n").await.status, 405);
+    let text = get(admin, "/metrics", "").await.body;
+    for (code, count) in
+        [("unauthorized", 1), ("not_allowed", 1), ("bad_host", 1), ("unknown_field", 1), ("too_long", 0)]
+    {
+        let line = format!("relais_grants_refused_total{{code=\"{code}\"}} {count}\n");
+        assert!(text.contains(&line), "{line} is missing in {text}");
+    }
 }
 
 #[tokio::test]

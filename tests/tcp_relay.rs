@@ -16,9 +16,11 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use live::{Client, LOOPBACK, Link, Reply, SOON, Server, eventually};
+use relais::auth::rest;
 use relais::wire::{Class, Message, attr, method};
 use secure::Secure;
 use socket2::{Domain, Socket, Type};
+use tokio::time::Instant;
 
 const AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -114,6 +116,31 @@ fn has_ended(stream: &mut TcpStream) -> bool {
         Ok(_) => panic!("bytes instead of an end"),
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
     }
+}
+
+const SECRET: &str = "a secret that is long enough for anybody";
+
+/// A server where credentials may carry policies.
+fn metering() -> Server {
+    let secrets = format!("[{{ name = \"s\", secret = \"{SECRET}\" }}]");
+    Server::start(&[("relay.tcp", "true"), ("listen.workers", "3"), ("auth.secrets", &secrets)])
+}
+
+/// A new connection of whoever has a credential with this policy.
+fn holder(server: &Server, policy: &str) -> Client {
+    let name = format!("4000000000:alice?policy&{policy}");
+    server.tcp().login(&name, &rest::password(SECRET.as_bytes(), name.as_bytes()))
+}
+
+/// The two ends of a connection from a holder's allocation.
+fn joined_by(server: &Server, policy: &str, client: &mut Client) -> (TcpStream, TcpStream) {
+    let (listener, address) = listener();
+    let reply = connect(client, address);
+    assert_eq!(reply.code(), 0);
+    let (peer, _) = accepted(&listener);
+    let mut data = holder(server, policy);
+    assert_eq!(bind(&mut data, &reply.get(attr::CONNECTION_ID).unwrap()).code(), 0);
+    (data.stream().try_clone().unwrap(), peer)
 }
 
 fn connections(server: &Server) -> f64 {
@@ -338,6 +365,84 @@ fn an_allocation_takes_its_connections_with_it() {
     }
     assert!(eventually(|| connections(&server) == 0.0));
     assert_eq!(server.metric(r#"relais_connections_ended_total{reason="allocation_ended"}"#), 4.0);
+}
+
+#[test]
+fn a_rate_slows_connections_down_and_loses_nothing() {
+    const LEN: usize = 200_000;
+    let server = metering();
+    // 200,000 bytes a second, a quarter of which may run ahead.
+    let policy = "rate=1600000";
+    let mut client = holder(&server, policy);
+    assert_eq!(allocate(&mut client).code(), 0);
+    let mut ends: Vec<_> = (0..2).map(|_| joined_by(&server, policy, &mut client)).collect();
+    let bytes = pattern(LEN);
+    let begin = Instant::now();
+    scope(|scope| {
+        for (data, peer) in &mut ends {
+            let (mut data_again, mut peer_again) = (data.try_clone().unwrap(), peer.try_clone().unwrap());
+            scope.spawn(|| says(data, peer, &bytes));
+            let bytes = &bytes;
+            scope.spawn(move || says(&mut peer_again, &mut data_again, bytes));
+        }
+    });
+    // Four directions of two connections, perhaps on different workers, share the rate. Each may be a piece ahead.
+    let least = (4 * LEN - 50_000 - 4 * 12_500) as f64 / 200_000.0;
+    assert!(begin.elapsed().as_secs_f64() > least * 0.95, "{:?}, not {least} s", begin.elapsed());
+}
+
+#[test]
+fn a_budget_ends_the_connections_and_the_allocation_and_refuses_the_next() {
+    let server = metering();
+    let policy = "bytes=100000";
+    let mut client = holder(&server, policy);
+    assert_eq!(allocate(&mut client).code(), 0);
+    let (mut data, mut peer) = joined_by(&server, policy, &mut client);
+    let (mut other, _other_peer) = joined_by(&server, policy, &mut client);
+    says(&mut data, &mut peer, &pattern(30_000));
+    says(&mut peer, &mut data, &pattern(30_000));
+    // What the allocation has not used is there for the next one.
+    assert_eq!(client.refresh(0).code(), 0);
+    assert!(has_ended(&mut other));
+    let mut client = holder(&server, policy);
+    assert_eq!(allocate(&mut client).code(), 0);
+    let (mut data, mut peer) = joined_by(&server, policy, &mut client);
+    let (mut other, mut other_peer) = joined_by(&server, policy, &mut client);
+    says(&mut other, &mut other_peer, b"alive");
+    data.write_all(&pattern(60_000)).unwrap();
+    let mut heard = Vec::new();
+    let error = peer.read_to_end(&mut heard).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "half is not to look like all");
+    assert!(pattern(60_000).starts_with(&heard));
+    assert!((35_000..40_000).contains(&heard.len()), "{}", heard.len());
+    assert!(has_ended(&mut other) && has_ended(&mut other_peer), "the allocation has ended");
+    let refused = allocate(&mut holder(&server, policy));
+    assert_eq!(refused.code(), 403);
+    assert!(eventually(|| server.log().contains("byte budget used up")), "{}", server.log());
+    assert_eq!(server.metric(r#"relais_connections_ended_total{reason="budget_spent"}"#), 1.0);
+    assert!(eventually(|| connections(&server) == 0.0));
+}
+
+#[test]
+fn a_rate_holds_over_tls_where_records_are_longer_than_what_may_be_read() {
+    let secrets = format!("[{{ name = \"s\", secret = \"{SECRET}\" }}]");
+    let secure = Secure::start(&[("relay.tcp", "true"), ("auth.secrets", &secrets)]);
+    // Pieces of 1,500 bytes: a record holds up to 16,384.
+    let name = "4000000000:alice?policy&rate=190000";
+    let login = |client: Client| client.login(name, &rest::password(SECRET.as_bytes(), name.as_bytes()));
+    let mut control = login(secure.client());
+    assert_eq!(allocate(&mut control).code(), 0);
+    let (listener, address) = listener();
+    let reply = connect(&mut control, address);
+    let (mut peer, _) = accepted(&listener);
+    let mut data = login(secure.client());
+    assert_eq!(bind(&mut data, &reply.get(attr::CONNECTION_ID).unwrap()).code(), 0);
+    let bytes = pattern(40_000);
+    let Link::Tls(link) = &data.link else { panic!("not TLS") };
+    link.stream.write().unwrap().write_all(&bytes).unwrap();
+    let mut heard = vec![0; bytes.len()];
+    peer.read_exact(&mut heard).unwrap();
+    assert!(heard == bytes, "as it was sent");
 }
 
 #[test]

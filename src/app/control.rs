@@ -21,7 +21,9 @@ use crate::net::{Clock, Foreign, Handle, Rate, Seen};
 use crate::observe::{Refusal, Ring, bare, prefix};
 
 /// News that wait to be kept; more are lost.
-const NEWS: usize = 1024;
+const NEWS: usize = 4096;
+/// How often they are taken when nobody asks for them.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often what has expired is forgotten.
 const TIDY: Duration = Duration::from_secs(30);
 /// How long revocations are gathered before the file is written.
@@ -42,7 +44,7 @@ struct Inner {
     workers: Handle,
     settings: watch::Receiver<Arc<Settings>>,
     clock: Clock,
-    ring: Mutex<Ring>,
+    notes: Mutex<Notes>,
     store: Mutex<Store>,
     /// The store is to be written, and nobody else writes it now.
     dirty: Notify,
@@ -51,6 +53,33 @@ struct Inner {
     unkept: AtomicBool,
     lines: Mutex<Rate>,
     views: Semaphore,
+}
+
+/// What is known of refusals and ends. Nobody waits for news: a worker that had to wake a reader for each would pay a
+/// system call and another thread's turn for each allocation that ends.
+struct Notes {
+    ring: Ring,
+    news: mpsc::Receiver<Seen>,
+}
+
+impl Notes {
+    /// With all that has happened so far, and without what is old.
+    fn up_to(&mut self, now: u64) -> &mut Ring {
+        self.take_news();
+        self.ring.forget(now);
+        &mut self.ring
+    }
+
+    /// Returns whether more may come.
+    fn take_news(&mut self) -> bool {
+        loop {
+            match self.news.try_recv() {
+                Ok(Seen { now, event }) => self.ring.note(now.unix, event),
+                Err(mpsc::error::TryRecvError::Empty) => return true,
+                Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
 }
 
 /// Where workers put their news, and whence they are taken.
@@ -67,13 +96,13 @@ impl Desk {
         store: Store,
         news: mpsc::Receiver<Seen>,
     ) -> Self {
-        let ring = Mutex::new(Ring::new(settings.borrow().auth.separator));
+        let notes = Mutex::new(Notes { ring: Ring::new(settings.borrow().auth.separator), news });
         let views = Semaphore::new(VIEWS);
         let inner = Arc::new(Inner {
             workers,
             settings,
             clock,
-            ring,
+            notes,
             store: Mutex::new(store),
             dirty: Notify::new(),
             pen: Mutex::default(),
@@ -81,7 +110,7 @@ impl Desk {
             lines: Mutex::default(),
             views,
         });
-        tokio::spawn(keep(Arc::clone(&inner), news));
+        tokio::spawn(keep(Arc::clone(&inner)));
         tokio::spawn(write_down(Arc::clone(&inner)));
         Self(inner)
     }
@@ -114,18 +143,18 @@ async fn write_down(desk: Arc<Inner>) {
 }
 
 /// Keeps the news, and forgets what is old.
-async fn keep(desk: Arc<Inner>, mut news: mpsc::Receiver<Seen>) {
+async fn keep(desk: Arc<Inner>) {
+    let mut look = tokio::time::interval(LOOK);
     let mut tidy = tokio::time::interval(TIDY);
     loop {
         tokio::select! {
-            seen = news.recv() => match seen {
-                Some(Seen { now, event }) => desk.ring.lock().await.note(now.unix, event),
+            _ = look.tick() => if !desk.notes.lock().await.take_news() {
                 // The workers have stopped.
-                None => return,
+                return;
             },
             _ = tidy.tick() => {
                 let now = desk.now();
-                desk.ring.lock().await.forget(now);
+                desk.notes.lock().await.up_to(now);
                 desk.lines.lock().await.tell(&desk.clock.now(), "credentials revoked", false);
                 let mut store = desk.store.lock().await;
                 if store.forget(now) {
@@ -245,8 +274,8 @@ impl Inner {
 
     async fn refusals(&self, user: Option<String>) -> Vec<Refused> {
         let now = self.now();
-        let mut ring = self.ring.lock().await;
-        ring.forget(now);
+        let mut notes = self.notes.lock().await;
+        let ring = notes.up_to(now);
         ring.refusals(user.as_deref()).map(|refusal| Self::shown(refusal, now, true)).collect()
     }
 
@@ -285,8 +314,8 @@ impl Inner {
         } else {
             Vec::new()
         };
-        let mut ring = self.ring.lock().await;
-        ring.forget(now.unix);
+        let mut notes = self.notes.lock().await;
+        let ring = notes.up_to(now.unix);
         let from = prefix(from);
         let may_see = |refusal: &&Refusal| verified || prefix(refusal.tuple.client.0.ip()) == from;
         let refusals = ring.refusals_of(&username).filter(may_see).take(SHOWN);
@@ -296,7 +325,7 @@ impl Inner {
             let live = live.iter().filter(|session| *session.username == *username);
             view::fill(&mut shown, live, ring.ended(&username).take(SHOWN), &now);
         }
-        drop(ring);
+        drop(notes);
         Ok(shown)
     }
 }

@@ -8,7 +8,6 @@ use ipnet::{IpNet, Ipv6Net};
 use qrcodegen::{QrCode, QrCodeEcc};
 
 use super::self_signed::fingerprint;
-use super::start::https_port;
 use crate::config::{OwnCertificate, Settings};
 use crate::net::{self, RelayAddress};
 use crate::turn::Transport;
@@ -56,17 +55,18 @@ pub(super) fn welcome(
     relay: &[RelayAddress],
     own: Option<&OwnCertificate>,
 ) -> String {
-    let address = relay.iter().find(|address| address.local.is_ipv4()).or_else(|| relay.first());
-    let host = match (settings.http.host.as_str(), address.map(|address| address.local)) {
-        ("", Some(IpAddr::V6(ip))) => format!("[{ip}]"),
-        ("", Some(ip)) => ip.to_string(),
-        ("", None) => "localhost".to_owned(),
-        (host, _) => host.to_owned(),
+    let relays: Vec<IpAddr> = relay.iter().map(|address| address.local).collect();
+    let addresses = [relays, net::local_addresses().unwrap_or_default()].concat();
+    let url = |scheme: &str, listeners: &[SocketAddr]| {
+        let place = reached(listeners, &addresses)?;
+        let host = settings.http.host.as_str();
+        let place = if host.is_empty() { place.to_string() } else { format!("{host}:{}", place.port()) };
+        Some(format!("{scheme}://{place}/"))
     };
     let mut text = "Relais serves a trial to this network, until you stop it with Ctrl-C.\n".to_owned();
-    let https =
-        https_port(bound).filter(|_| settings.shares_tls()).map(|port| format!("https://{host}:{port}/"));
-    if let Some(url) = &https {
+    let tls = bound.iter().filter(|(transport, _)| *transport == Transport::Tls);
+    let tls: Vec<SocketAddr> = tls.map(|(_, address)| *address).collect();
+    if let Some(url) = &url("https", &tls).filter(|_| settings.shares_tls()) {
         let _ = write!(text, "\nOpen on phones and computers:  {url}\n");
         if stdout().is_terminal()
             && let Some(code) = code(url)
@@ -87,10 +87,10 @@ pub(super) fn welcome(
             );
         }
     }
-    if let Some(port) = settings.http.listen.first().map(SocketAddr::port) {
-        let _ = write!(text, "\nWithout camera and microphone:  http://{host}:{port}/\n");
+    if let Some(url) = url("http", &settings.http.listen) {
+        let _ = write!(text, "\nWithout camera and microphone:  {url}\n");
     }
-    if address.is_none_or(|address| address.local.is_loopback()) {
+    if addresses.iter().all(IpAddr::is_loopback) {
         text.push_str(
             "\nThis machine has no address but loopback: connect it to the network, and start again.\n",
         );
@@ -100,6 +100,20 @@ pub(super) fn welcome(
          addresses. Other private addresses stay closed. Clients from elsewhere are not served.",
     );
     text
+}
+
+/// Where others reach a listener of these: at its own address, or, if it takes all, at one of the machine's, `own`. Port 443 and
+/// IPv4 go first, being easier to type, and loopback last.
+fn reached(listeners: &[SocketAddr], own: &[IpAddr]) -> Option<SocketAddr> {
+    let is_usable =
+        |ip: &&IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) && !ip.is_unspecified();
+    let places = listeners.iter().flat_map(|listener| {
+        let taken = |ip: &&IpAddr| listener.ip().is_unspecified() && ip.is_ipv4() == listener.is_ipv4();
+        let at = own.iter().filter(is_usable).filter(taken).copied();
+        at.chain(Some(listener.ip()).filter(|ip| !ip.is_unspecified()))
+            .map(|ip| SocketAddr::new(ip, listener.port()))
+    });
+    places.min_by_key(|place| (place.ip().is_loopback(), place.port() != 443, place.is_ipv6()))
 }
 
 /// A QR code in half blocks, dark on light whatever the terminal's colours are. `None`: the text is too long.
@@ -146,6 +160,22 @@ mod tests {
         for ip in ["8.34.2.2", "1.2.3.4", "2001:db8:1:3::4", "2600::1", "172.32.0.1"] {
             assert!(!near(ip), "{ip}");
         }
+    }
+
+    #[test]
+    fn pages_are_where_something_listens() {
+        let own: Vec<IpAddr> =
+            ["192.168.1.10", "fe80::1", "fd00::1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).into();
+        let at = |listeners: &[&str]| {
+            let listeners: Vec<SocketAddr> = listeners.iter().map(|text| text.parse().unwrap()).collect();
+            reached(&listeners, &own).map(|place| place.to_string())
+        };
+        assert_eq!(at(&["[::]:8443", "0.0.0.0:8443"]).as_deref(), Some("192.168.1.10:8443"));
+        assert_eq!(at(&["127.0.0.1:8443", "10.0.0.2:8444"]).as_deref(), Some("10.0.0.2:8444"));
+        assert_eq!(at(&["0.0.0.0:8443", "10.0.0.2:443"]).as_deref(), Some("10.0.0.2:443"));
+        assert_eq!(at(&["[::]:8443"]).as_deref(), Some("[fd00::1]:8443"));
+        assert_eq!(at(&["127.0.0.1:8443"]).as_deref(), Some("127.0.0.1:8443"));
+        assert_eq!(at(&[]), None);
     }
 
     #[test]

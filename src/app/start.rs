@@ -23,7 +23,7 @@ use super::{Error, lan};
 use crate::config::{self, LogFormat, Problem, RedirectWhen, Rooms, Secret, Settings, SharedSecret};
 use crate::http::{self, SharedTls};
 use crate::net::{Handle, KernelOffload, RelayAddress, WebDoor, Workers};
-use crate::observe::{Offload, StatsSource, log};
+use crate::observe::{GrantRefusals, Offload, StatsSource, log};
 use crate::sys;
 use crate::turn::{Counters, Transport};
 
@@ -262,6 +262,7 @@ pub(super) struct Stats {
     pub(super) workers: Handle,
     /// When the first certificate ends, in seconds of Unix time; 0 until there is one.
     pub(super) expiry: Option<Arc<AtomicU64>>,
+    pub(super) grants_refused: GrantRefusals,
 }
 
 impl StatsSource for Stats {
@@ -273,6 +274,10 @@ impl StatsSource for Stats {
     fn offload(&self) -> Offload {
         let KernelOffload { features, refusals } = self.workers.offload();
         Offload { features, gso_refusals: refusals }
+    }
+
+    fn grants_refused(&self) -> &GrantRefusals {
+        &self.grants_refused
     }
 
     fn certificate_expiry(&self) -> Option<u64> {

@@ -79,10 +79,24 @@ impl core::error::Error for Error {}
 pub(super) struct Identity {
     /// The user name of the credential: what USERNAME says.
     pub(super) name: Arc<str>,
-    /// What quotas count: the name without the expiry of a time-limited credential; for tokens each session key.
+    /// What quotas count: the name without the expiry of a time-limited credential, and without its policy but for the key;
+    /// for tokens each session key.
     pub(super) owner: Arc<str>,
     /// What the credential carries, if it carries anything.
     pub(super) policy: Option<Arc<Policy>>,
+}
+
+impl Identity {
+    /// The user among [`Self::owner`].
+    pub(super) fn user(&self) -> &str {
+        self.owner.split_once(MARK).map_or(&self.owner, |(user, _)| user)
+    }
+}
+
+/// What quotas count for a user of this API key. Each key has users of its own: what they are called is the business of its
+/// holder alone. With the mark in it, it is nobody's name.
+fn owner_of(key: &str, user: &str) -> Arc<str> {
+    format!("{user}{MARK}key={key}").into()
 }
 
 /// A key that may fit, with whose it is.
@@ -192,10 +206,12 @@ impl Credentials {
         {
             return;
         }
-        let Some(rest::Parts { expiry, user: owner, policy }) = rest::parts(name, self.separator) else {
+        let Some(rest::Parts { expiry, user, policy }) = rest::parts(name, self.separator) else {
             return;
         };
         let policy = policy.map(|policy| (!policy.is_empty()).then(|| Arc::new(policy)));
+        let key = policy.as_ref().ok().and_then(|policy| policy.as_ref()?.key.as_deref());
+        let owner: Arc<str> = key.map_or_else(|| user.into(), |key| owner_of(key, user));
         for secret in &self.secrets {
             let password = Zeroizing::new(rest::password(&secret.secret, name.as_bytes()));
             let key =
@@ -205,7 +221,7 @@ impl Credentials {
                 Ok(policy) => (false, policy.clone()),
                 Err(BadPolicy) => (true, None),
             };
-            let identity = Identity { name: name.into(), owner: owner.into(), policy };
+            let identity = Identity { name: name.into(), owner: Arc::clone(&owner), policy };
             if offer(Candidate { identity, key, expires: Some(expiry), bad_policy }) {
                 return;
             }

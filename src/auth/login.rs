@@ -92,7 +92,8 @@ impl Login {
         Arc::clone(&self.identity.name)
     }
 
-    /// What quotas count: the user name without its expiry; of a token its session key, as a hash.
+    /// What quotas count: [`Self::subject`], and the API key that the credential was issued for, if it names one. For
+    /// comparison alone.
     pub fn owner(&self) -> &str {
         &self.identity.owner
     }
@@ -100,6 +101,17 @@ impl Login {
     /// The same, shared.
     pub fn owner_shared(&self) -> Arc<str> {
         Arc::clone(&self.identity.owner)
+    }
+
+    /// Who it is: the user name without expiry and policy; of a token its session key, as a hash.
+    pub fn subject(&self) -> &str {
+        self.identity.user()
+    }
+
+    /// The same, shared.
+    pub fn subject_shared(&self) -> Arc<str> {
+        let (owner, subject) = (&self.identity.owner, self.subject());
+        if owner.len() == subject.len() { Arc::clone(owner) } else { subject.into() }
     }
 
     /// What the credential carries, if it carries anything.

@@ -69,7 +69,7 @@ pub struct Revoked {
 impl Revoked {
     /// Whether it concerns the credential of a login.
     pub fn covers(&self, login: &Login) -> bool {
-        let (name, user) = (login.user(), login.owner());
+        let (name, user) = (login.user(), login.subject());
         let is_it = match &self.what {
             Revocation::Username(value) => value == name,
             Revocation::User(value) => value == user,
@@ -121,7 +121,7 @@ impl Revocations {
 
     /// Whether the credential of a login is revoked.
     pub fn cover(&self, login: &Login) -> bool {
-        !self.is_empty() && self.cover_name(login.user(), login.owner(), login.policy())
+        !self.is_empty() && self.cover_name(login.user(), login.subject(), login.policy())
     }
 
     fn cover_name(&self, username: &str, user: &str, policy: Option<&Policy>) -> bool {

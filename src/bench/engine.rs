@@ -1,11 +1,14 @@
 //! The load thread: sends what is due, receives what has arrived, sleeps in between.
 
+mod record;
+
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use record::Record;
 
 use super::clock::{nanoseconds, seconds, timestamp};
 use super::cpu::{own_run_time, run_time};
@@ -14,7 +17,7 @@ use super::explain;
 use super::interrupt;
 use super::lane::{Counts, End, Lanes};
 use super::link::Link;
-use super::outcome::{Failure, Latency, Rung, Sample, histogram};
+use super::outcome::{Failure, Latency, Rung, Sample};
 use super::pace::{Due, Pace};
 use super::payload::Stamp;
 use super::progress::{Phase, Progress};
@@ -439,53 +442,6 @@ impl Engine {
         let callers = self.crew.callers.iter().filter(|caller| !caller.link.is_stream());
         let clients: u64 = callers.map(|caller| u64::from(sys::drops(caller.link.fd()))).sum();
         clients + self.peers.iter().map(|peer| u64::from(sys::drops(peer.as_fd()))).sum::<u64>()
-    }
-}
-
-/// What is written down while a rate is measured.
-struct Record {
-    begin: u64,
-    latency: Histogram<u64>,
-    lateness: Histogram<u64>,
-    samples: Vec<Sample>,
-    /// Time that passed in waiting without sleep.
-    idle: u64,
-    /// At the last sample: time, sent, received, run time of the server.
-    last: (u64, u64, u64, Option<u64>),
-}
-
-impl Record {
-    fn new(begin: u64, server: Option<u64>) -> Self {
-        Self {
-            begin,
-            latency: histogram(),
-            lateness: histogram(),
-            samples: Vec::new(),
-            idle: 0,
-            last: (begin, 0, 0, server),
-        }
-    }
-
-    fn sample(&mut self, lanes: &mut Lanes, now: u64, server: Option<u64>, blocked: u64) -> Sample {
-        let (then, sent_before, received_before, server_before) = self.last;
-        let (sent, received) = (lanes.sent() + blocked, lanes.counts.received);
-        let (more_sent, more_received) = (sent - sent_before, received - received_before);
-        let latency = Latency::of(&lanes.interval);
-        let run = server.zip(server_before).map(|(after, before)| after.saturating_sub(before));
-        let sample = Sample {
-            at: seconds(now - self.begin),
-            sent_per_second: ratio(more_sent, now - then) * 1e9,
-            received_per_second: ratio(more_received, now - then) * 1e9,
-            loss: ratio(more_sent.saturating_sub(more_received), more_sent),
-            p50_us: latency.p50,
-            p99_us: latency.p99,
-            server_cpu_us: run.filter(|_| more_received > 0).map(|run| ratio(run, more_received) / 1_000.0),
-        };
-        self.latency.add(&lanes.interval).unwrap_or_default();
-        lanes.interval.reset();
-        self.samples.push(sample);
-        self.last = (now, sent, received, server);
-        sample
     }
 }
 

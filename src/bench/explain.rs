@@ -66,11 +66,19 @@ fn refused(task: Task, code: u16, alternate: Option<SocketAddr>, count: usize, f
         (401, _) => "user name or password are wrong: check --user and --password-file, or --secret-file; a time-limited \
                      credential may have expired"
             .to_owned(),
-        (403, Task::BindChannel { peer, .. } | Task::Permit { peer }) => format!(
-            "the server does not relay to {}: let it (peers.allow for relais, --allowed-peer-ip for coturn), or choose \
-             other peers with --peer-address",
-            peer.ip()
-        ),
+        (403, Task::BindChannel { peer, .. } | Task::Permit { peer }) => {
+            // Cycles have no other peers.
+            let relay = if flag == "--allocations" {
+                "measure throughput with --peers relay, where allocations talk to each other and nothing has to be opened; or "
+            } else {
+                ""
+            };
+            format!(
+                "the server does not relay to {}: {relay}let it (peers.allow for relais, --allowed-peer-ip for coturn), or \
+                 choose other peers with --peer-address",
+                peer.ip()
+            )
+        }
         (403, _) => "the server forbids it: ask its operator".to_owned(),
         (437, _) => "the server still knows an allocation of this address and port: try again in ten minutes, or from another \
                      address with --bind"

@@ -6,7 +6,7 @@ use super::credentials::Entry;
 use super::node::{Node, Value};
 use super::problem::did_you_mean;
 use super::reader::{Reader, show_list, show_text};
-use super::secret_file::secret_name;
+use super::secret_file::name_of;
 use super::settings::ApiKey;
 use super::units::{self, Why, show_bytes, show_duration, show_rate};
 use crate::auth::Network;
@@ -48,7 +48,7 @@ pub(crate) fn keys(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<ApiKey>> 
     for node in reader.list(node)? {
         let Some(entry) = Entry::read(reader, node, &FIELDS, FORM) else { continue };
         let errors = reader.problems.len();
-        let name = entry.name(reader, "name", secret_name);
+        let name = entry.name(reader, "name", |text| name_of(text, "a key", "user names and logs"));
         let hash =
             entry.only_one_of(reader, &["key", "key_file", "hash"], FORM).and_then(|field| {
                 match field.name.as_str() {
@@ -188,11 +188,11 @@ fn hash_of_hex(text: &str) -> Result<[u8; 32], Why> {
     bytes.try_into().map_err(|_| why())
 }
 
-/// Shows keys without themselves.
+/// Shows keys without themselves, as hashes: that is all that is left of them.
 pub(crate) fn show(keys: &[ApiKey]) -> String {
     let shown = keys.iter().map(|key| {
         let ApiKey { name, hash: _, ttl, quota, origins, tag, rate, bytes, peers } = key;
-        let mut fields = vec![format!("name = {}", show_text(name)), "key = \"<redacted>\"".to_owned()];
+        let mut fields = vec![format!("name = {}", show_text(name)), "hash = \"<redacted>\"".to_owned()];
         fields.extend(ttl.map(|ttl| format!("ttl = {}", show_text(&show_duration(ttl)))));
         fields.extend(quota.map(|quota| format!("quota = {quota}")));
         fields.extend((!origins.is_empty()).then(|| format!("origins = {}", show_list(origins))));

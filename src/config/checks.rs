@@ -372,6 +372,20 @@ fn http(settings: &Settings, problems: &mut Vec<Problem>) {
             ));
         }
     }
+    // Allocations at once, each with a rate, bound the volume whatever the budget.
+    let unbounded = http.keys.iter().find(|key| {
+        key.bytes.is_some() && !key.origins.is_empty() && (key.rate.is_none() || key.quota.is_none())
+    });
+    if let Some(key) = unbounded {
+        problems.push(Problem::warning(
+            &settings.place("http.keys"),
+            format!(
+                "`bytes` of the key `{}` bounds one credential, and whoever visits its pages gets another each second",
+                key.name
+            ),
+            "write `rate` and `quota` beside it, which new credentials do not renew; or give users tokens, which buy their bytes once",
+        ));
+    }
     let hands_out = [
         ("http.open", http.open),
         ("http.origins", !http.origins.is_empty()),

@@ -358,7 +358,7 @@ pub(crate) static KEYS: &[Key] = &[
         "Lifetime of the credentials handed out, at most 48h.",
         |r, n| r.duration(n), |v| show_text(&show_duration(*v))),
     key!(http.keys, Kind::ApiKeys, "[]",
-        "API keys of applications that fetch iceServers: { name = \"shop\", key = \"…\" }, or key_file, or hash = \"sha256:…\" as `relais credentials key` prints it; each may have ttl (longest lifetime), quota (allocations of one user), origins (pages that may use it; [\"*\"]: any), tag, rate (\"2 Mbit/s\"), bytes (\"10 GB\") and peers (networks), which its credentials carry.",
+        "API keys of applications that fetch iceServers: { name = \"shop\", key = \"…\" }, or key_file, or hash = \"sha256:…\" as `relais credentials key` prints it; each may have ttl (longest lifetime), quota (allocations of one user), origins (pages that may use it; [\"*\"]: any), tag, rate (\"2 Mbit/s\"), bytes (\"10 GB\") and peers (networks), which its credentials carry. bytes is of each credential: with origins, a page's visitor gets another 20 times at once and then each second, so rate and quota are what bounds it.",
         |r, n| api_keys::keys(r, n), |v| api_keys::show(v)),
     key!(http.tokens, Kind::Tokens, "[]",
         "Whose JSON Web Tokens get iceServers: { issuer = \"…\", audience = \"…\" } with one of secret or secret_file (HS256), public_key_file (PEM: EdDSA, ES256 or RS256), jwks (a file, or an https: URL that is asked again when keys change).",

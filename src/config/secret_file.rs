@@ -11,15 +11,27 @@ use super::units::{self, Why};
 
 /// A name for a secret.
 pub(super) fn secret_name(text: &str) -> Result<String, Why> {
+    name_of(text, "a secret", "logs and metrics")
+}
+
+/// A name for `what`, which shows in `shows`.
+pub(super) fn name_of(text: &str, what: &str, shows: &str) -> Result<String, Why> {
     if !text.is_empty()
         && text.len() <= 64
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     {
         return Ok(text.to_owned());
     }
+    let better: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .take(64)
+        .collect();
+    let better = better.trim_matches('-');
+    let such_as = if better.is_empty() { String::new() } else { format!(", such as \"{better}\"") };
     Err((
-        format!("`{text}` cannot name a secret"),
-        "use 1 to 64 letters, digits, `-`, `_` and `.`: the name shows in logs and metrics".to_owned(),
+        format!("`{text}` cannot name {what}"),
+        format!("use 1 to 64 letters, digits, `-`, `_` and `.`{such_as}: the name shows in {shows}"),
     ))
 }
 

@@ -201,20 +201,39 @@ pub(crate) fn opaque(text: &str, what: &str) -> Result<String, Why> {
 /// An origin as a browser sends it.
 pub(crate) fn origin(text: &str) -> Result<String, Why> {
     let lower = text.to_ascii_lowercase();
-    let host = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
-    match host {
-        Some(host) if host.trim_end_matches('/') != host => Err((
-            format!("`{text}` ends with a slash, which no browser sends in Origin"),
-            format!("write \"{}\"", text.trim_end_matches('/')),
-        )),
-        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ' ']) => Ok(lower),
-        _ => Err((
-            format!("`{text}` is not an origin"),
-            "write scheme and host as the browser sends them: \"https://app.example.org\"; to serve anybody, \
-             set `open = true` instead"
-                .to_owned(),
-        )),
+    let (scheme, rest) = lower.split_once("://").unwrap_or(("", &lower));
+    // What browsers leave out: they would never send what is written.
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let default_port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let bare = authority.strip_suffix(default_port).unwrap_or(authority);
+    let is_host = !bare.is_empty() && !bare.contains(['@', '*', ' ', '"', '\\']);
+    if !default_port.is_empty() && is_host && bare == rest {
+        return Ok(lower);
     }
+    let example = "write scheme and host as the browser sends them: \"https://app.example.org\"";
+    let cure = match scheme {
+        _ if text == "*" => "to serve pages of all origins, set `open = true` instead".to_owned(),
+        _ if lower == "null" => {
+            "pages from files and sandboxes send `null`, each of them: serve them from a web server"
+                .to_owned()
+        }
+        _ if bare.contains('*') => "there are no patterns: list each origin".to_owned(),
+        "" if is_host && bare.contains(['.', ':']) => {
+            format!("write \"https://{bare}\", or \"http://{bare}\" if it is not HTTPS")
+        }
+        "https" | "http" if is_host => {
+            format!("write \"{scheme}://{bare}\": browsers send no path and no default port")
+        }
+        "ws" | "wss" if is_host => {
+            format!("pages have http: or https: origins: write \"http{}://{bare}\"", &scheme[2..])
+        }
+        _ => example.to_owned(),
+    };
+    Err((format!("`{text}` is not an origin"), cure))
 }
 
 /// The host for URLs: a name or an address, nothing else. Empty is allowed.
@@ -353,8 +372,25 @@ mod tests {
     fn origins_and_levels_are_held_to_their_form() {
         assert_eq!(origin("https://App.example.org:8443").unwrap(), "https://app.example.org:8443");
         assert!(origin("https://app.example.org/").unwrap_err().1.contains("\"https://app.example.org\""));
-        assert!(origin("app.example.org").is_err());
-        assert!(origin("*").is_err());
+        let cure = |text: &str| origin(text).unwrap_err().1;
+        for (text, wanted) in [
+            ("https://app.example.org/call?x=1", "\"https://app.example.org\""),
+            ("https://app.example.org:443", "\"https://app.example.org\""),
+            ("http://app.example.org:80/", "\"http://app.example.org\""),
+            ("App.example.org:8443", "\"https://app.example.org:8443\""),
+            ("localhost:3000", "\"http://localhost:3000\""),
+            ("wss://app.example.org", "\"https://app.example.org\""),
+            ("https://*.example.org", "list each origin"),
+            ("null", "web server"),
+            ("*", "open = true"),
+            ("", "scheme and host"),
+            ("https://", "scheme and host"),
+            ("https://a@b", "scheme and host"),
+        ] {
+            assert!(cure(text).contains(wanted), "{text}: {}", cure(text));
+        }
+        assert_eq!(origin("http://app.example.org:443").unwrap(), "http://app.example.org:443");
+        assert_eq!(origin("http://[::1]:3000").unwrap(), "http://[::1]:3000");
         assert!(level("info").is_ok());
         assert!(level("info,relais::net=debug").is_ok());
         assert!(level("inf").unwrap_err().1.contains("\"info\""));

@@ -46,5 +46,6 @@ pub(super) async fn metrics(State(health): State<Health>) -> Result<Response, Re
     let counters = health.counters().await?;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     let (offload, expiry) = (health.stats.offload(), health.stats.certificate_expiry());
-    Ok((kind, observe::render(&counters, observe::Process::read(), &offload, expiry)).into_response())
+    let (grants, process) = (health.stats.grants_refused(), observe::Process::read());
+    Ok((kind, observe::render(&counters, grants, process, &offload, expiry)).into_response())
 }

@@ -11,7 +11,7 @@ pub struct GrantRequest {
     pub host: String,
     /// What quotas count by: printable ASCII without blanks and question marks, 128 bytes at most.
     pub user: String,
-    /// How long it is to last; `None`: as long as the operator says. 48 hours at most.
+    /// How long it is to last; `None`: as long as the operator says. 48 hours at most, unless `ends` says when.
     pub ttl: Option<Duration>,
     /// When it ends at the latest, in Unix seconds: with the token that buys it. Absolute, since the clock goes on between
     /// the look at the token and the grant.

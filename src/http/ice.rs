@@ -83,7 +83,7 @@ async fn without_credentials(shared: &Shared, caller: &Caller, dialect: Dialect)
         Ok(Holder::Local)
     } else if !options.open && caller.origin != PageOrigin::Listed {
         if !options.access.is_empty() {
-            return Err(unauthorized(dialect));
+            return Err(nothing_brought(dialect));
         }
         Err(Refusal::new(
             StatusCode::FORBIDDEN,
@@ -107,6 +107,19 @@ fn unauthorized(dialect: Dialect) -> Refusal {
         .help(
             "The operator makes keys with `relais credentials key` and lists them in http.keys; tokens have to be of an \
              issuer in http.tokens, for its audience, and not expired.",
+        )
+        .challenge(dialect.challenge())
+}
+
+/// Who brings nothing learns nothing of keys, and more of what to do: the server's own page may ask so, and no one else would
+/// expect to be turned away on the machine itself.
+fn nothing_brought(dialect: Dialect) -> Refusal {
+    let message = "This server gives iceServers for a key or token, and the request brings none.";
+    Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+        .help(
+            "As soon as http.keys or http.tokens has entries, everybody needs one, on this machine and on the server's own page too. \
+             Programs send it as `Authorization: Bearer KEY`. For the trial page set http.rooms = \"named\", since members of a \
+             room get iceServers, or paste what `relais ice-servers` prints into it; pages of your own are listed in http.origins.",
         )
         .challenge(dialect.challenge())
 }
@@ -180,7 +193,8 @@ fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Resu
         }
         Holder::Right(right) => {
             let right = *right;
-            let ttl = wanted.min(right.ttl.unwrap_or(LONGEST));
+            // What is one credential ends with `ends`, whenever and however often somebody asks.
+            let ttl = if right.is_one { Duration::MAX } else { wanted.min(right.ttl.unwrap_or(LONGEST)) };
             ends = right.ends;
             let user = match (&right.user, named) {
                 (Some(own), named) => {
@@ -201,7 +215,8 @@ fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Resu
                 (None, named) => named.map_or_else(random, Ok)?,
             };
             // With this, what is issued after a revocation is not concerned by it.
-            let policy = Policy { issued: Some(now), ..narrowed(right.policy, wish.policy)? };
+            let issued = if right.is_one { right.policy.issued } else { Some(now) };
+            let policy = Policy { issued, ..narrowed(right.policy, wish.policy)? };
             (user, ttl, policy)
         }
     };

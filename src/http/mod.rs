@@ -261,6 +261,7 @@ struct Shared {
     subjects: admission::Admission<String>,
     rooms: rooms::Door,
     refusals: refused::Lines,
+    stats: Arc<dyn StatsSource>,
     shutdown: watch::Receiver<bool>,
 }
 
@@ -304,6 +305,7 @@ pub async fn serve(
         views: admission::Admission::new(limits.view_burst, limits.views_per_second),
         rooms,
         refusals: refused::Lines::default(),
+        stats: Arc::clone(&stats),
         shutdown: shutdown.clone(),
     });
     let router = dialects

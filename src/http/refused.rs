@@ -48,6 +48,30 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::GrantRefusals;
+
+    #[test]
+    fn each_code_has_a_count_of_its_own() {
+        let mut codes = Vec::new();
+        for text in [
+            include_str!("caller.rs"),
+            include_str!("error.rs"),
+            include_str!("fields.rs"),
+            include_str!("ice.rs"),
+            include_str!("routes.rs"),
+        ] {
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for refusal in ["Refusal::new(\n", "Refusal::new(S", "Self::new(S"]
+                .iter()
+                .flat_map(|new| code.split(new).skip(1))
+            {
+                codes.push(refusal.split('"').nth(1).unwrap());
+            }
+        }
+        assert!(codes.len() > 20 && codes.contains(&"unauthorized"), "{codes:?}");
+        let unknown: Vec<_> = codes.iter().filter(|code| !GrantRefusals::knows(code)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
 
     #[test]
     fn ten_lines_a_second_and_the_rest_is_counted() {

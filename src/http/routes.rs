@@ -83,7 +83,10 @@ impl Ask {
     async fn read(shared: Arc<Shared>, dialect: Dialect, request: Request) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, &shared).await;
-        let caller = caller.map_err(|refusal| dialect.refuse(refusal))?;
+        let caller = caller.map_err(|refusal| {
+            shared.stats.grants_refused().count(refusal.code());
+            dialect.refuse(refusal)
+        })?;
         let (query, deadline) = (parts.uri.query(), shared.options.limits.body_deadline);
         let fields = Fields::read(query, &parts.headers, body, deadline).await;
         let ask = Self { shared, dialect, caller, headers: parts.headers, fields: Fields::default() };
@@ -97,6 +100,7 @@ impl Ask {
     fn finish(&self, answer: Answer) -> Response {
         let mut response = answer.unwrap_or_else(|refusal| {
             let (client, now) = (self.caller.prefix.address(), self.shared.ice.now_unix());
+            self.shared.stats.grants_refused().count(refusal.code());
             self.shared.refusals.tell(client, self.dialect, refusal.cause(), now);
             self.dialect.refuse(refusal)
         });

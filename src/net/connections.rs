@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::till::Till;
 use crate::turn::{ConnectionEnd, ConnectionId, Traffic, Waiting};
 
 /// How many numbers are drawn until one is free: with the most connections that descriptors allow, one in a thousand
@@ -53,6 +54,8 @@ pub(super) struct Claim {
     /// The connection with the peer.
     pub(super) stream: TcpStream,
     pub(super) tally: Arc<Tally>,
+    /// Where it pays, if its allocation is metered.
+    pub(super) till: Option<Arc<Till>>,
     /// Ends when the allocation does.
     pub(super) stop: oneshot::Receiver<Infallible>,
     /// Tells the worker of the allocation.
@@ -62,14 +65,15 @@ pub(super) struct Claim {
 /// How both ends of the handing over are tied together, before there is a connection to hand over.
 pub(super) struct Ties {
     pub(super) tally: Arc<Tally>,
+    pub(super) till: Option<Arc<Till>>,
     pub(super) stop: oneshot::Receiver<Infallible>,
 }
 
-/// Ties for one connection.
-pub(super) fn tie() -> (Leash, Ties) {
+/// Ties for one connection of an allocation with this meter.
+pub(super) fn tie(till: Option<Arc<Till>>) -> (Leash, Ties) {
     let (sender, stop) = oneshot::channel();
     let tally = Arc::new(Tally::default());
-    (Leash { tally: Arc::clone(&tally), _stop: sender }, Ties { tally, stop })
+    (Leash { tally: Arc::clone(&tally), _stop: sender }, Ties { tally, till, stop })
 }
 
 enum Slot {
@@ -163,7 +167,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (done, ended) = oneshot::channel();
-        (Claim { stream, tally: ties.tally, stop: ties.stop, done }, ended)
+        (Claim { stream, tally: ties.tally, till: ties.till, stop: ties.stop, done }, ended)
     }
 
     fn begin(buffer: &mut [u8]) -> MessageWriter<'_> {
@@ -211,7 +215,7 @@ mod tests {
         let table = Connections::new();
         let id = table.reserve().unwrap();
         assert!(table.waiting(id).is_none() && table.claim(id).is_none(), "it is still being made");
-        let (leash, ties) = tie();
+        let (leash, ties) = tie(None);
         let (offered, mut ended) = claim(ties);
         table.offer(id, waiting(), offered);
         assert_eq!(table.waiting(id).unwrap().login.user(), "alice");
@@ -232,7 +236,7 @@ mod tests {
         let table = Connections::new();
         for withdraw in [true, false] {
             let id = table.reserve().unwrap();
-            let (offered, mut ended) = claim(tie().1);
+            let (offered, mut ended) = claim(tie(None).1);
             table.offer(id, waiting(), offered);
             if withdraw {
                 assert!(table.withdraw(id));
@@ -240,7 +244,7 @@ mod tests {
                 table.release(id);
             }
             assert_eq!(ended.try_recv(), Err(oneshot::error::TryRecvError::Closed));
-            let (late, mut ended) = claim(tie().1);
+            let (late, mut ended) = claim(tie(None).1);
             table.offer(id, waiting(), late);
             assert_eq!(ended.try_recv(), Err(oneshot::error::TryRecvError::Closed), "too late to be offered");
             assert!(table.slots().is_empty());

@@ -66,17 +66,20 @@ impl Io {
         self.socket.writable().await
     }
 
-    /// Reads what is there, with one read of the socket at most. `Ok(0)`: the client sends no more, and has said so. A
-    /// TLS record must not be longer than `buffer`: what is kept of a stranger is to be small.
+    /// Reads what is there, with one read of the socket at most, and takes no more than `most` bytes of data, one at least.
+    /// `Ok(0)`: the client sends no more, and has said so. A TLS record, of which a part may be left for the next time, must
+    /// not be longer than `buffer`: what is kept of a stranger is to be small.
     ///
     /// # Errors
     /// `WouldBlock`: nothing is there. `Interrupted`: something came, but no data yet; ask again. `UnexpectedEof`: a
     /// TLS client has gone without saying so. `InvalidData`: what came is not TLS; the client has been told.
-    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn try_read(&mut self, buffer: &mut [u8], most: usize) -> io::Result<usize> {
+        let (room, most) = (buffer.len(), most.min(buffer.len()));
+        let buffer = &mut buffer[..most];
         let mut source = Source { socket: &self.socket, ahead: &mut self.ahead };
         let result = match &mut self.tls {
             None => source.read(buffer),
-            Some(tls) => read_tls(tls, &mut source, &mut self.undecided, buffer),
+            Some(tls) => read_tls(tls, &mut source, &mut self.undecided, buffer, room),
         };
         self.note(&result);
         result
@@ -167,14 +170,15 @@ impl Io {
     }
 }
 
-fn take(ahead: &mut Vec<u8>, buffer: &mut [u8]) -> io::Result<usize> {
+/// Hands out what was read ahead.
+pub(super) fn take(ahead: &mut Vec<u8>, buffer: &mut [u8]) -> usize {
     let len = ahead.len().min(buffer.len());
     buffer[..len].copy_from_slice(&ahead[..len]);
     ahead.drain(..len);
     if ahead.is_empty() {
         ahead.shrink_to_fit();
     }
-    Ok(len)
+    len
 }
 
 fn read_tls(
@@ -182,6 +186,7 @@ fn read_tls(
     source: &mut Source<'_>,
     undecided: &mut usize,
     buffer: &mut [u8],
+    room: usize,
 ) -> io::Result<usize> {
     match tls.reader().read(buffer) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -191,7 +196,7 @@ fn read_tls(
         }
     }
     *undecided += tls.read_tls(source)?;
-    if *undecided > buffer.len() {
+    if *undecided > room {
         return Err(too_long());
     }
     tls.process_new_packets().map_err(invalid)?;
@@ -266,7 +271,7 @@ pub(super) struct Source<'a> {
 impl Read for Source<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.ahead.is_empty() {
-            return take(self.ahead, buffer);
+            return Ok(take(self.ahead, buffer));
         }
         let len = self.socket.try_read(buffer)?;
         if len > 0 && len < buffer.len() {

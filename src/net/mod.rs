@@ -6,6 +6,7 @@
 
 mod accept;
 mod addresses;
+mod asked;
 mod budgets;
 mod clock;
 mod connections;
@@ -29,6 +30,7 @@ mod relays;
 mod report;
 mod stream;
 mod tcp_relay;
+mod till;
 mod tls;
 mod udp;
 mod worker;
@@ -57,7 +59,7 @@ pub use worker::Seen;
 
 use crate::auth::{Revocations, Revoked};
 use crate::sys;
-use crate::turn::{self, Counters, Session, Transport};
+use crate::turn::{self, Counters, Lookup, Session, Transport};
 use decree::Crier;
 use offers::Offers;
 use open::Listeners;
@@ -331,7 +333,7 @@ impl Handle {
     /// `None`: a worker did not answer within a second.
     pub async fn sessions(&self, user: Option<&str>, limit: usize) -> Option<Vec<Session>> {
         let user: Option<Arc<str>> = user.map(Arc::from);
-        let all = self.ask(|answer| Control::Sessions(user.clone(), limit, answer)).await?;
+        let all = self.ask(|answer| Control::Sessions(Lookup::new(user.clone(), limit), answer)).await?;
         let mut all: Vec<Session> = all.into_iter().flatten().collect();
         all.truncate(limit);
         Some(all)

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::io::Io;
-use crate::turn::ConnectionEnd;
+use super::io::{self as client_io, Io};
+use crate::turn::{ConnectionEnd, Leave, Turn};
 
 /// How long nothing may come the other way once one side has been closed. A side that has gone altogether looks the
 /// same as one that only says no more.
@@ -29,6 +29,12 @@ pub(super) trait Lender {
     /// Calls `work` with the buffer.
     fn lend<T>(&mut self, work: impl FnOnce(&mut [u8]) -> T) -> T;
 
+    /// Asks for leave to read. Without a meter there always is.
+    fn ask(&mut self, turn: &mut Turn) -> Leave;
+
+    /// Hears what became of leave that was given.
+    fn settle(&mut self, turn: &mut Turn, leave: usize, read: usize);
+
     /// Hears of all that is read.
     fn count(&mut self, way: Way, bytes: usize);
 }
@@ -36,10 +42,15 @@ pub(super) trait Lender {
 /// One of two directions.
 #[derive(Default)]
 struct Direction {
+    /// Was read before there was anybody to pay for it, and comes first.
+    ahead: Vec<u8>,
     /// Read and not written yet: at most one buffer full. Nothing more is read before all of it has been written.
     waiting: Vec<u8>,
     written: usize,
     stage: Stage,
+    turn: Turn,
+    /// Bytes that it has leave to read at this step.
+    leave: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +74,20 @@ enum Step {
 impl Direction {
     fn wants_to_read(&self, to: &Io) -> bool {
         self.stage == Stage::Reading && self.waiting.is_empty() && !to.has_unsent()
+    }
+
+    /// Whether it waits for something that can be read: not if it may not.
+    fn reads(&self, to: &Io) -> bool {
+        self.wants_to_read(to) && self.leave > 0
+    }
+
+    /// Reads what it has leave for.
+    fn read(&mut self, from: &mut Io, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ahead.is_empty() {
+            return from.try_read(buffer, self.leave);
+        }
+        let most = self.leave.min(buffer.len());
+        Ok(client_io::take(&mut self.ahead, &mut buffer[..most]))
     }
 
     fn wants_to_write(&self) -> bool {
@@ -93,7 +118,10 @@ impl Direction {
                         Step::Blocked
                     });
                 }
-                let Some(len) = unless_blocked(from.try_read(buffer))? else { return Ok(Step::Blocked) };
+                if self.leave == 0 {
+                    return Ok(Step::Blocked);
+                }
+                let Some(len) = unless_blocked(self.read(from, buffer))? else { return Ok(Step::Blocked) };
                 if len == 0 {
                     self.stage = Stage::Closing;
                     return Ok(Step::Moved(0));
@@ -119,6 +147,46 @@ impl Direction {
     }
 }
 
+/// What a step has come to for whoever pumps.
+enum Done {
+    Blocked,
+    Moved,
+    /// It may not read before so much time has passed.
+    Early(Duration),
+    /// Neither side gets any more.
+    Over(ConnectionEnd),
+}
+
+impl Direction {
+    /// A step, with the leave that it takes.
+    fn metered_step(&mut self, way: Way, from: &mut Io, to: &mut Io, lender: &mut impl Lender) -> Done {
+        let (mut wait, asks) = (None, self.wants_to_read(to));
+        self.leave = 0;
+        if asks {
+            match lender.ask(&mut self.turn) {
+                Leave::Read(leave) => self.leave = leave,
+                Leave::Wait(until) => wait = Some(until),
+                Leave::Spent => return Done::Over(ConnectionEnd::BudgetSpent),
+            }
+        }
+        let step = lender.lend(|buffer| self.step(from, to, buffer));
+        let read = if let Ok(Step::Moved(bytes)) = step { bytes } else { 0 };
+        if self.leave > 0 {
+            lender.settle(&mut self.turn, self.leave, read);
+        }
+        match step {
+            Ok(Step::Blocked) => wait.map_or(Done::Blocked, Done::Early),
+            Ok(Step::Moved(bytes)) => {
+                lender.count(way, bytes);
+                Done::Moved
+            }
+            // TLS has read something that holds no data.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Done::Moved,
+            Err(_) => Done::Over(ConnectionEnd::Reset),
+        }
+    }
+}
+
 fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(done) => Ok(Some(done)),
@@ -140,13 +208,13 @@ pub(super) struct Pump {
 impl Pump {
     /// `to_peer` has been read from the client already, `to_client` is to be written to it first.
     pub(super) fn new(client: Io, peer: Io, to_peer: Vec<u8>, to_client: Vec<u8>) -> Self {
-        let first = |waiting| Direction { waiting, ..Direction::default() };
-        let (to_peer, to_client) = (first(to_peer), first(to_client));
+        let to_peer = Direction { ahead: to_peer, ..Direction::default() };
+        let to_client = Direction { waiting: to_client, ..Direction::default() };
         Self { client, peer, to_peer, to_client, silence: HALF_CLOSED_SILENCE }
     }
 
     /// Runs until both sides have closed, one is lost, or `stop` says so. Both connections are closed then, and a lost one
-    /// is passed on as a reset, lest half of something look like all of it.
+    /// is passed on as a reset, lest half of something look like all of it. So is the end of a budget.
     pub(super) async fn run<T>(
         mut self,
         mut stop: oneshot::Receiver<T>,
@@ -154,22 +222,20 @@ impl Pump {
     ) -> ConnectionEnd {
         loop {
             let Self { client, peer, to_peer, to_client, silence } = &mut self;
-            let there = lender.lend(|buffer| to_peer.step(client, peer, buffer));
-            let back = lender.lend(|buffer| to_client.step(peer, client, buffer));
-            let mut blocked = true;
-            for (way, step) in [(Way::ToPeer, there), (Way::ToClient, back)] {
-                match step {
-                    Ok(Step::Blocked) => continue,
-                    Ok(Step::Moved(bytes)) => lender.count(way, bytes),
-                    // TLS has read something that holds no data.
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => {
+            let there = to_peer.metered_step(Way::ToPeer, client, peer, lender);
+            let back = to_client.metered_step(Way::ToClient, peer, client, lender);
+            let (mut blocked, mut pause) = (true, None::<Duration>);
+            for done in [there, back] {
+                match done {
+                    Done::Blocked => {}
+                    Done::Moved => blocked = false,
+                    Done::Early(wait) => pause = Some(pause.map_or(wait, |pause| pause.min(wait))),
+                    Done::Over(end) => {
                         client.reset_on_close();
                         peer.reset_on_close();
-                        return ConnectionEnd::Reset;
+                        return end;
                     }
                 }
-                blocked = false;
             }
             if !blocked {
                 if !matches!(stop.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
@@ -186,9 +252,10 @@ impl Pump {
             tokio::select! {
                 _ = &mut stop => return ConnectionEnd::AllocationEnded,
                 // What is wrong with a side shows at the next step.
-                _ = client.ready_for(to_peer.wants_to_read(peer), to_client.wants_to_write()) => {}
-                _ = peer.ready_for(to_client.wants_to_read(client), to_peer.wants_to_write()) => {}
-                () = tokio::time::sleep(*silence), if closed != [false, false] => {
+                _ = client.ready_for(to_peer.reads(peer), to_client.wants_to_write()) => {}
+                _ = peer.ready_for(to_client.reads(client), to_peer.wants_to_write()) => {}
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+                () = tokio::time::sleep(*silence), if closed != [false, false] && pause.is_none() => {
                     return ConnectionEnd::Silent;
                 }
             }
@@ -205,14 +272,35 @@ mod tests {
 
     use super::*;
 
+    #[derive(Default)]
     struct Buffer {
-        bytes: [u8; 1024],
+        bytes: Vec<u8>,
         counted: [usize; 2],
+        /// What may be read altogether, and in one piece; at every other time it has to wait.
+        budget: Option<(usize, usize)>,
+        waits: usize,
     }
 
     impl Lender for Buffer {
         fn lend<T>(&mut self, work: impl FnOnce(&mut [u8]) -> T) -> T {
             work(&mut self.bytes)
+        }
+
+        fn ask(&mut self, _: &mut Turn) -> Leave {
+            let Some((left, piece)) = self.budget else { return Leave::Read(PIECE) };
+            self.waits += 1;
+            match left.min(piece) {
+                0 => Leave::Spent,
+                _ if self.waits.is_multiple_of(3) => Leave::Wait(Duration::from_millis(1)),
+                most => Leave::Read(most),
+            }
+        }
+
+        fn settle(&mut self, _: &mut Turn, leave: usize, read: usize) {
+            assert!(read <= leave);
+            if let Some((left, _)) = &mut self.budget {
+                *left -= read;
+            }
         }
 
         fn count(&mut self, way: Way, bytes: usize) {
@@ -232,15 +320,24 @@ mod tests {
         stop: oneshot::Receiver<Infallible>,
         act: impl FnOnce(TcpStream, TcpStream) -> F,
     ) -> (ConnectionEnd, [usize; 2]) {
+        let (end, buffer) = metered(stop, None, act);
+        (end, buffer.counted)
+    }
+
+    fn metered<F: Future<Output = (TcpStream, TcpStream)>>(
+        stop: oneshot::Receiver<Infallible>,
+        budget: Option<(usize, usize)>,
+        act: impl FnOnce(TcpStream, TcpStream) -> F,
+    ) -> (ConnectionEnd, Buffer) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let ((client, inner_client), (peer, inner_peer)) = (pair().await, pair().await);
             let mut pump = Pump::new(inner_client, inner_peer, b"first ".to_vec(), b"answer ".to_vec());
             pump.silence = Duration::from_millis(50);
-            let mut buffer = Buffer { bytes: [0; 1024], counted: [0; 2] };
+            let mut buffer = Buffer { bytes: vec![0; 1024], budget, ..Buffer::default() };
             let (end, sides) = tokio::join!(pump.run(stop, &mut buffer), act(client, peer));
             drop(sides);
-            (end, buffer.counted)
+            (end, buffer)
         })
     }
 
@@ -260,7 +357,36 @@ mod tests {
             assert_eq!(text, "answer ".to_owned() + &"x".repeat(5000));
             (client, peer)
         });
-        assert_eq!((end, counted), (ConnectionEnd::Closed, [8, 5000]));
+        assert_eq!((end, counted), (ConnectionEnd::Closed, [6 + 8, 5000]));
+    }
+
+    #[test]
+    fn who_has_to_wait_reads_later_and_loses_nothing() {
+        let (_leash, stop) = oneshot::channel();
+        let (end, buffer) = metered(stop, Some((usize::MAX, 100)), |mut client, mut peer| async {
+            client.write_all(&[b'x'; 3000]).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut text = String::new();
+            peer.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "first ".to_owned() + &"x".repeat(3000));
+            drop(peer);
+            (client, pair().await.0)
+        });
+        assert_eq!((end, buffer.counted), (ConnectionEnd::Closed, [3006, 0]));
+        assert!(buffer.waits > 60, "{}", buffer.waits);
+    }
+
+    #[test]
+    fn the_end_of_a_budget_is_a_reset_behind_what_was_paid() {
+        let (_leash, stop) = oneshot::channel();
+        let (end, buffer) = metered(stop, Some((1000, 100)), |mut client, mut peer| async {
+            client.write_all(&[b'x'; 3000]).await.unwrap();
+            let mut heard = Vec::new();
+            assert!(peer.read_to_end(&mut heard).await.is_err(), "half of it is not to look like all");
+            assert_eq!(heard.len(), 1000);
+            (client, peer)
+        });
+        assert_eq!((end, buffer.counted), (ConnectionEnd::BudgetSpent, [1000, 0]));
     }
 
     #[test]

@@ -1,32 +1,28 @@
 //! The relay sockets of one worker.
 
+mod errors;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
+pub(super) use errors::Heard;
 use slab::Slab;
 use socket2::{Domain, Protocol, Type};
 
-use super::departure::Failure;
 use super::mail::Post;
 use super::ports::{Port, Shared};
 use super::tcp_relay::{self, TcpRelays};
-use crate::sys::{self, Message, NetworkError, SocketSet};
+use super::till::Till;
+use crate::sys::{self, Message, SocketSet};
 use crate::time::Timestamp;
 use crate::turn::{
     AllocationId, BindError, Budget, ClientRoute, ConnectionId, Hold, Owner, Parity, PeerAddress,
-    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, Traffic, Waiting,
+    RelaySockets, RelayToken, RelayedTransportAddress, ReservationToken, StreamMeter, Traffic, Waiting,
 };
 use crate::wire::{AddressFamily, Marks};
 
-/// ICMP errors of one relayed address that are told to its client in each [`PAUSE`]; more are nobody's news.
-const ERRORS_OF_ONE: u32 = 32;
-/// The same for all relayed addresses of a worker: anybody can forge them, and a flood shall not cost it a tenth of its time.
-const ERRORS: u32 = 1024;
-/// How long an address hears no errors when there were too many.
-const PAUSE: Duration = Duration::from_millis(250);
 /// How often a datagram is sent anew when the call told an earlier one's error instead of sending it.
 pub(super) const TRIES: usize = 3;
 
@@ -60,18 +56,6 @@ struct Relay {
     most: u8,
     /// The round in which it was read last.
     read_in: u32,
-}
-
-/// What there is in the error queue of a relay socket.
-pub(super) enum Heard {
-    /// An error about a datagram of this allocation.
-    Error(AllocationId, NetworkError),
-    /// One that is no news to a client.
-    Other,
-    /// Nothing more.
-    Nothing,
-    /// Too many: the rest has been thrown away.
-    TooMany,
 }
 
 /// See the head of this file.
@@ -181,78 +165,6 @@ impl Relays {
             self.note_failure(relay, error, to);
         }
         sent
-    }
-
-    /// Remembers what became of a departure: its failures, and whether the device behind the socket cannot cut.
-    pub(super) fn note(&mut self, relay: RelayToken, failed: &[Failure], refused: bool) {
-        for (error, to) in failed {
-            self.note_failure(relay, error, *to);
-        }
-        if refused && let Some(relay) = self.sockets.get_mut(relay.0 as usize) {
-            relay.cuts = false;
-        }
-    }
-
-    /// Remembers where a datagram was to go that could not be sent, if the error queue will not say it.
-    pub(super) fn note_failure(&mut self, relay: RelayToken, error: &std::io::Error, to: SocketAddr) {
-        if error.raw_os_error() == Some(libc::EMSGSIZE)
-            && let Some(relay) = self.sockets.get_mut(relay.0 as usize)
-        {
-            // Two ports of one address before the queue is read: either could be meant, so neither is named.
-            let other = relay.too_long.as_ref().is_some_and(|known| known.ip() == to.ip() && **known != to);
-            relay.too_long = Some(Box::new(SocketAddr::new(to.ip(), if other { 0 } else { to.port() })));
-        }
-    }
-
-    /// Takes the next ICMP error about what a relay socket has sent.
-    pub(super) fn next_error(&mut self, token: u64) -> Heard {
-        let index = usize::try_from(token - FIRST_RELAY_TOKEN).unwrap_or(usize::MAX);
-        let Some(relay) = self.sockets.get_mut(index).filter(|relay| !relay.ended) else {
-            return Heard::Nothing;
-        };
-        if relay.heard == 0 {
-            self.noisy.push(index);
-        }
-        if relay.heard >= ERRORS_OF_ONE || self.heard >= ERRORS {
-            // The kernel throws the queue away, and each further error without waking anybody.
-            relay.deaf = true;
-            relay.hear(false);
-            return Heard::TooMany;
-        }
-        relay.heard += 1;
-        self.heard += 1;
-        match sys::next_error(relay.socket.as_fd()) {
-            Ok(Some(mut error)) => {
-                let known = relay.too_long.as_deref();
-                if let Some(known) = known.filter(|known| error.is_local && known.ip() == error.to.ip()) {
-                    error.to = *known;
-                }
-                Heard::Error(relay.id, error)
-            }
-            Ok(None) => Heard::Other,
-            Err(_) => {
-                // An error that found no room in the queue still marks the socket as failed until it is asked for.
-                let _ = relay.socket.take_error();
-                relay.too_long = None;
-                Heard::Nothing
-            }
-        }
-    }
-
-    /// Lets all sockets hear errors again when the pause is over.
-    pub(super) fn hear_again(&mut self, now: Timestamp) {
-        if now.since(self.heard_since) < PAUSE {
-            return;
-        }
-        self.heard_since = now;
-        self.heard = 0;
-        for index in self.noisy.drain(..) {
-            let Some(relay) = self.sockets.get_mut(index) else { continue };
-            relay.heard = 0;
-            if std::mem::take(&mut relay.deaf) {
-                relay.hear(true);
-            }
-        }
     }
 
     /// The socket behind a token of the set of sockets, whose it is, and how much to ask of it.
@@ -387,15 +299,6 @@ impl Relays {
     }
 }
 
-impl Relay {
-    fn hear(&self, hear: bool) {
-        let ipv6 = self.socket.local_addr().is_ok_and(|address| address.is_ipv6());
-        // A socket that cannot be told so hears nothing, or too much: neither ends what it relays.
-        let _ = sys::hear_errors(self.socket.as_fd(), ipv6, hear);
-        let _ = self.socket.take_error();
-    }
-}
-
 impl RelaySockets for Relays {
     fn bind(
         &mut self,
@@ -497,13 +400,19 @@ impl RelaySockets for Relays {
         id: AllocationId,
         family: AddressFamily,
         owner: Owner<'_>,
+        meter: Option<StreamMeter>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
+        let till = meter.map(|meter| Arc::new(Till::new(meter)));
         self.charged(owner, |relays, owner| {
             relays.first_that_opens(
                 |shared| shared.take_port(family, Parity::Any).map(|port| (port, None)),
-                |relays, port, _| relays.tcp.open(id, port, owner),
+                |relays, port, _| relays.tcp.open(id, port, owner, till.clone()),
             )
         })
+    }
+
+    fn settle(&mut self, relay: RelayToken) -> u64 {
+        if tcp_relay::listens(relay) { self.tcp.settle(relay) } else { 0 }
     }
 
     fn is_listening(&self, address: SocketAddr) -> bool {

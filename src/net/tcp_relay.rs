@@ -19,12 +19,13 @@ use super::io::Io;
 use super::output::Streams;
 use super::ports::{Charge, Port, Shared};
 use super::pump::{Lender, PIECE, Pump, Way};
+use super::till::Till;
 use super::worker::Worker;
 use crate::sys;
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, BindError, ClientRoute, ConnectionEnd, ConnectionId, DropReason, Offer, PeerAddress,
-    PeerConnection, RelayToken, RelayedTransportAddress, Server, Traffic, Transport,
+    AllocationId, BindError, ClientRoute, ConnectionEnd, ConnectionId, DropReason, Leave, Offer, PeerAddress,
+    PeerConnection, RelayToken, RelayedTransportAddress, Server, Traffic, Transport, Turn,
 };
 use crate::wire::ReplyBuffer;
 
@@ -50,6 +51,8 @@ struct Listener {
     /// What its connections are bound to.
     local: SocketAddr,
     owner: Box<str>,
+    /// Where its connections pay, if it is metered.
+    till: Option<Arc<Till>>,
     /// The task that accepts ends with it.
     _stop: oneshot::Sender<Infallible>,
 }
@@ -66,21 +69,17 @@ impl Drop for PortGuard {
     }
 }
 
+/// Whose the connections to a relayed address are.
+struct Holder {
+    id: AllocationId,
+    owner: Box<str>,
+    till: Option<Arc<Till>>,
+}
+
 /// What is to begin as soon as the worker is free.
 enum Start {
-    Accept {
-        listener: TcpListener,
-        guard: PortGuard,
-        id: AllocationId,
-        owner: Box<str>,
-        stop: oneshot::Receiver<Infallible>,
-    },
-    Connect {
-        socket: TcpSocket,
-        target: SocketAddr,
-        connection: PeerConnection,
-        ties: Ties,
-    },
+    Accept { listener: TcpListener, guard: PortGuard, holder: Holder, stop: oneshot::Receiver<Infallible> },
+    Connect { socket: TcpSocket, target: SocketAddr, connection: PeerConnection, ties: Ties },
 }
 
 /// The TCP side of [`Relays`](super::relays::Relays).
@@ -119,19 +118,21 @@ impl TcpRelays {
         id: AllocationId,
         port: Port,
         owner: &str,
+        till: Option<Arc<Till>>,
     ) -> std::io::Result<(RelayToken, RelayedTransportAddress)> {
         let address = self.shared.addresses()[port.address];
         let local = SocketAddr::new(address.local, port.port);
         let listener = listen_on(local)?;
         let (stop_sender, stop) = oneshot::channel();
-        let listening = Listener { port, local, owner: owner.into(), _stop: stop_sender };
+        let holder = Holder { id, owner: owner.into(), till: till.clone() };
+        let listening = Listener { port, local, owner: owner.into(), till, _stop: stop_sender };
         let entry = self.listeners.vacant_entry();
         let token = u32::try_from(entry.key()).ok().filter(|index| index & LISTENS == 0);
         let Some(token) = token else { return Err(std::io::ErrorKind::OutOfMemory.into()) };
         entry.insert(listening);
         self.shared.set_listening(port);
         let guard = PortGuard { shared: Arc::clone(&self.shared), port };
-        self.starts.push(Start::Accept { listener, guard, id, owner: owner.into(), stop });
+        self.starts.push(Start::Accept { listener, guard, holder, stop });
         let relayed = SocketAddr::new(address.public, port.port);
         Ok((RelayToken(LISTENS | token), RelayedTransportAddress(relayed)))
     }
@@ -142,6 +143,12 @@ impl TcpRelays {
             self.shared.set_dead(listener.port);
             self.shared.discharge(&listener.owner);
         }
+    }
+
+    /// Ends the meter of a relayed address. Returns what is left of its share of the budget.
+    pub(super) fn settle(&self, relay: RelayToken) -> u64 {
+        let listener = self.listeners.get((relay.0 & !LISTENS) as usize);
+        listener.and_then(|listener| listener.till.as_ref()).map_or(0, |till| till.close())
     }
 
     pub(super) fn connect(
@@ -155,7 +162,7 @@ impl TcpRelays {
         let charge = charge.ok_or(BindError::Exhausted)?;
         let socket = connecting_socket(listener.local).map_err(|_| BindError::Exhausted)?;
         let id = self.shared.connections.reserve().ok_or(BindError::Exhausted)?;
-        let (leash, ties) = connections::tie();
+        let (leash, ties) = connections::tie(listener.till.clone());
         self.leashes.insert(id, (leash, charge));
         let target = self.shared.to_local(peer.0);
         let connection = PeerConnection { allocation, peer, id };
@@ -235,8 +242,8 @@ pub(super) fn start(worker: &Rc<RefCell<Worker>>) {
     for start in starts {
         let inside = Rc::clone(worker);
         match start {
-            Start::Accept { listener, guard, id, owner, stop } => {
-                worker.borrow().spawn(accept(inside, listener, guard, (id, owner), stop));
+            Start::Accept { listener, guard, holder, stop } => {
+                worker.borrow().spawn(accept(inside, listener, guard, holder, stop));
             }
             Start::Connect { socket, target, connection, ties } => {
                 worker.borrow().spawn(connect(inside, socket, target, connection, ties));
@@ -250,7 +257,7 @@ async fn accept(
     worker: Rc<RefCell<Worker>>,
     listener: TcpListener,
     _guard: PortGuard,
-    (id, owner): (AllocationId, Box<str>),
+    holder: Holder,
     mut stop: oneshot::Receiver<Infallible>,
 ) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
@@ -268,7 +275,7 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         let pause = match accepted {
-            Ok((stream, source)) => match incoming(&worker, stream, source, (id, &owner), &mut indication) {
+            Ok((stream, source)) => match incoming(&worker, stream, source, &holder, &mut indication) {
                 Some(guardian) => {
                     worker.borrow().spawn(guardian);
                     Duration::ZERO
@@ -317,13 +324,13 @@ fn incoming(
     worker: &Rc<RefCell<Worker>>,
     stream: TcpStream,
     source: SocketAddr,
-    (allocation, owner): (AllocationId, &str),
+    Holder { id: allocation, owner, till }: &Holder,
     indication: &mut ReplyBuffer,
 ) -> Option<impl Future<Output = ()> + use<>> {
     let mut inside = worker.borrow_mut();
     let now = inside.now();
     let Worker { server, relays, streams, shared, .. } = &mut *inside;
-    let peer = PeerAddress(shared.to_public(source));
+    let (peer, allocation) = (PeerAddress(shared.to_public(source)), *allocation);
     // Strangers cost no lock and no number.
     server.admits(&now, allocation, peer, relays).ok()?;
     let Some(charge) = shared.charge_connection(owner, relays.tcp.per_user) else {
@@ -337,7 +344,7 @@ fn incoming(
         shared.connections.release(id);
         return None;
     };
-    let (leash, ties) = connections::tie();
+    let (leash, ties) = connections::tie(till.clone());
     relays.tcp.leashes.insert(id, (leash, charge));
     tell(server, streams, &offer.client, indication.bytes());
     let ended = hand_over(shared, stream, id, offer, ties);
@@ -405,7 +412,7 @@ fn hand_over(
         shared.connections.offer(
             id,
             offer.waiting,
-            Claim { stream, tally: ties.tally, stop: ties.stop, done },
+            Claim { stream, tally: ties.tally, till: ties.till, stop: ties.stop, done },
         );
     }
     ended
@@ -419,11 +426,12 @@ async fn watch(
 ) {
     let end = ended.await.unwrap_or(ConnectionEnd::WorkerStopped);
     let mut inside = worker.borrow_mut();
+    let now = inside.now();
     let Worker { server, relays, .. } = &mut *inside;
     // Without a leash the core has ended it.
     if relays.tcp.leashes.contains_key(&connection.id) {
-        let (to_peer, to_client) = relays.tcp.disconnect(connection.id);
-        server.handle_disconnected(connection, end, to_peer, to_client);
+        let relayed = relays.tcp.disconnect(connection.id);
+        server.handle_disconnected(&now, connection, end, relayed, relays);
         inside.report_events();
     }
 }
@@ -438,9 +446,8 @@ pub(super) async fn relay(
     from_client: Vec<u8>,
     to_client: Vec<u8>,
 ) {
-    let Claim { stream, tally, stop, done } = claim;
-    let mut books = Books { worker, transport, tally };
-    books.count(Way::ToPeer, from_client.len());
+    let Claim { stream, tally, till, stop, done } = claim;
+    let mut books = Books { worker, transport, tally, till };
     let end = match TcpStream::from_std(stream) {
         Ok(peer) => {
             let peer = Io::plain(peer, Vec::new());
@@ -457,11 +464,24 @@ struct Books {
     worker: Rc<RefCell<Worker>>,
     transport: Transport,
     tally: Arc<Tally>,
+    till: Option<Arc<Till>>,
 }
 
 impl Lender for Books {
     fn lend<T>(&mut self, work: impl FnOnce(&mut [u8]) -> T) -> T {
         work(&mut self.worker.borrow().read_space.borrow_mut().bytes[..PIECE])
+    }
+
+    fn ask(&mut self, turn: &mut Turn) -> Leave {
+        let Some(till) = &self.till else { return Leave::Read(PIECE) };
+        let worker = self.worker.borrow();
+        till.ask(&worker.now(), turn, PIECE, &worker.shared.budgets)
+    }
+
+    fn settle(&mut self, turn: &mut Turn, leave: usize, read: usize) {
+        if let Some(till) = &self.till {
+            till.settle(&self.worker.borrow().now(), turn, leave, read);
+        }
     }
 
     fn count(&mut self, way: Way, bytes: usize) {

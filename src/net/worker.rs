@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::accept::{self, Door};
+use super::asked::Asked;
 use super::clock::Clock;
 use super::decree::{Ear, Search};
 use super::delivery::Bundle;
@@ -32,7 +33,7 @@ use super::udp::{UdpListener, UdpLoop};
 use crate::auth::Revocations;
 use crate::sys::{SocketSet, Timer};
 use crate::time::Now;
-use crate::turn::{self, Counters, Event, FiveTuple, Server, Session, StreamRefusal, Transport};
+use crate::turn::{self, Counters, Event, FiveTuple, Lookup, Server, Session, StreamRefusal, Transport};
 use crate::wire::ReplyBuffer;
 
 /// How often expired things are looked for. Expiry itself is exact: it is decided when a thing is used.
@@ -51,7 +52,7 @@ pub(super) enum Control {
     /// What new DTLS associations are shown.
     Dtls(Arc<Identity>),
     /// Which allocations there are, of one user or of all, and no more than so many.
-    Sessions(Option<Arc<str>>, usize, oneshot::Sender<Vec<Session>>),
+    Sessions(Lookup, oneshot::Sender<Vec<Session>>),
     /// Make no more allocations.
     Drain,
     /// End all allocations and stop.
@@ -359,6 +360,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         let tick = Timer::new();
         tick.arm(TICK)?;
         let mut mail = Mail::new();
+        let mut asked = None::<Asked>;
         loop {
             tokio::select! {
                 ended = &mut udp => match ended {
@@ -371,7 +373,8 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                 () = plan.revoked.news() => {
                     plan.revoked.hear(|list, search| worker.borrow_mut().revoke(list, search));
                 }
-                message = control.recv() => match message {
+                // One asks at a time, and others wait for the end of that.
+                message = control.recv(), if asked.is_none() => match message {
                     Some(Control::Counters(answer)) => {
                         // Whoever asked may have given up.
                         let _ = answer.send(*worker.borrow_mut().server.counters());
@@ -388,10 +391,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                         plan.dtls = Some(Arc::clone(&identity));
                         worker.borrow_mut().dtls.set_identity(identity);
                     }
-                    Some(Control::Sessions(user, limit, answer)) => {
-                        let worker = worker.borrow();
-                        let _ = answer.send(worker.server.sessions(&worker.now(), user.as_deref(), limit));
-                    }
+                    Some(Control::Sessions(lookup, answer)) => asked = Some(Asked::new(lookup, answer)),
                     Some(Control::Drain) => {
                         plan.draining = true;
                         worker.borrow_mut().server.drain();
@@ -401,6 +401,10 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                         return Ok(());
                     }
                 },
+                () = tokio::task::yield_now(), if asked.is_some() => {
+                    let worker = worker.borrow();
+                    asked = asked.take().and_then(|asked| asked.go_on(&worker.server, &worker.now()));
+                }
                 fired = tick.fired() => {
                     fired?;
                     let pause = worker.borrow_mut().tick();

@@ -144,10 +144,6 @@ causes! {
     Rate => "rate",
         "Packets above the bit rate of the credential were dropped.",
         "Send less (a lower resolution), or issue credentials with a higher rate.";
-    /// No TCP with rate or bytes.
-    MeteredTcp => "metered_tcp",
-        "With a rate or byte budget in the credential there are no allocations for TCP (RFC 6062).",
-        "Ask for UDP, or issue the credential without rate and bytes.";
     /// No permission.
     NoPermission => "no_permission",
         "Packets were dropped since the client has given no permission for the other side.",
@@ -190,7 +186,6 @@ impl Why {
             (_, Some(RefusalCause::PeersOfCredential)) => Self::CredentialPeers,
             (_, Some(RefusalCause::Budget)) => Self::Budget,
             (_, Some(RefusalCause::Budgets)) => Self::Budgets,
-            (_, Some(RefusalCause::MeteredTcp)) => Self::MeteredTcp,
             (_, Some(RefusalCause::Draining)) => Self::Draining,
             (486, _) if limited => Self::AllocationLimit,
             (486, _) => Self::Quota,

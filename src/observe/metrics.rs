@@ -1,6 +1,7 @@
 //! Counters as Prometheus text. The families are built when somebody asks, so that counting itself stays plain
 //! additions in each worker; every series exists from the start, and no label comes from the wire.
 
+use super::GrantRefusals;
 use crate::turn::{
     ConnectionEnd, CountedMethod, Counters, DropReason, ERROR_CODES, StreamRefusal, Transport,
     TransportCounters,
@@ -65,10 +66,11 @@ impl Process {
     }
 }
 
-/// The text of `/metrics`: the counters of all workers added up, the process if it could be read, what the kernel offers, and
-/// when the first certificate ends, in seconds of Unix time, if there is one.
+/// The text of `/metrics`: the counters of all workers added up, what the `iceServers` API has refused, the process if it could be
+/// read, what the kernel offers, and when the first certificate ends, in seconds of Unix time, if there is one.
 pub fn render(
     workers: &[Counters],
+    grants: &GrantRefusals,
     process: Option<Process>,
     offload: &Offload,
     certificate_expiry: Option<u64>,
@@ -80,7 +82,7 @@ pub fn render(
     let mut text = Vec::new();
     // Encoding fails only on a family without metrics or name, or when writing does; neither can happen to a
     // `Vec` and the families below, and a scrape with a family less is still a scrape.
-    for family in families(&total, workers.len(), process, offload, certificate_expiry) {
+    for family in families(&total, workers.len(), grants, process, offload, certificate_expiry) {
         let _ = TextEncoder::new().encode(&[family], &mut text);
     }
     String::from_utf8_lossy(&text).into_owned()
@@ -89,6 +91,7 @@ pub fn render(
 fn families(
     total: &Counters,
     workers: usize,
+    grants: &GrantRefusals,
     process: Option<Process>,
     offload: &Offload,
     certificate_expiry: Option<u64>,
@@ -152,6 +155,11 @@ fn families(
                 .zip(total.connection_ends)
                 .map(|(end, count)| (vec![("reason", end.name())], count))
                 .collect(),
+        ),
+        counter(
+            "relais_grants_refused_total",
+            "Requests of the iceServers API that were refused, by the code of the answer.",
+            grants.counts().map(|(code, count)| (vec![("code", code)], count)).collect(),
         ),
         gauge("relais_workers", "Workers, that is threads that relay.", alone(workers as u64)),
         gauge(
@@ -304,13 +312,17 @@ mod tests {
             series.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
         };
         let none = &Offload::default();
-        let idle = names(&render(&[Counters::default()], None, none, None));
+        let grants = GrantRefusals::default();
+        let idle = names(&render(&[Counters::default()], &grants, None, none, None));
         let mut busy = Counters::default();
         busy.of(Transport::Udp).drop(DropReason::NoChannel);
         busy.of(Transport::Tcp).error(486);
-        assert_eq!(idle, names(&render(&[busy, busy], None, none, None)));
+        grants.count("unauthorized");
+        grants.count("from the wire");
+        assert_eq!(idle, names(&render(&[busy, busy], &grants, None, none, None)));
         let per_transport = 3 + 2 * 4 + DropReason::ALL.len() + ERROR_CODES.len() + CountedMethod::ALL.len();
         let alone = 7 + FEATURES.len() + ConnectionEnd::ALL.len() + StreamRefusal::ALL.len();
+        let alone = alone + grants.counts().count();
         assert_eq!(idle.len(), Transport::ALL.len() * per_transport + alone);
     }
 
@@ -323,7 +335,9 @@ mod tests {
         worker.streams_refused[StreamRefusal::LoginDeadline as usize] = 4;
         worker.of(Transport::Udp).successes[CountedMethod::Refresh as usize] = 7;
         let offload = &Offload { features: vec!["gro", "tos"], gso_refusals: 3 };
-        let text = render(&[worker, worker], None, offload, Some(4_000_000_000));
+        let grants = GrantRefusals::default();
+        grants.count("not_allowed");
+        let text = render(&[worker, worker], &grants, None, offload, Some(4_000_000_000));
         for line in [
             "relais_drops_total{transport=\"udp\",reason=\"no_channel\"} 2",
             "relais_errors_total{transport=\"tcp\",code=\"486\"} 2",
@@ -332,6 +346,7 @@ mod tests {
             "relais_requests_total{transport=\"udp\",method=\"refresh\"} 14",
             "relais_streams_refused_total{reason=\"login_deadline\"} 8",
             "relais_permissions 6",
+            "relais_grants_refused_total{code=\"not_allowed\"} 1",
             "relais_workers 2",
             "relais_udp_offload{feature=\"gro\"} 1",
             "relais_udp_offload{feature=\"gso\"} 0",

@@ -1,6 +1,7 @@
 //! What the running server tells about itself.
 
 mod causes;
+mod grants;
 pub mod log;
 mod metrics;
 mod refusals;
@@ -9,6 +10,7 @@ use crate::turn::Counters;
 use futures_util::future::BoxFuture;
 
 pub use causes::Why;
+pub use grants::GrantRefusals;
 pub use metrics::{Offload, Process, render};
 pub use refusals::{Ended, Refusal, Ring, bare, prefix};
 
@@ -22,6 +24,9 @@ pub trait StatsSource: Send + Sync + 'static {
     fn offload(&self) -> Offload {
         Offload::default()
     }
+
+    /// Requests of the `iceServers` API that were refused. Whoever serves it counts here.
+    fn grants_refused(&self) -> &GrantRefusals;
 
     /// When the first of the server's certificates ends, in seconds of Unix time. `None`: it has none.
     fn certificate_expiry(&self) -> Option<u64> {

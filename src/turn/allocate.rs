@@ -8,6 +8,7 @@ use super::meter::Meter;
 use super::policy::is_tunnelled;
 use super::request::{Answer, Refused, Request, Success};
 use super::server::budget_of;
+use super::stream_meter::StreamMeter;
 use super::tcp::Connections;
 use super::{
     AddressError, AllocationId, BindError, Event, FamilyDefault, FiveTuple, Hold, Owner, Parity,
@@ -85,18 +86,18 @@ impl Server {
             let refused = Refused::because(403);
             return Err(if self.draining { refused.told(RefusalCause::Draining) } else { refused });
         }
-        // Their bytes do not come by here.
-        if is_tcp && login.policy().is_some_and(|policy| policy.rate.is_some() || policy.bytes.is_some()) {
-            return Err(Refused::because(403).told(RefusalCause::MeteredTcp));
-        }
-        let meter = Self::meter(now, login, sockets)?;
+        let mut meter = Self::meter(now, login, sockets)?;
+        let rest = meter.as_ref().map_or(0, |meter| meter.rest());
+        // The bytes of TCP do not come by here: who carries them has to pay.
+        let stream_meter =
+            if is_tcp { meter.take().map(|meter| StreamMeter::new(meter, login)) } else { None };
         // 10. The quota, and the relayed transport addresses.
         let id = self.allocations.next_id();
         let most = login.policy().and_then(|policy| policy.allocations).unwrap_or(u32::MAX);
         let owner = Owner { name: login.owner(), most };
-        let given = self.open_relays(now, id, wanted, owner, sockets).inspect_err(|_| {
-            if let (Some(budget), Some(meter)) = (budget_of(now, login, false), &meter) {
-                sockets.restore(budget, meter.rest());
+        let given = self.open_relays(now, id, wanted, owner, stream_meter, sockets).inspect_err(|_| {
+            if let Some(budget) = budget_of(now, login, false) {
+                sockets.restore(budget, rest);
             }
         })?;
         let expires = now.mono + lifetime;
@@ -197,6 +198,7 @@ impl Server {
         id: AllocationId,
         wanted: Wanted,
         owner: Owner<'_>,
+        meter: Option<StreamMeter>,
         sockets: &mut impl RelaySockets,
     ) -> Result<Given, Refused> {
         let mut given = Given::default();
@@ -206,7 +208,7 @@ impl Server {
         match wanted {
             Wanted::Reserved(token) => keep(&mut given, sockets.redeem(id, token, owner, now.mono)?),
             Wanted::One(family, parity) => keep(&mut given, sockets.bind(id, family, parity, owner)?),
-            Wanted::Listening(family) => keep(&mut given, sockets.listen(id, family, owner)?),
+            Wanted::Listening(family) => keep(&mut given, sockets.listen(id, family, owner, meter)?),
             Wanted::EvenAndNext(family) => {
                 let hold = Hold { from: now.mono, until: now.mono + RESERVATION };
                 let (token, address, reservation) = sockets.bind_pair(id, family, owner, hold)?;

@@ -1,6 +1,7 @@
 //! All allocations of a worker: found by their 5-tuples and their numbers, and looked at when something of them expires.
 
 use core::net::{IpAddr, SocketAddr};
+use core::ops::Range;
 use std::collections::BTreeSet;
 
 use ahash::RandomState;
@@ -276,6 +277,17 @@ impl Allocations {
             return None;
         }
         self.slots.get(index as usize).map(|allocation| allocation.id)
+    }
+
+    /// Those in some of the places that there are.
+    pub(super) fn among(&self, places: Range<usize>) -> impl Iterator<Item = &Allocation> {
+        let end = places.end.min(self.places());
+        (places.start..end).filter_map(|place| self.slots.get(place))
+    }
+
+    /// How many places there are, taken or not.
+    pub(super) fn places(&self) -> usize {
+        self.slots.capacity()
     }
 
     /// All of them, in no order.

@@ -59,12 +59,21 @@ pub enum ConnectionEnd {
     AllocationEnded,
     /// The thread that relayed it has stopped.
     WorkerStopped,
+    /// The byte budget of the credential is used up.
+    BudgetSpent,
 }
 
 impl ConnectionEnd {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 6] =
-        [Self::Closed, Self::Reset, Self::Silent, Self::Unbound, Self::AllocationEnded, Self::WorkerStopped];
+    pub const ALL: [Self; 7] = [
+        Self::Closed,
+        Self::Reset,
+        Self::Silent,
+        Self::Unbound,
+        Self::AllocationEnded,
+        Self::WorkerStopped,
+        Self::BudgetSpent,
+    ];
 
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
@@ -75,6 +84,7 @@ impl ConnectionEnd {
             Self::Unbound => "unbound",
             Self::AllocationEnded => "allocation_ended",
             Self::WorkerStopped => "worker_stopped",
+            Self::BudgetSpent => "budget_spent",
         }
     }
 }
@@ -189,8 +199,6 @@ pub enum RefusalCause {
     Budget,
     /// 508: no place to count for one more credential with a byte budget.
     Budgets,
-    /// 403: an allocation for TCP, whose bytes cannot be counted for a credential with rate or byte budget.
-    MeteredTcp,
     /// 403: the server is about to stop.
     Draining,
     /// 508: no port, descriptor or memory, or a reservation that does not exist.
@@ -211,7 +219,6 @@ impl RefusalCause {
             Self::Allocations => "as many allocations as allowed",
             Self::Budget => "the byte budget of the credential is used up",
             Self::Budgets => "as many credentials with a byte budget as are counted for",
-            Self::MeteredTcp => "no allocation for TCP with a credential that has a rate or a byte budget",
             Self::Draining => "the server is about to stop",
             Self::Sockets => "no port, descriptor or memory, or no such reservation",
         }

@@ -137,7 +137,7 @@ impl Allocation {
         let policy = self.login.policy();
         Some(Session {
             username: self.login.user_shared(),
-            user: self.login.owner_shared(),
+            user: self.login.subject_shared(),
             tag: policy.and_then(|policy| policy.tag.clone()),
             key: policy.and_then(|policy| policy.key.clone()),
             tuple: self.route.tuple,
@@ -154,14 +154,46 @@ impl Allocation {
     }
 }
 
+/// A search among the allocations of a server, for whom it takes several calls: each looks at some of them, so that packets
+/// pass meanwhile. What begins or ends during it may be found or not.
+#[derive(Debug)]
+pub struct Lookup {
+    user: Option<Arc<str>>,
+    limit: usize,
+    next: usize,
+    found: Vec<Session>,
+}
+
+impl Lookup {
+    /// A search for live allocations, `limit` of them at most; if `user` is given, for those of this user, whatever the
+    /// key, or of this user name.
+    pub const fn new(user: Option<Arc<str>>, limit: usize) -> Self {
+        Self { user, limit, next: 0, found: Vec::new() }
+    }
+
+    /// What has been found.
+    pub fn into_found(self) -> Vec<Session> {
+        self.found
+    }
+}
+
 impl Server {
-    /// Live allocations, `limit` of them at most; if `user` is given, those of this user name or of what quotas count.
-    pub fn sessions(&self, now: &Now, user: Option<&str>, limit: usize) -> Vec<Session> {
+    /// How many places for allocations one call of [`Self::look_up`] looks at.
+    pub const LOOKED_AT: usize = 1024;
+
+    /// Goes on with a search. Whether it has come to its end.
+    pub fn look_up(&self, now: &Now, lookup: &mut Lookup) -> bool {
+        let end = lookup.next.saturating_add(Self::LOOKED_AT);
+        let user = lookup.user.as_deref();
         let is_meant = |allocation: &&Allocation| {
             allocation.expires > now.mono
-                && user.is_none_or(|user| allocation.login.user() == user || allocation.login.owner() == user)
+                && user
+                    .is_none_or(|user| allocation.login.user() == user || allocation.login.subject() == user)
         };
-        let sessions = self.allocations.iter().filter(is_meant);
-        sessions.filter_map(|allocation| allocation.session(now.mono)).take(limit).collect()
+        let sessions = self.allocations.among(lookup.next..end).filter(is_meant);
+        let sessions = sessions.filter_map(|allocation| allocation.session(now.mono));
+        lookup.found.extend(sessions.take(lookup.limit.saturating_sub(lookup.found.len())));
+        lookup.next = end;
+        lookup.found.len() >= lookup.limit || end >= self.allocations.places()
     }
 }

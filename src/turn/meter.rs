@@ -21,9 +21,9 @@ const SHARES: u64 = 16;
 /// The account of one allocation. Only those have one whose credential says something of rate or bytes.
 #[derive(Debug)]
 pub(super) struct Meter {
-    rate: Option<Rate>,
+    pub(super) rate: Option<Rate>,
     /// Bytes that may still pass before more have to be drawn.
-    share: Option<u64>,
+    pub(super) share: Option<u64>,
     /// The budget of the credential, in bytes.
     pub(super) budget: u64,
     /// There was nothing more to draw.
@@ -32,7 +32,7 @@ pub(super) struct Meter {
 
 /// A leaky bucket, as the time at which it will have run empty.
 #[derive(Debug)]
-struct Rate {
+pub(super) struct Rate {
     bits_per_second: u64,
     burst: Duration,
     empty_at: Timestamp,
@@ -62,6 +62,27 @@ impl Rate {
             self.empty_at = empty_at;
         }
         fits
+    }
+
+    /// When all that has been taken so far will have had its time.
+    pub(super) const fn empty_at(&self) -> Timestamp {
+        self.empty_at
+    }
+
+    /// How long it takes until what was to be empty then is so, but for a burst.
+    pub(super) fn wait(&self, now: Timestamp, empty_at: Timestamp) -> Duration {
+        empty_at.since(now).saturating_sub(self.burst)
+    }
+
+    /// Takes what has passed already.
+    pub(super) fn owe(&mut self, now: Timestamp, bytes: u64) {
+        self.empty_at = self.empty_at.max(now) + span(bytes, self.bits_per_second);
+    }
+
+    /// A part of the burst that is worth a system call, in bytes.
+    pub(super) fn piece(&self) -> u64 {
+        let burst = u128::from(self.bits_per_second) * self.burst.as_nanos() / 8_000_000_000;
+        u64::try_from(burst / u128::from(BURST_PACKETS)).unwrap_or(u64::MAX)
     }
 }
 

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use aes_gcm::aes::Aes256;
 use aes_gcm::aes::cipher::{BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _};
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -26,13 +27,14 @@ const ORPHANED: Duration = Duration::from_secs(60);
 
 /// One block of AES.
 const SEALED: usize = 16;
-const TAG: usize = 16;
+/// Forgeries can only be tried on the server itself, with a login, and must name a living allocation besides.
+const TAG: usize = 8;
 /// The tickets of an allocation are counted in so many bits.
 const SERIAL_BITS: u32 = 24;
 
-/// A sealed ticket: one block of ciphertext, and half of an HMAC-SHA256 over it. 32 bytes are as much as coturn's client
-/// takes.
-pub(super) type Ticket = [u8; SEALED + TAG];
+/// A sealed ticket: base64 of one block of ciphertext and the first bytes of an HMAC-SHA256 over it. 32 characters and no
+/// zero byte: coturn's client keeps tickets as C strings of so many.
+pub(super) type Ticket = [u8; (SEALED + TAG) / 3 * 4];
 
 /// What a ticket says. No two tickets say the same, so a block alone hides it: no mode, no nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +86,12 @@ impl Tickets {
         block[13..].copy_from_slice(&serial.to_be_bytes()[1..]);
         let mut block = block.into();
         self.cipher.encrypt_block(&mut block);
-        let mut ticket = [0; SEALED + TAG];
-        ticket[..SEALED].copy_from_slice(&block);
-        ticket[SEALED..].copy_from_slice(&self.tag(&block));
+        let mut raw = [0; SEALED + TAG];
+        raw[..SEALED].copy_from_slice(&block);
+        raw[SEALED..].copy_from_slice(&self.tag(&block));
+        let mut ticket = [0; size_of::<Ticket>()];
+        let encoded = STANDARD_NO_PAD.encode_slice(raw, &mut ticket);
+        debug_assert_eq!(encoded, Ok(ticket.len()));
         ticket
     }
 
@@ -100,7 +105,11 @@ impl Tickets {
 
     /// What a genuine ticket says.
     fn open(&self, ticket: &[u8]) -> Option<Contents> {
-        let (sealed, tag) = ticket.split_first_chunk::<SEALED>()?;
+        let mut raw = [0; SEALED + TAG];
+        if ticket.len() != size_of::<Ticket>() || STANDARD_NO_PAD.decode_slice(ticket, &mut raw).is_err() {
+            return None;
+        }
+        let (sealed, tag) = raw.split_first_chunk::<SEALED>()?;
         let genuine: bool = self.tag(sealed).ct_eq(tag).into();
         if !genuine {
             return None;
@@ -312,5 +321,14 @@ mod tests {
         let alike = sealed.iter().zip(next).filter(|(a, b)| **a == *b).count();
         assert!(alike < 6, "nothing can be read from one, nor from two");
         assert_eq!((after(5), after((1 << SERIAL_BITS) - 1)), (6, 0));
+    }
+
+    #[test]
+    fn tickets_are_strings_for_clients_in_c() {
+        let tickets = Tickets::new([7; 32], 0, 1);
+        for serial in 0..1000 {
+            let ticket = tickets.seal(AllocationId { index: serial, generation: 1 }, serial);
+            assert!(ticket.len() <= 32 && ticket.iter().all(u8::is_ascii_graphic), "{ticket:?}");
+        }
     }
 }

@@ -35,6 +35,7 @@ mod request;
 mod revoke;
 mod server;
 mod sorted;
+mod stream_meter;
 mod tcp;
 mod transaction;
 mod types;
@@ -45,10 +46,11 @@ pub use counters::{
 pub use discovery::{Discovery, DiscoveryAddress};
 pub use event::{ConnectionEnd, EndReason, Event, RefusalCause};
 pub use icmp::IcmpError;
-pub use insight::{Dropped, Insight, Requests, Session};
+pub use insight::{Dropped, Insight, Lookup, Requests, Session};
 pub use policy::{PeerPolicy, PolicyRule};
 pub use redirect::Alternates;
 pub use server::{FamilyDefault, Limits, Server, Settings};
+pub use stream_meter::{Leave, StreamMeter, Turn};
 pub use tcp::{Offer, PeerConnection};
 pub use types::{
     AddressError, AllocationId, BindError, Budget, ClientAddress, ClientRoute, ConnectionId, FiveTuple, Hold,

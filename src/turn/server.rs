@@ -252,10 +252,12 @@ impl Server {
     ) {
         let Some(mut allocation) = self.allocations.remove(id) else { return };
         self.close_connections(&mut allocation, sockets);
-        if let Some(budget) = budget_of(now, &allocation.login, false)
-            && let Some(meter) = &allocation.meter
-        {
-            sockets.restore(budget, meter.rest());
+        if let Some(budget) = budget_of(now, &allocation.login, false) {
+            let rest = match &allocation.meter {
+                Some(meter) => meter.rest(),
+                None => allocation.relays().map(|relay| sockets.settle(relay.token)).sum(),
+            };
+            sockets.restore(budget, rest);
         }
         for relay in allocation.relays() {
             sockets.close(relay.token, allocation.login.owner());

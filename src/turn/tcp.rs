@@ -11,8 +11,8 @@ use super::allocation::Allocation;
 use super::permission::judge;
 use super::request::{Refused, Request};
 use super::{
-    AllocationId, ClientRoute, ConnectionEnd, ConnectionId, CountedMethod, DropReason, Event, PeerAddress,
-    RelaySockets, Server, Traffic, Transport, Waiting,
+    AllocationId, ClientRoute, ConnectionEnd, ConnectionId, CountedMethod, DropReason, EndReason, Event,
+    PeerAddress, RelaySockets, Server, Traffic, Transport, Waiting,
 };
 use crate::auth::Login;
 use crate::time::{Now, Timestamp};
@@ -246,8 +246,8 @@ impl Server {
         });
         if let Some(id) = old {
             let old = PeerConnection { id, ..*connection };
-            let (to_peer, to_client) = sockets.disconnect(id);
-            self.handle_disconnected(&old, ConnectionEnd::Reset, to_peer, to_client);
+            let relayed = sockets.disconnect(id);
+            self.handle_disconnected(now, &old, ConnectionEnd::Reset, relayed, sockets);
         }
         let until = now.mono + UNBOUND_LIFETIME;
         let state = State::Unbound(until);
@@ -306,13 +306,15 @@ impl Server {
         Ok((allocation.route, allocation.login.clone()))
     }
 
-    /// A peer data connection has ended, with this much relayed.
+    /// A peer data connection has ended, with this much relayed to the peer and to the client. With
+    /// [`ConnectionEnd::BudgetSpent`] its allocation ends, as one for UDP does.
     pub fn handle_disconnected(
         &mut self,
+        now: &Now,
         connection: &PeerConnection,
         end: ConnectionEnd,
-        to_peer: Traffic,
-        to_client: Traffic,
+        (to_peer, to_client): (Traffic, Traffic),
+        sockets: &mut impl RelaySockets,
     ) {
         let Some(allocation) = self.allocations.get(connection.allocation) else { return };
         let Some(connections) = &mut allocation.connections else { return };
@@ -331,6 +333,9 @@ impl Server {
         self.events.push(ended);
         self.counters.connections -= 1;
         self.counters.connection_ends[end as usize] += 1;
+        if end == ConnectionEnd::BudgetSpent {
+            self.end(now, connection.allocation, EndReason::BudgetSpent, sockets);
+        }
     }
 
     /// Closes the connections of an allocation that nobody has bound in time.
@@ -340,12 +345,7 @@ impl Server {
         for (peer, connection) in overdue {
             let ended = PeerConnection { allocation: id, peer: PeerAddress(peer), id: connection };
             if sockets.abandon(connection) {
-                self.handle_disconnected(
-                    &ended,
-                    ConnectionEnd::Unbound,
-                    Traffic::default(),
-                    Traffic::default(),
-                );
+                self.handle_disconnected(now, &ended, ConnectionEnd::Unbound, Default::default(), sockets);
             } else if let Some(allocation) = self.allocations.get(id)
                 && let Some(connections) = &mut allocation.connections
                 && let Some(found) = connections.get(&ended)

@@ -3,7 +3,7 @@
 use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, SocketAddr};
 
-use super::{DropReason, Traffic, Transport};
+use super::{DropReason, StreamMeter, Traffic, Transport};
 use crate::auth::Login;
 use crate::time::Timestamp;
 use crate::wire::AddressFamily;
@@ -129,7 +129,7 @@ pub struct Owner<'a> {
 pub struct Budget<'a> {
     /// The user name, expiry and policy included: each credential has a budget of its own.
     pub username: &'a str,
-    /// What quotas count; each has a share of the places for budgets.
+    /// What quotas count, user and key; each has a share of the places for budgets.
     pub owner: &'a str,
     /// All of it, in bytes.
     pub total: u64,
@@ -223,7 +223,8 @@ pub trait RelaySockets {
     fn release(&mut self, _route: &ClientRoute) {}
 
     /// Opens a listening TCP socket of `family` for allocation `id` (RFC 6062 §5.1), counted against the quota of
-    /// `owner`. [`Self::close`] closes it too.
+    /// `owner`. [`Self::close`] closes it too. With a `meter`, whoever reads from the connections of the allocation has to
+    /// ask it for leave; the owner of the sockets keeps it until [`Self::settle`].
     ///
     /// This and all below is for TCP allocations: an owner that never sets [`Settings::tcp`](super::Settings::tcp) has no
     /// use for it.
@@ -235,8 +236,14 @@ pub trait RelaySockets {
         _id: AllocationId,
         _family: AddressFamily,
         _owner: Owner<'_>,
+        _meter: Option<StreamMeter>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         Err(BindError::Exhausted)
+    }
+
+    /// Closes the meter of a listening socket, as [`StreamMeter::close`] says. Returns what that does; 0 without a meter.
+    fn settle(&mut self, _relay: RelayToken) -> u64 {
+        0
     }
 
     /// Whether this is a live relayed transport address for TCP, of any worker.

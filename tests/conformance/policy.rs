@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::world::*;
 use relais::auth::{Cause, Revocation, Revocations, Revoked};
-use relais::turn::{DropReason, EndReason, Event, RefusalCause};
+use relais::turn::{
+    ConnectionEnd, DropReason, EndReason, Event, Leave, Lookup, RefusalCause, Server, Transport, Turn,
+};
 
 fn world() -> World {
     World::with(|choice| {
@@ -79,10 +81,35 @@ fn policy_rate_holds_both_directions_together_and_is_of_one_allocation() {
     world.pass(Duration::from_millis(130));
     let passed = (0..10).filter(|_| matches!(slow.frame(&mut world, 0x4000, &[7; 1000]), Out::ToPeer { .. }));
     assert_eq!(passed.count(), 2);
-    let session = world.server.sessions(&world.now, Some("slow"), 10).swap_remove(0);
+    let session = world.sessions(Some("slow"), 10).swap_remove(0);
     assert_eq!(session.insight.dropped.rate, 3 + 8);
     assert_eq!((session.to_peers.bytes, session.to_client.bytes), (5000, 3000));
     assert_eq!(world.server.counters().by_transport[0].drops[DropReason::Rate as usize], 11);
+}
+
+#[test]
+fn policy_quotas_are_of_a_user_of_a_key() {
+    let mut world = world();
+    let code = |world: &mut World, policy: &str, at: &str| {
+        holder("alice", policy, at).ask(world, ALLOCATE, &[udp()]).code()
+    };
+    assert_eq!(code(&mut world, "key=shop&allocations=1", "9.9.9.9:1"), 0);
+    assert_eq!(code(&mut world, "key=shop&allocations=1&issued=5", "9.9.9.9:2"), 486);
+    assert_eq!(code(&mut world, "key=blog&allocations=1", "9.9.9.9:3"), 0, "another tenant's alice");
+    assert_eq!(code(&mut world, "allocations=1", "9.9.9.9:4"), 0, "and nobody's");
+    assert_eq!(code(&mut world, "tag=x&allocations=1", "9.9.9.9:5"), 486);
+    // To whoever looks and revokes it is one name.
+    let shown = world.sessions(Some("alice"), 10);
+    assert!(shown.len() == 3 && shown.iter().all(|session| &*session.user == "alice"), "{shown:?}");
+    for (issuer, ended) in [(Some("shop"), 1), (None, 2)] {
+        let what = Revocation::User("alice".into());
+        let new = Revoked { what, issuer: issuer.map(str::to_owned), at: START_UNIX + 10 };
+        let list = Arc::new(Revocations::new([new.clone()]));
+        assert_eq!(world.server.revoke_one(&world.now, list, Some(&new), &mut world.sockets).len(), ended);
+    }
+    let mut late = holder("alice", "key=blog", "9.9.9.9:6");
+    assert_eq!(late.ask_in_vain(&mut world, ALLOCATE, &[udp()]).code(), 401);
+    world.audit();
 }
 
 #[test]
@@ -176,20 +203,109 @@ fn policy_peers_are_the_only_ones_and_open_nothing() {
     assert_eq!(alice.permit(&mut world, &[addr("10.0.0.1:80")]), 403, "the server's rules stay");
     assert!(matches!(alice.indicate(&mut world, peer(2), b"x"), Out::Dropped(DropReason::NoPermission)));
     assert!(alice.reaches(&mut world, peer(1)));
-    let session = world.server.sessions(&world.now, None, 10).swap_remove(0);
+    let session = world.sessions(None, 10).swap_remove(0);
     assert_eq!(session.insight.dropped.no_permission, 1);
     assert_eq!((session.insight.requests.create_permission, session.insight.requests.channel_bind), (1, 1));
 }
 
 #[test]
-fn policy_with_a_meter_has_no_allocation_for_tcp() {
+fn policy_budget_is_that_of_tcp_connections_too_and_ends_their_allocation() {
     let mut world = world();
-    for policy in ["rate=1000", "bytes=1000000"] {
-        let mut alice = holder("alice", policy, "9.9.9.9:1").over(relais::turn::Transport::Tcp);
-        assert_eq!(alice.ask(&mut world, ALLOCATE, &[tcp()]).code(), 403, "{policy}");
-        assert_eq!(causes(&mut world), [(403, RefusalCause::MeteredTcp)]);
+    let name = name("alice", "bytes=20000");
+    let budget = |at| holder("alice", "bytes=20000", at).over(Transport::Tcp);
+    let mut alice = budget("9.9.9.9:1");
+    alice.allocate_tcp(&mut world);
+    alice.connect_to(&mut world, peer(1));
+    alice.connect_to(&mut world, peer(2));
+    let mut turn = Turn::default();
+    assert_eq!(world.read(&mut turn, 1000), Leave::Read(1000));
+    // What was not used is there for the next one.
+    assert_eq!(alice.refresh(&mut world, &[lifetime(0)]).code(), 0);
+    assert_eq!(world.sockets.budgets.borrow()[&name], 19_000);
+    assert_eq!(ends(&mut world), [EndReason::Deleted]);
+
+    alice.allocate_tcp(&mut world);
+    alice.connect_to(&mut world, peer(1));
+    let other = alice.connect_to(&mut world, peer(2));
+    let mut read = 0;
+    let end = loop {
+        match world.read(&mut turn, 1000) {
+            Leave::Read(len) => read += len,
+            end => break end,
+        }
+    };
+    assert_eq!((end, read), (Leave::Spent, 19_000), "to the last byte");
+    world.sockets.cut.clear();
+    world.connection_ended(peer(1), ConnectionEnd::BudgetSpent);
+    assert_eq!(ends(&mut world), [EndReason::BudgetSpent]);
+    assert_eq!((world.sockets.cut.clone(), world.server.allocation_count()), (vec![other], 0));
+    assert_eq!(world.server.counters().connection_ends[ConnectionEnd::BudgetSpent as usize], 1);
+    // As with UDP.
+    assert_eq!(budget("9.9.9.9:3").ask(&mut world, ALLOCATE, &[tcp()]).code(), 403);
+    assert_eq!(causes(&mut world), [(403, RefusalCause::Budget)]);
+    world.audit();
+}
+
+#[test]
+fn policy_of_tcp_that_fails_to_listen_gives_its_share_back() {
+    let mut world = world();
+    world.sockets.exhausted = true;
+    let mut alice = holder("alice", "bytes=20000", "9.9.9.9:1").over(Transport::Tcp);
+    assert_eq!(alice.ask(&mut world, ALLOCATE, &[tcp()]).code(), 508);
+    assert_eq!(world.sockets.budgets.borrow()[&name("alice", "bytes=20000")], 20_000);
+}
+
+#[test]
+fn policy_rate_makes_tcp_connections_wait() {
+    let mut world = world();
+    let mut alice = holder("alice", "rate=128000", "9.9.9.9:1").over(Transport::Tcp);
+    alice.allocate_tcp(&mut world);
+    let mut turns = [Turn::default(); 2];
+    let mut read = 0;
+    for _ in 0..1000 {
+        for turn in &mut turns {
+            match world.read(turn, 1000) {
+                Leave::Read(len) => read += len,
+                end => assert!(matches!(end, Leave::Wait(_)), "{end:?}"),
+            }
+        }
+        world.pass(Duration::from_millis(10));
     }
-    holder("alice", "tag=x", "9.9.9.9:2").over(relais::turn::Transport::Tcp).allocate_tcp(&mut world);
+    // 16,000 bytes a second for ten seconds, and what runs ahead.
+    assert!((160_000..=160_000 + 6000 + 2 * 1000).contains(&read), "{read}");
+    // Without one nothing is metered.
+    let mut other = self::world();
+    holder("alice", "tag=x", "9.9.9.9:2").over(Transport::Tcp).allocate_tcp(&mut other);
+    assert!(other.sockets.meters.is_empty());
+}
+
+#[test]
+fn safety_a_search_looks_at_so_many_allocations_in_one_call() {
+    const COUNT: usize = 3 * Server::LOOKED_AT + 100;
+    let mut world = world();
+    for number in 0..COUNT {
+        let at = format!("9.9.{}.9:{}", number % 250, 1000 + number);
+        Client::alice().at(&at).allocate(&mut world);
+    }
+    holder("bob", "tag=x", "9.9.9.9:1").allocate(&mut world);
+    let calls = |world: &World, lookup: &mut Lookup| {
+        let mut calls = 1;
+        while !world.server.look_up(&world.now, lookup) {
+            calls += 1;
+        }
+        calls
+    };
+    for user in ["nobody", "bob"] {
+        let mut lookup = Lookup::new(Some(user.into()), 10);
+        assert!(calls(&world, &mut lookup) > COUNT / Server::LOOKED_AT, "{user}");
+        assert_eq!(lookup.into_found().len(), usize::from(user == "bob"));
+    }
+    let mut first = Lookup::new(None, 10);
+    assert_eq!((calls(&world, &mut first), first.into_found().len()), (1, 10), "enough is enough");
+    let mut all = Lookup::new(None, usize::MAX);
+    world.server.look_up(&world.now, &mut all);
+    assert!(all.into_found().len() <= Server::LOOKED_AT);
+    assert_eq!(world.sessions(None, usize::MAX).len(), COUNT + 1);
 }
 
 fn revoke(world: &mut World, kind: &str, value: &str) -> usize {
@@ -288,5 +404,5 @@ fn who_has_not_shown_where_it_is_leaves_no_refusal_under_anybodys_name() {
     assert!(refused(&mut wrong), "it has brought the nonce that was sent there");
     let mut forged = wrong.at("9.9.9.9:2");
     assert!(!refused(&mut forged), "the nonce was sent elsewhere");
-    assert!(refused(&mut forged.over(relais::turn::Transport::Tcp)), "nobody forges a connection");
+    assert!(refused(&mut forged.over(Transport::Tcp)), "nobody forges a connection");
 }

@@ -25,7 +25,11 @@ const DATA_PORT: &str = "9.9.9.9:41000";
 
 impl Client {
     /// Asks for a connection and lets the peer answer.
-    fn connect_to(&mut self, world: &mut World, peer: std::net::SocketAddr) -> relais::turn::ConnectionId {
+    pub(crate) fn connect_to(
+        &mut self,
+        world: &mut World,
+        peer: std::net::SocketAddr,
+    ) -> relais::turn::ConnectionId {
         let request = self.connect(world, peer);
         let (route, answer) = world.connected(peer);
         assert_eq!((route, answer.code(), answer.kind), (self.route, 0, 0x010A));

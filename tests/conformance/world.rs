@@ -12,9 +12,10 @@ use relais::auth::{self, Authenticator, Credential, Expired, OauthKey, SharedSec
 use relais::time::{Now, Timestamp};
 use relais::turn::{
     AllocationId, Alternates, BindError, Budget, ClientAddress, ClientRoute, ConnectionEnd, ConnectionId,
-    Discovery, DropReason, Event, FamilyDefault, FiveTuple, Hold, IcmpError, Limits, Offer, Owner, Parity,
-    PeerAddress, PeerConnection, PeerPolicy, RelaySockets, RelayToken, RelayedTransportAddress,
-    ReservationToken, Server, Settings, Traffic, Transport, Verdict, Waiting,
+    Discovery, DropReason, Event, FamilyDefault, FiveTuple, Hold, IcmpError, Leave, Limits, Lookup, Offer,
+    Owner, Parity, PeerAddress, PeerConnection, PeerPolicy, RelaySockets, RelayToken,
+    RelayedTransportAddress, ReservationToken, Server, Session, Settings, StreamMeter, Traffic, Transport,
+    Turn, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer};
 
@@ -503,6 +504,8 @@ pub struct Sockets {
     /// What is left of the byte budgets, and how often somebody asked.
     pub budgets: RefCell<BTreeMap<String, u64>>,
     pub drawn: Cell<u32>,
+    /// Those of listening sockets.
+    pub meters: BTreeMap<u32, StreamMeter>,
 }
 
 /// A connection with a peer that is not there.
@@ -622,10 +625,16 @@ impl RelaySockets for Sockets {
         id: AllocationId,
         family: AddressFamily,
         owner: Owner<'_>,
+        meter: Option<StreamMeter>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         let bound = self.bind(id, family, Parity::Any, owner)?;
         self.listening.insert(bound.0.0);
+        self.meters.extend(meter.map(|meter| (bound.0.0, meter)));
         Ok(bound)
+    }
+
+    fn settle(&mut self, relay: RelayToken) -> u64 {
+        self.meters.remove(&relay.0).map_or(0, |mut meter| meter.close())
     }
 
     fn is_listening(&self, address: SocketAddr) -> bool {
@@ -879,9 +888,33 @@ impl World {
 
     /// Both sides have closed a connection.
     pub fn connection_closed(&mut self, peer: SocketAddr) {
+        self.connection_ended(peer, ConnectionEnd::Closed);
+    }
+
+    /// A connection has ended.
+    pub fn connection_ended(&mut self, peer: SocketAddr, end: ConnectionEnd) {
         let name = self.connection_to(peer);
-        let (there, back) = self.sockets.connections.remove(&name.id).unwrap().traffic;
-        self.server.handle_disconnected(&name, ConnectionEnd::Closed, there, back);
+        let relayed = self.sockets.connections.remove(&name.id).unwrap().traffic;
+        self.server.handle_disconnected(&self.now, &name, end, relayed, &mut self.sockets);
+    }
+
+    /// Live allocations, all calls that it takes made.
+    pub fn sessions(&self, user: Option<&str>, limit: usize) -> Vec<Session> {
+        let mut lookup = Lookup::new(user.map(Into::into), limit);
+        while !self.server.look_up(&self.now, &mut lookup) {}
+        lookup.into_found()
+    }
+
+    /// Reads up to `most` bytes from a connection of the one allocation that is metered.
+    pub fn read(&mut self, turn: &mut Turn, most: usize) -> Leave {
+        let mut meters = std::mem::take(&mut self.sockets.meters);
+        let meter = meters.values_mut().next().unwrap();
+        let leave = meter.ask(&self.now, turn, most, |budget, bytes| self.sockets.draw(budget, bytes));
+        if let Leave::Read(len) = leave {
+            meter.settle(&self.now, turn, len, len);
+        }
+        self.sockets.meters = meters;
+        leave
     }
 
     /// Feeds what a client sent.

@@ -477,6 +477,21 @@ async fn behind_a_proxy_that_says_nothing_a_key_is_needed_as_soon_as_there_are_a
 }
 
 #[tokio::test]
+async fn whoever_brings_no_key_is_told_what_is_missing() {
+    let server = with(options()).await;
+    let own_page =
+        [("Host", "localhost:8080"), ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors")];
+    let answer = send(&server, "GET /v1/ice-servers", &own_page, "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"));
+    let error = &answer.json()["error"];
+    assert!(error["message"].as_str().unwrap().contains("brings none"), "{error}");
+    for word in ["the server's own page", "http.rooms = \"named\"", "relais ice-servers"] {
+        assert!(error["help"].as_str().unwrap().contains(word), "{word}: {error}");
+    }
+    assert!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")));
+}
+
+#[tokio::test]
 async fn views_are_bounded_for_programs_on_this_machine_too() {
     let limits = Limits { view_burst: 3, views_per_second: 1, ..Limits::default() };
     let server = with(Options { limits, ..Options::default() }).await;

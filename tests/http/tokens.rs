@@ -128,6 +128,26 @@ async fn a_token_buys_what_it_says_and_nothing_that_outlives_it() {
 }
 
 #[tokio::test]
+async fn a_token_with_a_byte_budget_buys_it_once() {
+    let server = server(vec![hs256()]).await;
+    let token = by_secret(json!({"exp": NOW + 100_000, "iat": NOW - 5, "turn": {"bytes": 1000}}));
+    let headers = [("Authorization", format!("Bearer {token}"))];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    for query in ["", "?ttl=60", "?ttl=999999", "?user=alice"] {
+        let answer = send(&server, &format!("GET /v1/ice-servers{query}"), &headers, "").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let body = answer.json();
+        let name = body["iceServers"][1]["username"].as_str().unwrap();
+        let wanted = format!("{}:alice?policy&issued={}&bytes=1000", NOW + 100_000, NOW - 5);
+        assert_eq!((name, &body["ttl"]), (wanted.as_str(), &json!(100_000)), "{query}");
+    }
+    let matrix = send(&server, "GET /_matrix/client/v3/voip/turnServer", &headers, "").await.json();
+    assert!(matrix["username"].as_str().unwrap().starts_with(&format!("{}:alice", NOW + 100_000)));
+    let narrower = send(&server, "POST /v1/ice-servers", &headers, r#"{"bytes":10}"#).await;
+    assert_eq!(narrower.code(), "not_yours_to_set", "it would have another name, and a budget of its own");
+}
+
+#[tokio::test]
 async fn each_kind_of_key_takes_its_own_algorithm_alone() {
     let pairs = pairs();
     for pair in &pairs {
@@ -329,6 +349,13 @@ async fn a_key_set_is_asked_for_when_a_key_is_not_known_and_keys_rotate() {
     keys.says("200 OK", &set(&[("2", &second)]));
     assert_eq!(ask_with(&server, &token("4", &first)).await.status, 401);
     assert_eq!(ask_with(&server, &one).await.status, 401, "a key that was withdrawn is gone");
+    keys.says("200 OK", r#"{"keys":[]}"#);
+    assert_eq!(ask_with(&server, &token("4", &first)).await.status, 401);
+    assert_eq!(
+        ask_with(&server, &token("2", &second)).await.status,
+        401,
+        "and all of them, if the issuer says so"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The server: several workers with tables of their own and one pool of relay ports, as in `src/net`. Whatever
 //! crosses its border is shown to the oracle.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use std::time::Duration;
 use relais::auth::Expired;
 use relais::time::{Now, Timestamp};
 use relais::turn::{
-    AllocationId, BindError, ClientAddress, ClientRoute, ConnectionId, DropReason, FiveTuple, Hold,
+    AllocationId, BindError, Budget, ClientAddress, ClientRoute, ConnectionId, DropReason, FiveTuple, Hold,
     IcmpError, Owner, Parity, PeerAddress, RelaySockets, RelayToken, RelayedTransportAddress,
-    ReservationToken, Server, Settings, Traffic, Transport, Verdict, Waiting,
+    ReservationToken, Server, Settings, StreamMeter, Traffic, Transport, Verdict, Waiting,
 };
 use relais::wire::{AddressFamily, Datagram, Marks, ReplyBuffer};
 
@@ -72,10 +73,16 @@ pub enum Sabotage {
     NeverExpire,
     /// Nobody is sent to another server.
     StayHere,
+    /// Shares of a budget come out of nowhere.
+    FreeShares,
+    /// What is left of a share is not given back.
+    KeepShares,
+    /// What is above the rate passes.
+    NoRate,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::RelayWithoutPermission,
         Self::LeakPort,
         Self::PortTwice,
@@ -98,6 +105,9 @@ impl Sabotage {
         Self::AnnounceAnybody,
         Self::NeverExpire,
         Self::StayHere,
+        Self::FreeShares,
+        Self::KeepShares,
+        Self::NoRate,
     ];
 }
 
@@ -121,6 +131,10 @@ pub struct Pool {
     next_token: u32,
     /// Held ports, with the time until when.
     reserved: BTreeMap<[u8; 8], (SocketAddr, Timestamp)>,
+    /// Byte budgets, by user name.
+    books: RefCell<BTreeMap<String, Book>>,
+    /// Those of listening sockets, by token.
+    meters: BTreeMap<u32, StreamMeter>,
     pub links: Links,
     pub ports: (u16, u16),
     pub quota: u32,
@@ -130,7 +144,39 @@ pub struct Pool {
     sabotage: Sabotage,
 }
 
+/// What has become of a byte budget.
+#[derive(Clone, Copy)]
+pub struct Book {
+    pub left: u64,
+    pub drawn: u64,
+    pub restored: u64,
+}
+
 impl Pool {
+    pub fn book(&self, username: &str) -> Option<Book> {
+        self.books.borrow().get(username).copied()
+    }
+
+    pub fn books(&self) -> Vec<(String, Book)> {
+        self.books.borrow().iter().map(|(name, book)| (name.clone(), *book)).collect()
+    }
+
+    fn draw(&self, budget: Budget<'_>, bytes: u64) -> u64 {
+        let mut books = self.books.borrow_mut();
+        if !budget.begins && !books.contains_key(budget.username) {
+            return 0;
+        }
+        let new = || Book { left: budget.total, drawn: 0, restored: 0 };
+        let book = books.entry(budget.username.to_owned()).or_insert_with(new);
+        if self.sabotage == Sabotage::FreeShares {
+            return bytes;
+        }
+        let drawn = book.left.min(bytes);
+        book.left -= drawn;
+        book.drawn += drawn;
+        drawn
+    }
+
     pub fn is_open(&self, address: &SocketAddr) -> bool {
         self.open.contains_key(address)
     }
@@ -286,6 +332,23 @@ impl RelaySockets for Relays<'_> {
         }
     }
 
+    fn draw(&self, budget: Budget<'_>, bytes: u64) -> Option<u64> {
+        Some(self.pool.draw(budget, bytes))
+    }
+
+    fn restore(&self, budget: Budget<'_>, bytes: u64) {
+        if let Some(book) = self.pool.books.borrow_mut().get_mut(budget.username)
+            && self.pool.sabotage != Sabotage::KeepShares
+        {
+            book.left += bytes;
+            book.restored += bytes;
+        }
+    }
+
+    fn settle(&mut self, relay: RelayToken) -> u64 {
+        self.pool.meters.remove(&relay.0).map_or(0, |mut meter| meter.close())
+    }
+
     fn is_live(&self, address: SocketAddr) -> bool {
         self.pool.is_live(&address)
     }
@@ -307,9 +370,11 @@ impl RelaySockets for Relays<'_> {
         id: AllocationId,
         family: AddressFamily,
         owner: Owner<'_>,
+        meter: Option<StreamMeter>,
     ) -> Result<(RelayToken, RelayedTransportAddress), BindError> {
         let bound = self.bind(id, family, Parity::Any, owner)?;
         self.pool.open.get_mut(&bound.1.0).expect("it is open").tcp = true;
+        self.pool.meters.extend(meter.map(|meter| (bound.0.0, meter)));
         Ok(bound)
     }
 
@@ -440,6 +505,8 @@ impl Cluster {
             owners: BTreeMap::new(),
             next_token: 0,
             reserved: BTreeMap::new(),
+            books: RefCell::default(),
+            meters: BTreeMap::new(),
             links: Links::default(),
             ports: config.ports,
             quota: config.quota,
@@ -578,6 +645,11 @@ impl Cluster {
         };
         match (&mut heard, self.sabotage) {
             (Heard::ToClient { route, .. }, Sabotage::DataElsewhere) => *route = self.other.unwrap_or(*route),
+            (Heard::Dropped(DropReason::Rate), Sabotage::NoRate) => {
+                if let Some(route) = self.other {
+                    heard = Heard::ToClient { route, bytes: bytes.to_vec() };
+                }
+            }
             (Heard::ToClient { .. }, Sabotage::DropPeers) => heard = Heard::Dropped(DropReason::NoPermission),
             _ => {}
         }
@@ -615,7 +687,8 @@ impl Cluster {
     fn spoil_said(&mut self, route: ClientRoute, request: &[u8], said: &mut Said) {
         use super::world::{Answer, MI, MI256, NONCE};
         match (self.sabotage, &mut *said) {
-            (Sabotage::RelayWithoutPermission, Said::Dropped(DropReason::NoPermission)) => {
+            (Sabotage::RelayWithoutPermission, Said::Dropped(DropReason::NoPermission))
+            | (Sabotage::NoRate, Said::Dropped(DropReason::Rate)) => {
                 let relayed = self.pool.open.keys().next().copied();
                 *said = Said::ToPeer { relayed, peer: addr("8.8.8.8:5000"), bytes: request.to_vec() };
             }
@@ -726,6 +799,7 @@ impl Cluster {
         for address in gone {
             let relay = self.pool.open.remove(&address).unwrap();
             self.pool.tokens.remove(&relay.token);
+            self.pool.meters.remove(&relay.token);
             self.pool.discharge(&relay.owner);
         }
         self.oracle.restarted(worker, |route| worker_of(&route.tuple, workers) == worker);

@@ -329,7 +329,9 @@ impl Honest {
         let bound: Vec<u16> = self.channels.keys().copied().collect();
         let by_channel = !bound.is_empty() && self.dice.one_in(2);
         let mut payload = vec![b'D', if by_channel { b'c' } else { b'i' }];
-        let len = self.dice.pick(&[0, 1, 2, 3, 60]);
+        // Whoever may only send so much says more.
+        let limited = self.kit.user.contains("?policy&") && self.goal.is_none();
+        let len = self.dice.pick(if limited { &[0, 60, 1100, 1100] } else { &[0, 1, 2, 3, 60] });
         payload.extend(self.dice.bytes(len));
         if by_channel {
             let number = self.dice.pick(&bound);
@@ -472,7 +474,12 @@ impl Honest {
             // Somebody else's 5-tuple, or one's own of before: another port.
             (ALLOCATE, 437) | (_, 441) => self.begin_anew(now, SECOND, acts),
             (_, 437) => self.begin_anew(now, 0, acts),
-            (ALLOCATE, 300 | 403 | 486 | 508) => self.forget(now, pause),
+            (ALLOCATE, 300 | 403 | 486 | 508) => {
+                if matches!(code, 403 | 486) && self.kit.user.contains("?policy&") {
+                    acts.push(Act::Renew);
+                }
+                self.forget(now, pause);
+            }
             // Replays by others may have bound the number or the peer otherwise.
             (CHANNEL_BIND, 400) => self.no_channel = true,
             (CREATE_PERMISSION | CHANNEL_BIND, 403 | 508) => self.ask_again = now + pause,

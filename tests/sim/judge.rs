@@ -179,8 +179,9 @@ pub enum Reach {
     Unsure,
 }
 
-pub fn reach(config: &Config, ip: IpAddr) -> Reach {
-    let denied = |(network, prefix): &(IpAddr, u8)| match (network, ip) {
+/// Whether an address is one of a network's.
+pub fn within((network, prefix): &(IpAddr, u8), ip: IpAddr) -> bool {
+    match (network, ip) {
         (IpAddr::V4(network), IpAddr::V4(ip)) => {
             (u32::from(*network) ^ u32::from(ip)).leading_zeros() >= u32::from(*prefix)
         }
@@ -188,8 +189,11 @@ pub fn reach(config: &Config, ip: IpAddr) -> Reach {
             (u128::from(*network) ^ u128::from(ip)).leading_zeros() >= u32::from(*prefix)
         }
         _ => false,
-    };
-    if config.deny.iter().any(denied) || ip == OWN.parse::<IpAddr>().unwrap() {
+    }
+}
+
+pub fn reach(config: &Config, ip: IpAddr) -> Reach {
+    if config.deny.iter().any(|network| within(network, ip)) || ip == OWN.parse::<IpAddr>().unwrap() {
         return Reach::No;
     }
     if [LISTEN4, LISTEN6].iter().any(|text| addr(text).ip() == ip) {

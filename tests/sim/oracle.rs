@@ -15,8 +15,10 @@ use super::reading::{Seen, read, word};
 use super::world::*;
 
 mod discovery;
+mod policy;
 mod tcp;
 
+use policy::{Account, Ledger, Terms};
 use tcp::Connection;
 
 const SECOND: Micros = 1_000_000;
@@ -96,6 +98,9 @@ struct Allocation {
     reservation: Option<Vec<u8>>,
     permissions: BTreeMap<IpAddr, Micros>,
     channels: BTreeMap<u16, (SocketAddr, Micros)>,
+    /// What its credential allows.
+    terms: Terms,
+    account: Option<Account>,
 }
 
 /// What belongs to an allocation that may move (RFC 8016).
@@ -186,6 +191,8 @@ pub struct Oracle {
     /// Those between relayed addresses and peers (RFC 6062).
     connections: BTreeMap<ConnectionId, Connection>,
     purses: BTreeMap<(usize, IpAddr), Purse>,
+    /// Of the byte budgets, by user name.
+    ledgers: BTreeMap<String, Ledger>,
     tallies: Vec<Tally>,
     /// How many seconds the credential at hand is good for, if allocations end with it.
     ends: Option<u64>,
@@ -217,6 +224,7 @@ impl Oracle {
             reservations: BTreeMap::new(),
             connections: BTreeMap::new(),
             purses: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
             tallies: (0..workers).map(|_| Tally::default()).collect(),
             ends: None,
             violation: None,
@@ -721,6 +729,8 @@ impl Oracle {
             Some((_, owner)) if !self.config.users.contains_key(&user) && !owner.is_empty() => owner,
             _ => &user,
         };
+        let (owner, _) = owner.split_once("?policy&").unwrap_or((owner, ""));
+        let terms = Terms::of(&user);
         let asked = Asked::read(seen, &self.config, route.tuple.transport.is_stream());
         let mut problems = asked.problems.clone();
         let client = route.tuple.client.0.ip();
@@ -745,13 +755,17 @@ impl Oracle {
         if self.config.draining || is_tunnel(client) {
             problems.insert(403, true);
         }
+        let (share, spent) = self.first_share(&user, &terms, code == 0, pool);
+        if spent {
+            problems.insert(403, true);
+        }
         let held = asked.token.and_then(|token| self.reservations.get(token)).copied();
         let held = held.filter(|held| held.1 > at);
         if asked.token.is_some() && held.is_none() {
             problems.insert(508, true);
         }
         if code != 0 {
-            if pool.held_by(owner) >= pool.quota {
+            if pool.held_by(owner) >= pool.quota.min(terms.allocations.unwrap_or(u32::MAX)) {
                 problems.insert(486, true);
             }
             let none_free = asked.families.iter().all(|v6| pool.free(*v6, asked.even, asked.reserve) == 0);
@@ -765,7 +779,8 @@ impl Oracle {
         }
         let mut relayed = answer.addresses(RELAYED);
         relayed.sort_by_key(SocketAddr::is_ipv6);
-        self.check_relayed(at, &asked, held, &relayed, answer, owner, pool);
+        let quota = pool.quota.min(terms.allocations.unwrap_or(u32::MAX));
+        self.check_relayed(at, &asked, held, &relayed, answer, (owner, quota), pool);
         let expires = at + self.lifetime(seen, answer, None) * SECOND;
         if let Some(token) = asked.token {
             self.reservations.remove(token);
@@ -803,6 +818,8 @@ impl Oracle {
             reservation,
             permissions: BTreeMap::new(),
             channels: BTreeMap::new(),
+            account: Account::of(&terms, share),
+            terms,
         };
         self.allocations.insert(self.next, allocation);
     }
@@ -816,12 +833,12 @@ impl Oracle {
         held: Option<(SocketAddr, Micros)>,
         relayed: &[SocketAddr],
         answer: &Answer,
-        owner: &str,
+        (owner, quota): (&str, u32),
         pool: &Pool,
     ) {
         let charged = pool.held_by(owner);
-        if charged > pool.quota {
-            self.fail("quota", format!("{owner} has {charged} of {}", pool.quota));
+        if charged > quota {
+            self.fail("quota", format!("{owner} has {charged} of {quota}"));
         }
         for address in relayed {
             let mut others = self.allocations.values().flat_map(|other| &other.relays);
@@ -844,7 +861,7 @@ impl Oracle {
                 asked.families.len() == 2
                     && families.len() == 1
                     && matches!(answer.get(ADDRESS_ERROR), Some([family, 0, 5, 8]) if (*family == 2) != families[0])
-                    && (charged >= pool.quota || pool.free(!families[0], asked.even, false) == 0)
+                    && (charged >= quota || pool.free(!families[0], asked.even, false) == 0)
             }
         };
         if !right {
@@ -946,6 +963,7 @@ impl Oracle {
                 problems.insert(443, true);
             }
             match judge::reach(&self.config, *ip) {
+                _ if !held.terms.reaches(*ip) => _ = problems.insert(403, true),
                 Reach::No => _ = problems.insert(403, true),
                 Reach::Unsure => _ = problems.insert(UNSURE, false),
                 Reach::Yes | Reach::ByPort => {}
@@ -990,6 +1008,7 @@ impl Oracle {
                 problems.insert(443, true);
             }
             match judge::reach(&self.config, peer.ip()) {
+                _ if !held.terms.reaches(peer.ip()) => _ = problems.insert(403, true),
                 Reach::No => _ = problems.insert(403, true),
                 Reach::ByPort if !pool.is_live(&peer) => _ = problems.insert(403, true),
                 Reach::Unsure => _ = problems.insert(UNSURE, false),
@@ -1054,11 +1073,19 @@ impl Oracle {
         pool: &Pool,
     ) {
         self.completes(at, &route);
-        let held = self.live(at, &route).filter(|held| !held.tcp);
-        let Some(held) = held else { return self.silence("no allocation", said) };
+        let number = self.number(at, &route).filter(|number| !self.allocations[number].tcp);
+        let Some(number) = number else { return self.silence("no allocation", said) };
+        let held = &self.allocations[&number];
         let relayed = held.relay(at, peer.is_ipv6());
         let due = held.permits(at, peer.ip()) && relayed.is_some();
         let passes = judge::passes(&self.config, peer, pool.is_live(&peer));
+        let dropped = match said {
+            Said::Dropped(reason) => Some(*reason),
+            _ => None,
+        };
+        if due && may_be_tolled(passes, dropped) && self.tolled(at, number, data.len(), dropped, pool) {
+            return;
+        }
         match said {
             Said::ToPeer { relayed: from, peer: there, bytes } => {
                 if !due || passes == Some(false) {
@@ -1087,20 +1114,28 @@ impl Oracle {
         heard: &Heard,
         pool: &Pool,
     ) {
-        let mut live = self.allocations.values();
-        let held = live.find(|held| held.relay(at, relayed.is_ipv6()) == Some(relayed));
-        let due = held.filter(|held| {
+        let mut live = self.allocations.iter();
+        let held = live.find(|(_, held)| held.relay(at, relayed.is_ipv6()) == Some(relayed));
+        let due = held.filter(|(_, held)| {
             held.worker == worker && held.permits(at, peer.ip()) && peer.is_ipv6() == relayed.is_ipv6()
         });
         let passes = judge::passes(&self.config, peer, pool.is_live(&peer));
-        let due = due.map(|held| (held.route, held.channel_of(at, peer)));
+        let number = due.map(|(number, _)| *number);
+        let due = due.map(|(_, held)| (held.route, held.channel_of(at, peer)));
+        let dropped = match heard {
+            Heard::Dropped(reason) => Some(*reason),
+            Heard::ToClient { .. } => None,
+        };
+        let tolled = number.is_some_and(|number| {
+            may_be_tolled(passes, dropped) && self.tolled(at, number, data.len(), dropped, pool)
+        });
         let tally = &mut self.tallies[worker];
         tally.from_peers += 1;
         match heard {
             Heard::Dropped(reason) => {
                 *tally.drops.entry(reason.name()).or_default() += 1;
                 self.count(reason.name());
-                if due.is_some() && passes == Some(true) {
+                if due.is_some() && passes == Some(true) && !tolled {
                     self.fail("data", format!("{reason:?}, but {peer} may send to {relayed}"));
                 }
             }
@@ -1235,6 +1270,7 @@ impl Oracle {
 
     /// A worker has begun anew.
     pub fn restarted(&mut self, worker: usize, leads_there: impl Fn(&ClientRoute) -> bool) {
+        self.lose_shares(worker);
         self.ended(worker);
         for held in self.allocations.values_mut() {
             let lost = [held.route, held.pending].into_iter().flatten().find(&leads_there);
@@ -1265,6 +1301,7 @@ impl Oracle {
                 }
             }
         }
+        self.audit_budgets(pool);
         let mine = || self.allocations.values().filter(|held| held.worker == worker);
         let count = mine().count();
         let live: BTreeSet<SocketAddr> = mine().flat_map(|held| &held.relays).map(|relay| relay.0).collect();
@@ -1385,6 +1422,14 @@ impl<'a> Asked<'a> {
             };
         }
         Self { families, even: even.is_some(), reserve, token, tcp, problems }
+    }
+}
+
+/// Whether a packet has come as far as to be weighed: who has no more to say than that it may not pass, was not asked to pay.
+fn may_be_tolled(passes: Option<bool>, dropped: Option<DropReason>) -> bool {
+    match dropped {
+        None | Some(DropReason::Rate | DropReason::Budget) => passes != Some(false),
+        Some(_) => passes == Some(true),
     }
 }
 

@@ -126,6 +126,9 @@ fn quarter(which: u64) {
             "ConnectionBind 441",
             "connection_limit",
             "tcp_allocation",
+            "above the rate",
+            "budget spent",
+            "carried",
         ] {
             assert!(seen.contains_key(what), "the seeds must reach {what:?}: {seen:?}");
         }

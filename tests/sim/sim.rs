@@ -111,6 +111,8 @@ pub struct Sim {
     serial: u64,
     queue: BTreeMap<(Micros, u64), Event>,
     dice: Dice,
+    /// For what credentials carry.
+    policy_dice: Dice,
     faults: Faults,
     cluster: Cluster,
     trace: Trace,
@@ -209,6 +211,7 @@ impl Sim {
             healed: false,
             done: false,
             dice,
+            policy_dice: Dice(!seed),
         };
         sim.people(count, long);
         let active = if long { sim.dice.between(3600, 4 * 3600) } else { sim.dice.between(40, 150) } * SECOND;
@@ -286,7 +289,13 @@ impl Sim {
 
     fn add_caller(&mut self, i: usize, count: usize) {
         let user = self.dice.below(count);
-        let kit = Client::new(&format!("user{user}"), &format!("word{user}"));
+        let mut kit = Client::new(&format!("user{user}"), &format!("word{user}"));
+        if let (Some(secret), true) =
+            (self.cluster.config.secrets.first().cloned(), self.policy_dice.one_in(2))
+        {
+            kit.user = format!("{}:user{user}{}", self.cluster.unix(self.now) + 86_400, self.policy());
+            kit.password = super::world::rest_password(&secret, &kit.user);
+        }
         let v6 = self.dice.one_in(4);
         let mut peers: Vec<SocketAddr> = (0..3).map(|n| self.peers[2 * n + usize::from(v6)].socket).collect();
         peers.push(addr(if v6 { "[2a01:4f8:9::1]:80" } else { "8.8.9.9:80" }));
@@ -321,10 +330,10 @@ impl Sim {
         kit.fingerprint = self.dice.one_in(3);
         let server = self.perhaps_secure(addr(if v6_client { LISTEN6 } else { LISTEN4 }));
         kit.route.tuple.server = server;
-        if let (Some(secret), true) = (self.cluster.config.secrets.first(), self.dice.one_in(2)) {
+        if let (Some(secret), true) = (self.cluster.config.secrets.first().cloned(), self.dice.one_in(2)) {
             let life = self.dice.pick(&[86_400, 86_400, 400, 90]);
-            let name = format!("{}:user{i}", self.cluster.unix(self.now) + life);
-            kit.password = super::world::rest_password(secret, &name);
+            let name = format!("{}:user{i}{}", self.cluster.unix(self.now) + life, self.policy());
+            kit.password = super::world::rest_password(&secret, &name);
             (kit.user, kit.by_hash) = (name, false);
         }
         let period = match long {
@@ -714,14 +723,40 @@ impl Sim {
         }
     }
 
+    /// What a new credential carries: nothing, when all are to get what they want.
+    fn policy(&mut self) -> String {
+        if self.healed || self.policy_dice.one_in(3) {
+            return String::new();
+        }
+        let mut fields = vec!["tag=sim".to_owned()];
+        if self.policy_dice.one_in(2) {
+            fields.push(format!("rate={}", self.policy_dice.pick(&[2000, 2000, 8000, 1_000_000])));
+        }
+        if self.policy_dice.one_in(2) {
+            fields.push(format!("bytes={}", self.policy_dice.pick(&[900, 4000, 20_000, 1_000_000])));
+        }
+        if self.policy_dice.one_in(3) {
+            fields.push(format!("allocations={}", self.policy_dice.pick(&[1, 2])));
+        }
+        if self.policy_dice.one_in(3) {
+            // The one that echoes is among them.
+            fields.push(format!(
+                "peers={}",
+                self.policy_dice.pick(&["8.8.0.0/32,2a01:4f8::/126", "8.8.0.0/15,2a01:4f8::/32"])
+            ));
+        }
+        format!("?policy&{}", fields.join("&"))
+    }
+
     fn renew(&mut self, i: usize) {
         let unix = self.cluster.unix(self.now);
         let secret = self.cluster.config.secrets.last().cloned();
+        let policy = self.policy();
         let kit = &mut self.clients[i].kit;
         if kit.user.contains(':')
             && let Some(secret) = secret
         {
-            kit.user = format!("{}:user{i}", unix + 86_400);
+            kit.user = format!("{}:user{i}{policy}", unix + 86_400);
             kit.password = super::world::rest_password(&secret, &kit.user);
         }
     }

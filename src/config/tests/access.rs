@@ -29,7 +29,7 @@ fn of_a_key_only_its_hash_and_what_it_may_do_arrive() {
     let shown = effective(&settings);
     has(
         &shown,
-        "name = \"shop\", key = \"<redacted>\", ttl = \"1h\", quota = 4, origins = [\"https://shop.example\"], tag = \"web\", rate = \"2 Mbit/s\", bytes = \"10 GB\"",
+        "name = \"shop\", hash = \"<redacted>\", ttl = \"1h\", quota = 4, origins = [\"https://shop.example\"], tag = \"web\", rate = \"2 Mbit/s\", bytes = \"10 GB\"",
     );
     assert!(!format!("{shown}{settings:?}").contains("kP7w"), "the key shows");
 
@@ -56,7 +56,10 @@ fn keys_that_are_weak_half_or_double_are_refused() {
         ),
         ("[http]\nkeys = [{ name = \"a\" }]".to_owned(), "none of `key`, `key_file`, `hash`"),
         ("[http]\nkeys = [{ key = \"kP7w2mYxQ9dLr4Zt\" }]".to_owned(), "has no `name`"),
-        ("[http]\nkeys = [{ name = \"a b\", key = \"kP7w2mYxQ9dLr4Zt\" }]".to_owned(), "use 1 to 64 letters"),
+        (
+            "[http]\nkeys = [{ name = \"a b\", key = \"kP7w2mYxQ9dLr4Zt\" }]".to_owned(),
+            "`a b` cannot name a key; use 1 to 64 letters, digits, `-`, `_` and `.`, such as \"a-b\"",
+        ),
         ("[http]\nkeys = [{ name = \"a\", hash = \"sha256:00\" }]".to_owned(), "64 hex digits"),
         ("[http]\nkeys = [{ name = \"a\", hash = \"kP7w2mYxQ9dLr4Zt\" }]".to_owned(), "64 hex digits"),
         (key(", hash = \"sha256:00\""), "only one of `key` and `hash`"),
@@ -67,7 +70,7 @@ fn keys_that_are_weak_half_or_double_are_refused() {
         (key(", rate = \"0 bit/s\""), "not a rate"),
         (key(", bytes = \"10\""), "not a number of bytes"),
         (key(", tag = \"\""), "a tag has 1 to 64 bytes"),
-        (key(", origins = [\"app.example\"]"), "not an origin"),
+        (key(", origins = [\"app.example\"]"), "not an origin; write \"https://app.example\""),
         (key(", origins = [\"*\", \"https://app.example\"]"), "stands for all"),
         (key(", origins = \"*\""), "takes a list"),
         (key(", peers = [\"example.org\"]"), "not a network"),
@@ -88,6 +91,63 @@ fn a_key_that_does_nothing_or_buys_no_turn_is_told_of() {
     warned(&format!("{}\nlisten = []", key("")), "`http.keys` has no effect");
     let users = "[auth]\nusers = [{ name = \"alice\", password = \"wonderland\" }]";
     warned(&format!("{}\n{users}", key("")), "no secret to make credentials with");
+}
+
+#[test]
+fn a_budget_that_visitors_renew_is_told_of() {
+    let warnings = |fields: &str| {
+        let (_, warnings) = file(&key(fields)).unwrap();
+        warnings
+            .into_iter()
+            .map(|warning| format!("{}; {}", warning.message, warning.cure))
+            .collect::<Vec<_>>()
+    };
+    let page = ", origins = [\"https://app.example\"]";
+    let found = warnings(&format!("{page}, bytes = \"10 GB\", quota = 4"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    has(&found[0], "`bytes` of the key `shop` bounds one credential");
+    has(&found[0], "write `rate` and `quota`");
+    for bounded in [
+        format!("{page}, bytes = \"10 GB\", quota = 4, rate = \"2 Mbit/s\""),
+        ", bytes = \"10 GB\"".to_owned(),
+        page.to_owned(),
+    ] {
+        assert_eq!(warnings(&bounded), [""; 0], "{bounded}");
+    }
+}
+
+#[test]
+fn systemd_credentials_serve_for_every_file_of_a_secret() {
+    let scratch = Scratch::new("load-credential");
+    // As systemd makes them: for the service alone, and not to be written.
+    scratch.file("shop.key", "kP7w2mYxQ9dLr4Zt\n", 0o400);
+    scratch.file("jwt", "0123456789abcdef0123456789abcdef\n", 0o400);
+    scratch.file("main", "north-wind-and-sun\n", 0o440);
+    scratch.file("alice", "wonderland\n", 0o400);
+    scratch.file("oauth", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n", 0o400);
+    let directory = scratch.0.display();
+    let text = format!(
+        "[auth]\nsecrets = [{{ name = \"main\", secret_file = \"{directory}/main\" }}]\n\
+         users = [{{ name = \"alice\", password_file = \"{directory}/alice\" }}]\n\
+         oauth = [{{ kid = \"1\", key_file = \"{directory}/oauth\" }}]\n\
+         [http]\nkeys = [{{ name = \"shop\", key_file = \"{directory}/shop.key\" }}]\n\
+         tokens = [{{ issuer = \"a\", audience = \"b\", secret_file = \"{directory}/jwt\" }}]\n"
+    );
+    let configuration = Scratch::new("load-credential-file");
+    let path = configuration.file("relais.toml", &text, 0o644);
+    std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o500)).unwrap();
+    let env = [("CREDENTIALS_DIRECTORY", directory.to_string())];
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let loaded = with(Some(&path), &env, &Overrides::default());
+    std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let (settings, _) = loaded.unwrap();
+    let hash: [u8; 32] = Sha256::digest("kP7w2mYxQ9dLr4Zt").into();
+    assert_eq!(settings.http.keys[0].hash, hash);
+    assert!(
+        matches!(&settings.http.tokens[0].key, TokenKey::Secret(secret) if secret.expose().ends_with("cdef"))
+    );
+    assert_eq!(settings.auth.secrets[0].secret.expose(), "north-wind-and-sun");
+    assert_eq!((settings.auth.users.len(), settings.auth.oauth.len()), (1, 1));
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn every_key_refuses_what_it_cannot_mean() {
         ("[limits]\ndrain = \"30\"", "not a duration"),
         ("[http]\nlisten = [\"localhost:8080\"]", "not a name"),
         ("[http]\nlisten = [\"0.0.0.0:3478\"]", "`listen.tcp` takes already"),
-        ("[http]\norigins = [\"app.example.org\"]", "not an origin"),
+        ("[http]\norigins = [\"app.example.org\"]", "not an origin; write \"https://app.example.org\""),
         ("[http]\nrooms = \"close\"", "\"off\", \"named\", \"open\""),
         ("[http]\nhost = \"https://h\"", "without scheme"),
         ("[http]\nopen = \"yes\"", "`true` or `false`"),

@@ -16,6 +16,9 @@ const MAX_SUBJECT: usize = 255;
 /// The most networks in `turn.peers`.
 const MAX_PEERS: usize = 8;
 
+/// The longest life of a credential in seconds.
+const LONGEST: u64 = 172_800;
+
 /// The members of `turn`.
 const LIMITS: [&str; 6] = ["ttl", "quota", "rate", "bytes", "tag", "peers"];
 
@@ -30,11 +33,18 @@ pub(super) fn right(claims: &Map<String, Value>, now: u64) -> Option<Right> {
     if !only_limits(claims) {
         return None;
     }
+    let ttl = number(claims, "ttl")?;
+    let bytes = number(claims, "bytes")?;
+    let (ends, issued) = match bytes {
+        Some(_) => budgeted(claims, ends, ttl, now)?,
+        None => (ends, None),
+    };
     let user = claims.get("sub")?.as_str().filter(|user| (1..=MAX_SUBJECT).contains(&user.len()))?;
     let policy = Policy {
         tag: text(claims, "tag")?,
         rate: number(claims, "rate")?,
-        bytes: number(claims, "bytes")?,
+        bytes,
+        issued,
         allocations: match number(claims, "quota")? {
             Some(quota) => Some(u32::try_from(quota).ok()?),
             None => None,
@@ -51,11 +61,29 @@ pub(super) fn right(claims: &Map<String, Value>, now: u64) -> Option<Right> {
     Some(Right {
         key: None,
         user: Some(user.to_owned()),
-        ttl: number(claims, "ttl")?.map(Duration::from_secs),
+        ttl: ttl.map(Duration::from_secs),
         ends: Some(ends),
+        is_one: bytes.is_some(),
         policy,
         origins: Vec::new(),
     })
+}
+
+/// When the one credential of a token with a byte budget ends, and when it was issued. Both follow from the token alone, so
+/// whoever asks again gets the same credential and not the bytes once more. `None`: it has ended, or its end does not follow.
+fn budgeted(
+    claims: &Map<String, Value>,
+    ends: u64,
+    ttl: Option<u64>,
+    now: u64,
+) -> Option<(u64, Option<u64>)> {
+    let issued = time(claims, "iat")?;
+    let ends = match issued {
+        Some(issued) => ends.min(issued.saturating_add(ttl.unwrap_or(LONGEST).min(LONGEST))),
+        None if ttl.is_none() && ends.saturating_sub(now) <= LONGEST => ends,
+        None => return None,
+    };
+    (ends > now).then_some((ends, issued))
 }
 
 /// What is wrong with claims that allow nothing.
@@ -64,6 +92,12 @@ pub(super) fn fault(claims: &Map<String, Value>, now: u64) -> &'static str {
         (Some(Some(ends)), _) if ends <= now => "exp: the token has expired",
         (_, Some(Some(begins))) if begins > now.saturating_add(LEEWAY) => "nbf: the token is not good yet",
         (None | Some(None), _) | (_, None) => "exp or nbf is missing or no time",
+        (Some(Some(ends)), _)
+            if matches!((number(claims, "bytes"), number(claims, "ttl")),
+                (Some(Some(_)), Some(ttl)) if budgeted(claims, ends, ttl, now).is_none()) =>
+        {
+            "bytes: the one credential of the token has ended, or without iat its end is not known"
+        }
         _ => "sub is missing or too long, or a limit in turn is not understood",
     }
 }
@@ -142,14 +176,37 @@ mod tests {
     #[test]
     fn limits_stand_in_turn_or_with_a_dot() {
         for claims in [
-            json!({"sub": "a", "exp": 2000, "turn": {"ttl": 60, "quota": 3, "rate": 9, "bytes": 8, "tag": "t", "peers": ["10.0.0.0/8"]}}),
-            json!({"sub": "a", "exp": 2000.5, "turn.ttl": 60, "turn.quota": 3, "turn.rate": 9, "turn": {"bytes": 8, "tag": "t"}, "turn.peers": ["10.0.0.0/8"]}),
+            json!({"sub": "a", "exp": 2000, "turn": {"ttl": 60, "quota": 3, "rate": 9, "tag": "t", "peers": ["10.0.0.0/8"]}}),
+            json!({"sub": "a", "exp": 2000.5, "turn.ttl": 60, "turn.quota": 3, "turn.rate": 9, "turn": {"tag": "t"}, "turn.peers": ["10.0.0.0/8"]}),
         ] {
             let right = read(claims).unwrap();
             assert_eq!((right.user.as_deref(), right.ends), (Some("a"), Some(2000)));
             assert_eq!(right.ttl, Some(Duration::from_secs(60)));
-            assert_eq!(right.policy.to_string(), "tag=t&rate=9&bytes=8&allocations=3&peers=10.0.0.0/8");
-            assert!(right.key.is_none());
+            assert_eq!(right.policy.to_string(), "tag=t&rate=9&allocations=3&peers=10.0.0.0/8");
+            assert!(right.key.is_none() && !right.is_one);
+        }
+    }
+
+    #[test]
+    fn with_a_byte_budget_the_token_fixes_end_and_issue() {
+        let of = |claims: Value| {
+            let right = read(claims).filter(|right| right.is_one)?;
+            Some((right.ends?, right.policy.to_string()))
+        };
+        let found = |ends, policy: &str| Some((ends, policy.to_owned()));
+        assert_eq!(of(json!({"sub": "a", "exp": 2000, "turn.bytes": 8})), found(2000, "bytes=8"));
+        let issued = json!({"sub": "a", "exp": 2000, "iat": 900, "turn": {"bytes": 8, "ttl": 300}});
+        assert_eq!(of(issued), found(1200, "issued=900&bytes=8"));
+        let week = json!({"sub": "a", "exp": 604_800, "iat": 900, "turn.bytes": 8});
+        assert_eq!(of(week), found(900 + LONGEST, "issued=900&bytes=8"));
+        for not in [
+            json!({"sub": "a", "exp": 2000, "turn": {"bytes": 8, "ttl": 300}}),
+            json!({"sub": "a", "exp": 2000, "iat": 700, "turn": {"bytes": 8, "ttl": 300}}),
+            json!({"sub": "a", "exp": 2000, "iat": "now", "turn": {"bytes": 8}}),
+            json!({"sub": "a", "exp": 604_800, "turn": {"bytes": 8}}),
+        ] {
+            assert_eq!(of(not.clone()), None, "{not}");
+            assert!(fault(not.as_object().unwrap(), 1_000).starts_with("bytes:"), "{not}");
         }
     }
 

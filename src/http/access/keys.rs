@@ -77,6 +77,7 @@ impl Keys {
             user: None,
             ttl: found.ttl,
             ends: None,
+            is_one: false,
             policy: found.policy.clone(),
             origins: found.origins.clone(),
         })

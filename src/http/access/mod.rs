@@ -46,6 +46,8 @@ pub(super) struct Right {
     pub(super) ttl: Option<Duration>,
     /// When the token ends, in Unix seconds: no credential outlives it.
     pub(super) ends: Option<u64>,
+    /// Whether all that it buys is one and the same credential, which lasts until it ends: its bytes are to be had once.
+    pub(super) is_one: bool,
     /// What credentials carry at least.
     pub(super) policy: Policy,
     /// Pages that may use it; empty: those of the configuration.

@@ -118,7 +118,7 @@ impl Tokens {
     }
 
     pub(super) async fn prefetch(&self) {
-        futures_util::future::join_all(self.sets().map(|set| set.refresh(true))).await;
+        futures_util::future::join_all(self.sets().map(KeySet::refresh)).await;
     }
 
     /// What the token allows at `now`, in Unix seconds.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use relais::turn::{
-    AllocationId, ConnectionEnd, ConnectionId, DropReason, PeerAddress, PeerConnection, Traffic, Waiting,
+    AllocationId, ConnectionEnd, ConnectionId, DropReason, Leave, PeerAddress, PeerConnection, Turn, Waiting,
 };
 
 use super::{Cluster, Micros, Output, Relays, Sabotage};
@@ -150,11 +150,32 @@ impl Cluster {
     pub fn disconnected(&mut self, at: Micros, id: ConnectionId) {
         let Some(link) = self.pool.links.get(id) else { return };
         let (worker, name) = (link.worker, link.name);
+        let end = if link.bound { self.carry(at, id) } else { ConnectionEnd::Closed };
         self.pool.links.close(worker, id);
         self.oracle.disconnected(id);
-        let none = Traffic::default();
-        self.workers[worker].handle_disconnected(&name, ConnectionEnd::Closed, none, none);
+        let now = self.now(at);
+        let mut sockets = Relays { pool: &mut self.pool, worker };
+        let none = Default::default();
+        self.workers[worker].handle_disconnected(&now, &name, end, none, &mut sockets);
         self.after(at, worker);
+    }
+
+    /// What a connection has carried until its end, if somebody has to pay for it.
+    fn carry(&mut self, at: Micros, id: ConnectionId) -> ConnectionEnd {
+        let relayed = self.pool.links.all[&id].relayed;
+        let Some(token) = self.pool.open.get(&relayed).map(|relay| relay.token) else {
+            return ConnectionEnd::Closed;
+        };
+        let Some(mut meter) = self.pool.meters.remove(&token) else { return ConnectionEnd::Closed };
+        let most = self.dice.pick(&[1, 200, 2000, 18_000]);
+        let (now, mut turn) = (self.now(at), Turn::default());
+        let leave = meter.ask(&now, &mut turn, most, |budget, bytes| Some(self.pool.draw(budget, bytes)));
+        if let Leave::Read(len) = leave {
+            meter.settle(&now, &mut turn, len, len);
+        }
+        self.pool.meters.insert(token, meter);
+        self.oracle.carried(at, id, most, leave, &self.pool);
+        if leave == Leave::Spent { ConnectionEnd::BudgetSpent } else { ConnectionEnd::Closed }
     }
 
     fn after(&mut self, at: Micros, worker: usize) {

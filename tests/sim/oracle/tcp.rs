@@ -10,6 +10,12 @@ pub(super) struct Connection {
     state: State,
 }
 
+impl Connection {
+    pub(super) const fn of(&self) -> u64 {
+        self.of
+    }
+}
+
 enum State {
     /// Its Connect is still to be answered.
     Asked {
@@ -82,7 +88,7 @@ impl Oracle {
             problems.insert(443, true);
         }
         match self.connects(peer, pool) {
-            Some(true) if own != Some(peer) => {}
+            Some(true) if own != Some(peer) && held.terms.reaches(peer.ip()) => {}
             Some(_) => _ = problems.insert(403, true),
             None => _ = problems.insert(UNSURE, false),
         }
