@@ -74,6 +74,11 @@ export async function startFirefox(netns, { prepare, preferences } = {}) {
       if (type !== "success") throw new Error(`Firefox: ${exceptionDetails?.text}`);
       return JSON.parse(result.value);
     },
+    /** The whole page, as a PNG file. */
+    async screenshot({ path }) {
+      const { data } = await order("browsingContext.captureScreenshot", { context, origin: "document" });
+      writeFileSync(path, Buffer.from(data, "base64"));
+    },
     async close() {
       const gone = new Promise((done) => (child.exitCode === null ? child.once("exit", done) : done()));
       child.stdin.end();

@@ -40,7 +40,8 @@ async function open(url = wanted.url) {
   if (wanted.browser === "firefox") {
     const page = await startFirefox(wanted.netns, { prepare: (folder) => trust(folder, wanted.ca) });
     await page.goto(url);
-    return { evaluate: page.evaluate, goto: page.goto, close: page.close, shot: () => {} };
+    await until(page, () => Boolean(window.relais));
+    return Object.assign(page, { shot: (name) => shot(page, `firefox-${name}`) });
   }
   context ??= await startChromium(wanted.netns, { ca: wanted.ca, viewport: null });
   const page = await context.newPage();
@@ -51,9 +52,23 @@ async function open(url = wanted.url) {
   await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
   await page.goto(url);
   await page.waitForFunction(() => window.relais);
-  mkdirSync(shots, { recursive: true });
-  return Object.assign(page, { shot: (name) => page.screenshot({ path: join(shots, `${name}.png`), fullPage: true }) });
+  return Object.assign(page, { shot: (name) => shot(page, name) });
 }
+
+function shot(page, name) {
+  mkdirSync(shots, { recursive: true });
+  return page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+}
+
+/** Waits until a function of the page says yes. Playwright's own takes the promise of an async one for a yes. */
+async function until(page, code, argument) {
+  for (let i = 0; !(await page.evaluate(code, argument)); i++) {
+    if (i === 300) throw new Error(`never: ${code}; ${await page.evaluate(() => document.getElementById("call-status").innerText)}`);
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}
+
+const click = (page, id) => page.evaluate((name) => document.getElementById(name).click(), id);
 
 /** Tests with these servers, or with the server's own, and says what the page says. */
 async function check(page, { servers, ways } = {}) {
@@ -159,6 +174,22 @@ const steps = {
     return { ...out, pasted: await page.evaluate(() => !document.getElementById("pasted").hidden), report: (await page.evaluate(async () => JSON.stringify(await relais.report()))).includes(credential) };
   },
 
+  /** A server that does not show its view, here one whose proxy keeps it back: what works is seen, and why the rest does not is the browser's word. */
+  async unseen(page) {
+    await page.evaluate(() => {
+      window.honest = fetch;
+      window.fetch = (url, ...more) => (String(url).endsWith("/v1/view") ? Promise.resolve(new Response("", { status: 404 })) : honest(url, ...more));
+    });
+    const good = await check(page, { servers: relays(login("unseen"), { tls: null }) });
+    const bad = await check(page, { servers: relays(login("unseen", "not the secret of this server at all"), { tls: null }), ways: ["udp"] });
+    await page.shot("unseen");
+    await page.evaluate(() => {
+      window.fetch = honest;
+      relais.usePasted(null);
+    });
+    return { good, bad };
+  },
+
   expired: (page) => check(page, { servers: relays(login("late", wanted.secret, now() - 720)) }).then(async (out) => { await page.shot("expired"); return out; }),
   quota: (page) => check(page, { servers: relays(login("greedy"), { tls: null }) }),
   mismatch: (page) => check(page, { servers: relays(login("mismatch"), { tls: wanted.otherName }), ways: ["tls"] }).then(async (out) => { await page.shot("tls-mismatch"); return out; }),
@@ -178,27 +209,40 @@ const steps = {
 
   privatePeer: (page) => check(page, { servers: relays(login("lan"), { tls: null }), ways: ["udp", "peers"] }).then(async (out) => { await page.shot("private-peer"); return out; }),
 
-  /** A room, by two pages of one browser. */
+  /** A room, by two pages. */
   async call(page) {
     const other = await open();
     const room = await page.evaluate(async () => (await relais.join("", { media: "synthetic", name: "Alice" })).room);
-    await other.evaluate((name) => relais.join(name, { media: "synthetic", name: "Bob" }), room);
-    await page.waitForFunction(() => document.querySelectorAll("#members [data-state=connected]").length === 1);
-    await page.waitForFunction(async () => (await relais.stats())?.framesDecoded > 10);
-    await page.waitForFunction(() => document.querySelectorAll("#charts path.line").length >= 2 && document.querySelector("#view-allocations td"));
-    const qr = await page.locator("#qr").evaluate(async (image) => { await image.decode(); return image.naturalWidth; });
-    await page.locator("#mute").click();
+    await other.evaluate((name) => relais.join(name, { media: "synthetic", name: "Bob" }).then(() => {}), room);
+    await until(page, () => document.querySelectorAll("#members [data-state=connected]").length === 1);
+    await until(page, async () => (await relais.stats())?.framesDecoded > 10);
+    await until(page, () => document.querySelectorAll("#charts path.line").length >= 2 && Boolean(document.querySelector("#view-allocations td")));
+    const qr = await page.evaluate(async () => {
+      await document.getElementById("qr").decode();
+      return document.getElementById("qr").naturalWidth;
+    });
+    await click(page, "mute");
     const muted = await page.evaluate(() => [document.getElementById("mute").ariaPressed, document.getElementById("local").srcObject.getAudioTracks()[0].enabled]);
+    await other.evaluate(() => relais.chat("hello from over there"));
+    await until(page, () => relais.messages.length === 1);
+    const sent = await page.evaluate(() => relais.transfer(300_000));
     await page.shot("call");
     const before = (await page.evaluate(() => relais.stats())).pair;
-    await page.locator("#transport").selectOption("tcp");
-    await page.waitForFunction(async () => (await relais.stats())?.pair?.relayProtocol === "tcp", null, { timeout: 30_000 });
-    const members = await page.locator("#members").locator("li").allInnerTexts();
-    const insecure = await page.locator("#insecure").isVisible();
-    await page.locator("#hangup").click();
-    await page.locator("#transport").selectOption("any");
+    const choose = (value) => page.evaluate((one) => {
+      document.getElementById("transport").value = one;
+      document.getElementById("transport").dispatchEvent(new Event("change"));
+    }, value);
+    await choose("tcp");
+    await until(page, async () => (await relais.stats())?.pair?.relayProtocol === "tcp");
+    const { members, insecure, chat } = await page.evaluate(() => ({
+      members: [...document.querySelectorAll("#members li")].map((one) => one.innerText),
+      insecure: document.getElementById("insecure").checkVisibility(), chat: document.getElementById("chat").innerText,
+    }));
+    await click(page, "hangup");
+    await until(other, () => relais.peers().length === 0);
+    await choose("any");
     await other.close();
-    return { room, qr, muted, before, members, insecure };
+    return { room, qr, muted, before, members, insecure, chat, sent };
   },
 };
 

@@ -3,13 +3,15 @@ secure context, so all of it must work without them."""
 
 import json
 import pathlib
+import re
 
 from calls import HERE
 from harness import test
 from net import SERVER_NAME, SERVER_NAME_V6, run
 from server import SECRET, start_server, tls_settings
 
-CHROMIUM_STEPS = ["happy", "looks", "access", "linter", "wrongSecret", "expired", "mismatch", "udpBlocked", "rangeBlocked", "call"]
+BROWSERS = ("chromium", "firefox")
+CHROMIUM_STEPS = ["happy", "looks", "access", "linter", "wrongSecret", "expired", "mismatch", "udpBlocked", "rangeBlocked", "unseen", "call"]
 
 
 def drive(net, steps, browser="chromium", client="alice", server="server", seconds=150, **more):
@@ -33,11 +35,18 @@ def page_server(net, **changes):
 
 
 def check_state(said, state, *words, **causes):
+    check_words(said)
     assert said["state"] == state, said
     for word in words:
         assert word in said["verdict"], (word, said)
     for way, cause in causes.items():
         assert said["causes"][way] == cause, (way, cause, said)
+
+
+def check_words(said):
+    """What is missing is left out, and not written as a value of the language."""
+    for card in said["cards"].values():
+        assert not re.search(r"false|undefined|null|NaN", card["text"]), card
 
 
 def check_happy(said):
@@ -82,10 +91,19 @@ def check_linter(said):
     assert first["urls"].startswith("turns:") and first["credential"] == "secret<b>", first
 
 
+def check_unseen(said):
+    """Without /v1/view the page tests as before, and says what it does not know."""
+    check_state(said["good"], "good", "UDP and TCP")
+    assert all(said["good"]["cards"][way]["state"] == "good" for way in ("udp", "tcp", "peers")), said["good"]["cards"]
+    assert "does not show its view" in said["good"]["view"], said["good"]["view"]
+    check_state(said["bad"], "bad", "login", udp="code_401")
+
+
 def check_call(said):
     assert said["before"]["local"] == said["before"]["remote"] == "relay", said
     assert said["qr"] > 0 and said["muted"] == ["true", False] and said["insecure"], said
     assert len(said["members"]) == 2 and "Bob" in said["members"][1], said
+    assert "Bob: hello from over there" in said["chat"] and said["sent"]["ok"] and said["sent"]["bytes"] == 300_000, said
 
 
 @test(240)
@@ -104,18 +122,23 @@ def trial_page_in_chromium(net):
     check_state(got["mismatch"], "bad", f"not for the name {SERVER_NAME_V6}", tls="tls_name")
     check_state(got["udpBlocked"], "warn", "UDP to port 3478 is blocked", udp="unreached", tcp=None)
     check_state(got["rangeBlocked"], "warn", "relay ports are blocked", peers="relay_range_blocked", tcp=None)
+    check_unseen(got["unseen"])
     check_call(got["call"])
 
 
-@test(120)
+@test(200)
 def trial_page_in_firefox(net):
     """Firefox knows the authority in one browser, and not in the other."""
     ca = page_server(net)
-    got = drive(net, ["happy", "wrongSecret", "expired", "udpBlocked"], "firefox", ca=ca)
+    got = drive(net, ["happy", "wrongSecret", "expired", "mismatch", "udpBlocked", "rangeBlocked", "unseen", "call"], "firefox", ca=ca)
     check_happy(got["happy"])
     check_state(got["wrongSecret"], "bad", udp="wrong_secret")
     check_state(got["expired"], "bad", "expired", udp="expired")
+    check_state(got["mismatch"], "bad", f"not for the name {SERVER_NAME_V6}", tls="tls_name")
     check_state(got["udpBlocked"], "warn", "UDP to port 3478 is blocked", udp="unreached")
+    check_state(got["rangeBlocked"], "warn", "relay ports are blocked", peers="relay_range_blocked", tcp=None)
+    check_unseen(got["unseen"])
+    check_call(got["call"])
     got = drive(net, ["untrusted"], "firefox")
     check_state(got["untrusted"], "bad", "does not trust who signed it", tls="tls_unreached")
 
@@ -123,8 +146,8 @@ def trial_page_in_firefox(net):
 @test(60)
 def trial_page_names_the_quota(net):
     page_server(net, limits={"allocations_per_user": 1})
-    got = drive(net, ["quota"])
-    check_state(got["quota"], "bad", udp="quota", tcp="quota")
+    for browser in BROWSERS:
+        check_state(drive(net, ["quota"], browser)["quota"], "bad", udp="quota", tcp="quota")
 
 
 @test(90)
@@ -133,9 +156,10 @@ def trial_page_in_a_lan_names_the_private_peer(net):
     place = "192.168.7.1"
     start_server(net, {"listen": {"udp": [f"{place}:3478"], "tcp": [f"{place}:3478"]}, "relay": {"addresses": [place]},
                        "http": {"listen": [f"{place}:8080"], "rooms": "open", "open": True}}, host="nat")
-    got = drive(net, ["privatePeer"], client="carol", host=place)
-    check_state(got["privatePeer"], "good", peers="peer_denied")
-    assert "192.168.7.20" in got["privatePeer"]["cards"]["peers"]["text"], got["privatePeer"]
+    for browser in BROWSERS:
+        got = drive(net, ["privatePeer"], browser, client="carol", host=place)["privatePeer"]
+        check_state(got, "good", peers="peer_denied")
+        assert "192.168.7.20" in got["cards"]["peers"]["text"], got
 
 
 @test(30)

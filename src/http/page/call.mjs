@@ -1,185 +1,153 @@
 // One call with one other member of the room: negotiation, picture, words and a transfer with checksum.
-import { T } from './strings.mjs';
-import { $, el } from './ui.mjs';
-import { watch } from './candidates.mjs';
+import { watch } from './figures.mjs';
 import { configuration } from './servers.mjs';
+import { $, el, sleep } from './ui.mjs';
 
-const CHUNK = 16 * 1024;
-const HIGH = 1024 * 1024; // bytes in the channel's buffer at which sending pauses
-const LOW = 256 * 1024;
+const CHUNK = 16 << 10;
+// Bytes in the channel's buffer at which sending pauses.
+const HIGH = 1 << 20;
 
-// CRC-32: crypto.subtle is missing on plain http, and against loss and reordering this is enough.
-const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
-  let c = n;
-  for (let k = 0; k < 8; k += 1) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1;
-  return c;
-});
-function crc32(crc, bytes) {
-  let c = ~crc;
-  for (let i = 0; i < bytes.length; i += 1) c = TABLE[(c ^ bytes[i]) & 255] ^ (c >>> 8);
-  return ~c >>> 0;
-}
-const hex = (crc) => crc.toString(16).padStart(8, '0');
+/** FNV-1a: crypto.subtle is missing on plain http, and against loss and reordering this is enough. */
+const hash = (sum, bytes) => bytes.reduce((all, byte) => Math.imul(all ^ byte, 16777619), sum);
+const START = 0x811c9dc5;
+const said = (sum, ok) => `checksum ${ok ? 'right' : 'WRONG'} (${(sum >>> 0).toString(16)})`;
 
 export class Call {
+  making = false;
+  ignoring = false;
+  work = Promise.resolve();
+
   /** `report` hears `{say, state, chat, progress, result}`; `settings` are `{transport, relayOnly}`. */
   constructor(line, peer, { servers, settings, stream, receive, report }) {
-    this.line = line;
-    this.peer = peer;
-    this.report = report;
-    this.servers = servers;
+    Object.assign(this, { line, peer, report });
     this.label = peer.name || peer.id.slice(0, 4);
     this.polite = line.welcome.self > peer.id;
-    this.making = false;
-    this.ignoring = false;
-    this.work = Promise.resolve();
-    this.pc = new RTCPeerConnection(configuration(servers, settings.transport, settings.relayOnly));
-    watch(this.pc, this.label);
-    this.pc.onnegotiationneeded = () => this.offer();
-    this.pc.onicecandidate = ({ candidate }) => line.send(peer.id, { candidate });
-    this.pc.ontrack = ({ streams, track }) => this.show(streams[0] || new MediaStream([track]));
-    this.pc.onconnectionstatechange = () => {
-      const state = this.pc.connectionState;
-      report.state(this, state);
+    const pc = new RTCPeerConnection(configuration(servers, settings.transport, settings.relayOnly));
+    this.pc = pc;
+    watch(pc, this.label);
+    pc.onnegotiationneeded = () => this.offer();
+    pc.onicecandidate = ({ candidate }) => line.send(peer.id, { candidate });
+    pc.ontrack = ({ streams, track }) => this.show(streams[0] || new MediaStream([track]));
+    pc.onconnectionstatechange = () => {
+      report.state(this, pc.connectionState);
       // One side is enough, or both would offer at once again and again.
-      if (state === 'failed' && !this.polite) this.pc.restartIce();
+      if (pc.connectionState === 'failed' && !this.polite) pc.restartIce();
     };
-    this.channel = this.pc.createDataChannel('relais', { negotiated: true, id: 0 });
+    this.video = el('video', { autoplay: true, playsInline: true, ariaLabel: `Video of ${this.label}` });
+    this.view = el('figure', { hidden: true }, this.video, el('figcaption', this.label));
+    $('videos').append(this.view);
+    this.channel = pc.createDataChannel('relais', { negotiated: true, id: 0 });
     this.channel.binaryType = 'arraybuffer';
-    this.channel.bufferedAmountLowThreshold = LOW;
-    this.channel.onmessage = ({ data }) => this.receive(data);
+    this.channel.onmessage = ({ data }) => (data instanceof ArrayBuffer ? this.count(new Uint8Array(data)) : this.hear(JSON.parse(data)));
     this.opened = new Promise((resolve) => { this.channel.onopen = resolve; });
-    if (stream) stream.getTracks().forEach((track) => this.pc.addTrack(track, stream));
-    else if (receive) this.pc.addTransceiver('video', { direction: 'recvonly' });
+    if (stream) stream.getTracks().forEach((track) => pc.addTrack(track, stream));
+    else if (receive) pc.addTransceiver('video', { direction: 'recvonly' });
   }
 
-  /** Other settings for a running call: new candidates, by an ICE restart. */
-  change(settings) {
-    this.pc.setConfiguration(configuration(this.servers, settings.transport, settings.relayOnly));
-    this.pc.restartIce();
+  fault({ message }) {
+    this.report.say(`${this.label}: ${message}`, 'bad');
+  }
+
+  tell(message) {
+    this.channel.send(JSON.stringify(message));
+  }
+
+  async describe() {
+    await this.pc.setLocalDescription();
+    this.line.send(this.peer.id, { description: this.pc.localDescription });
   }
 
   async offer() {
-    try {
-      this.making = true;
-      await this.pc.setLocalDescription();
-      this.line.send(this.peer.id, { description: this.pc.localDescription });
-    } catch (error) {
-      this.report.say(`${this.label}: ${error.message}`, 'bad');
-    } finally {
-      this.making = false;
-    }
+    this.making = true;
+    await this.describe().catch((error) => this.fault(error));
+    this.making = false;
   }
 
   /** One message after the other: a candidate must not overtake its description. */
   signal(data) {
-    this.work = this.work.then(() => this.take(data)).catch((error) => {
-      if (!this.ignoring) this.report.say(`${this.label}: ${error.message}`, 'bad');
-    });
+    this.work = this.work.then(() => this.take(data)).catch((error) => this.ignoring || this.fault(error));
   }
 
   // Perfect negotiation (WebRTC §10.7): when both offer at once, the polite one gives way.
   async take({ description, candidate }) {
-    const { pc } = this;
-    if (description) {
-      const clash = description.type === 'offer' && (this.making || pc.signalingState !== 'stable');
-      this.ignoring = clash && !this.polite;
-      if (this.ignoring) return;
-      await pc.setRemoteDescription(description);
-      if (description.type === 'offer') {
-        await pc.setLocalDescription();
-        this.line.send(this.peer.id, { description: pc.localDescription });
-      }
-    } else if (candidate) {
-      await pc.addIceCandidate(candidate);
-    }
+    // One that comes before its description is of a call before this one.
+    if (candidate && this.pc.remoteDescription) await this.pc.addIceCandidate(candidate);
+    if (!description) return;
+    const isOffer = description.type === 'offer';
+    this.ignoring = isOffer && !this.polite && (this.making || this.pc.signalingState !== 'stable');
+    if (this.ignoring) return;
+    await this.pc.setRemoteDescription(description);
+    if (isOffer) await this.describe();
   }
 
   show(stream) {
-    if (!this.view) {
-      this.video = el('video', { autoplay: true, playsInline: true, className: 'remote', aria: { label: T.videoOf(this.label) } });
-      this.view = el('figure', {}, this.video, el('figcaption', {}, this.label));
-      $('videos').append(this.view);
-    }
-    if (this.video.srcObject === stream) return;
-    this.video.srcObject = stream;
-    this.video.play().catch((error) => {
+    const { video } = this;
+    this.view.hidden = false;
+    if (video.srcObject === stream) return;
+    video.srcObject = stream;
+    video.play().catch(({ name }) => {
       // Sound needs a click first; the picture does not. Another stream may simply have come.
-      if (error.name !== 'NotAllowedError') return;
-      this.video.muted = true;
-      this.video.controls = true;
-      this.video.play().catch(() => {});
+      if (name === 'NotAllowedError') Object.assign(video, { muted: true, controls: true }).play().catch(() => {});
     });
   }
 
-  receive(data) {
-    if (data instanceof ArrayBuffer) {
-      if (!this.incoming) return;
-      const bytes = new Uint8Array(data);
-      this.incoming.crc = crc32(this.incoming.crc, bytes);
-      this.incoming.got += bytes.length;
-      this.report.progress(this.incoming.got / this.incoming.size);
-      return;
-    }
-    const message = JSON.parse(data);
-    if (message.chat !== undefined) {
-      this.report.chat(this.label, String(message.chat));
-    } else if (message.begin) {
-      this.incoming = { size: message.begin.size, got: 0, crc: 0 };
-    } else if (message.end && this.incoming) {
-      const { got, size, crc } = this.incoming;
+  /** A part of a transfer. */
+  count(bytes) {
+    const { incoming } = this;
+    if (!incoming) return;
+    incoming.sum = hash(incoming.sum, bytes);
+    incoming.got += bytes.length;
+    this.report.progress(incoming.got / incoming.size);
+  }
+
+  hear({ chat, begin, end, result }) {
+    if (chat !== undefined) this.report.chat(this.label, String(chat));
+    else if (begin) this.incoming = { size: begin.size, got: 0, sum: START };
+    else if (result) this.awaiting?.(result);
+    else if (end && this.incoming) {
+      const { got, size, sum } = this.incoming;
       this.incoming = null;
-      const ok = got === size && hex(crc) === message.end.crc;
-      this.channel.send(JSON.stringify({ result: { ok, got, crc: hex(crc) } }));
-      this.report.result(T.received(got, this.label, ok, hex(crc)), ok);
-    } else if (message.result && this.awaiting) {
-      this.awaiting(message.result);
+      const ok = got === size && sum === end.sum;
+      this.tell({ result: { ok, got } });
+      this.report.result(`Received ${got} bytes from ${this.label}: ${said(sum, ok)}`, ok);
     }
   }
 
   /** Sends `size` bytes that cannot be guessed or compressed; resolves when the other side has counted them. */
   async transfer(size) {
     const { channel } = this;
-    if (channel.readyState !== 'open') throw new Error(T.channelShut);
-    if (this.awaiting) throw new Error(T.transferring);
+    if (channel.readyState !== 'open') throw new Error('The data channel is not open.');
+    if (this.awaiting) throw new Error('A transfer is under way already.');
+    const answer = new Promise((resolve, reject) => {
+      this.awaiting = resolve;
+      channel.onclose = () => reject(new Error('The data channel was closed.'));
+    });
+    answer.catch(() => {});
     const begun = performance.now();
-    let crc = 0;
-    let seed = (Math.random() * 2 ** 32) >>> 0 || 1;
-    let gone = () => {};
-    const broken = new Promise((_, reject) => { gone = () => reject(new Error(T.channelClosed)); });
-    broken.catch(() => {});
-    channel.addEventListener('close', gone, { once: true });
-    const answer = new Promise((resolve) => { this.awaiting = resolve; });
+    let sum = START;
     try {
-      channel.send(JSON.stringify({ begin: { size } }));
+      this.tell({ begin: { size } });
       for (let sent = 0; sent < size;) {
-        const words = new Uint32Array(CHUNK / 4);
-        for (let i = 0; i < words.length; i += 1) {
-          seed ^= seed << 13; seed ^= seed >>> 17; seed ^= seed << 5;
-          words[i] = seed;
-        }
-        const chunk = new Uint8Array(words.buffer, 0, Math.min(CHUNK, size - sent));
-        crc = crc32(crc, chunk);
-        if (channel.bufferedAmount > HIGH) {
-          const low = new Promise((resolve) => { channel.addEventListener('bufferedamountlow', resolve, { once: true }); });
-          await Promise.race([low, broken]);
-        }
+        const chunk = crypto.getRandomValues(new Uint8Array(Math.min(CHUNK, size - sent)));
+        while (channel.bufferedAmount > HIGH && channel.readyState === 'open') await sleep(4);
         channel.send(chunk);
+        sum = hash(sum, chunk);
         sent += chunk.length;
         this.report.progress(sent / size);
       }
-      channel.send(JSON.stringify({ end: { crc: hex(crc) } }));
-      const got = await Promise.race([answer, broken]);
+      this.tell({ end: { sum } });
+      const { ok, got } = await answer;
       const seconds = (performance.now() - begun) / 1000;
-      return { ok: got.ok && got.got === size && got.crc === hex(crc), checksum: hex(crc), bytes: got.got, seconds, mbit: (size * 8e-6) / seconds };
+      const mbit = (size * 8e-6) / seconds;
+      this.report.result(`Sent ${got} bytes in ${seconds.toFixed(1)} s (${mbit.toFixed(1)} Mbit/s): ${said(sum, ok)}`, ok);
+      return { ok, bytes: got, seconds, mbit };
     } finally {
-      channel.removeEventListener('close', gone);
       this.awaiting = null;
     }
   }
 
   close() {
     this.pc.close();
-    this.view?.remove();
+    this.view.remove();
   }
 }

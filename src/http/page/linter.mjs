@@ -1,295 +1,270 @@
 // Judges a pasted RTCConfiguration: what is wrong with it, in plain words, and what it should be. Knows no page.
-import { T } from './strings.mjs';
-import { F } from './faults.mjs';
 import { parseLiteral, Unknown } from './literal.mjs';
+import { count, span } from './ui.mjs';
 
-const NAMES = {
-  urls: ['url', 'uri', 'uris', 'server', 'servers', 'URL', 'URLs', 'Urls'],
-  username: ['user', 'userName', 'Username', 'user_name', 'login'],
-  credential: ['password', 'credentials', 'Credential', 'pass', 'secret', 'Password', 'passwd'],
+// Everything that is said, by its weight; {0} and {1} are filled in.
+const FAULTS = {
+  bad: {
+    nothing: 'There is no object here. Paste iceServers, an RTCConfiguration or a turn: address.',
+    noServers: 'There are no iceServers in it.',
+    unclosedString: 'A string has no end: a quotation mark is missing.',
+    unfinished: 'It ends in the middle: a bracket is missing.',
+    unexpected: '“{0}” does not belong here.',
+    missingComma: 'A comma is missing before “{0}”.',
+    tooDeep: 'It is nested too deeply.',
+    rename: 'Browsers ignore “{0}”: write “{1}”.',
+    notArray: 'iceServers must be a list: put it into [ ].',
+    stringServer: 'An address alone is not a server: write { urls: "…" }.',
+    unknown: 'The value of “{0}” is not known here: put it in its place.',
+    credentialType: 'credentialType “{0}” is gone from WebRTC: leave it out.',
+    noUrls: 'The server has no urls.',
+    joined: 'Several addresses are in one string: make them a list.',
+    notString: '{0} must be a string.',
+    spaces: '{0} has white space at its ends: the login would fail.',
+    missing: 'A turn: address needs a {0}, or browsers throw an InvalidAccessError.',
+    swapped: 'username and credential are swapped: the credential has the time stamp.',
+    longName: 'The user name has {0} bytes; 508 are allowed.',
+    milliseconds: 'The time stamp is in milliseconds; servers read seconds.',
+    expired: 'By the time stamp in the user name it expired {0} ago. Get a fresh one.',
+    urlSpaces: 'White space in an address is a syntax error.',
+    noScheme: 'There is no scheme: begin with “{0}:”.',
+    badScheme: '“{1}:” is no scheme for this: write “{0}:”.',
+    upperCase: 'Write “{1}” in lower case.',
+    slashes: '“//” does not belong here; it is a syntax error.',
+    userInUrl: 'User and password do not belong here: write username and credential.',
+    path: 'There is no path in such an address.',
+    brackets: 'An IPv6 address needs brackets: [2001:db8::1].',
+    noHost: 'The address has no host.',
+    badHost: '“{0}” is no host name.',
+    badPort: '“{0}” is no port: 1 to 65535.',
+    portForbidden: 'Browsers refuse port {0}, as another protocol has it: use 3478, 443 or 80.',
+    badQuery: '“{0}” is not understood: write “?transport=udp” or “?transport=tcp”.',
+    stunQuery: 'After stun: “?transport=” is a syntax error.',
+    transportTls: 'There is no “transport=tls”: TLS is “turns:” with “?transport=tcp”.',
+    turnsUdp: 'Browsers do not speak “turns:” over UDP: use “?transport=tcp”.',
+    relayWithout: 'With iceTransportPolicy “relay” and no turn: address nothing can connect.',
+    badPolicy: 'iceTransportPolicy “{0}” does not exist: “{1}”.',
+  },
+  warn: {
+    twice: '“{0}” stands beside “{1}” and is ignored.',
+    placeholder: '“{0}” looks like a placeholder.',
+    expiresSoon: 'The credential expires in {0}.',
+    loopback: '“{0}” is reached from this machine alone.',
+    tlsPort: 'Port 5349 is usually TLS: is “turns:” meant?',
+    turnsAddress: 'Firefox refuses “turns:” with an address ({0}): use the host name.',
+    noRelay: 'Without a turn: address calls between strict networks fail.',
+  },
+  hint: {
+    bareServer: 'One server alone belongs into the list iceServers.',
+    private: '{0} is private: it is reached in its own network only.',
+    double: '{0} is there twice.',
+    many: '{0} addresses are tried at once: more than five slow the start down.',
+    onlyUdp: 'All is UDP: add ?transport=tcp or turns: for networks that forbid UDP.',
+  },
 };
-// Ports at which browsers refuse a TURN server: all below 1024 but 80 and 443, and those of other protocols (Fetch §2.9).
+const LEVELS = Object.keys(FAULTS);
+
+// What people write for the name of a member.
+const NAMES = { urls: /^(ur[li]s?|servers?)$/i, username: /^(user_?(name)?|login)$/i, credential: /^(credentials?|pass(word|wd)?|secret)$/i };
+const SERVERS = /^ice_?servers?(list)?$/i;
+const HOSTS = [
+  [/^(localhost|127\..*|\[::1\])$/, 'loopback'],
+  [/^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|\[f[cde])/, 'private'],
+  [/(^|\.)example\.(com|org|net)$|[<>{}]|your[-_.]|^my-?(turn|server)/, 'placeholder'],
+  [/^(?!\[.*\]$|[\w-]+(\.[\w-]+)*\.?$)/, 'badHost'],
+];
+const ADDRESS = /^(\[.*\]|\d{1,3}(\.\d{1,3}){3})$/;
+const TRANSPORTS = [['tcp', /^t[cp]+$/i], ['udp', /^[udp]+$/i], ['tls', /^(d?tlss?|ssl)$/i]];
+// Ports at which browsers refuse a TURN server, besides those below 1024 (Fetch §2.9).
 const OTHERS_PORTS = [1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080];
-export const LONGEST_NAME = 508;
+const PLACEHOLDER = /^(<.*>|\.\.\.|…|x{3,}|your[-_ ].*|.*[-_ ]here|changeme)$/i;
 
-export const isAddress = (host) => /^\[.*\]$/.test(host) || /^\d{1,3}(\.\d{1,3}){3}$/.test(host);
-const bytes = (text) => new TextEncoder().encode(text).length;
+const isObject = (value) => Boolean(value) && typeof value === 'object' && !(value instanceof Unknown);
+const nameOf = (value) => value?.name ?? String(value);
+const find = (object, ...patterns) => Object.keys(object).find((name) => patterns.some((pattern) => pattern.test(name)));
 
-/** When a time-limited user name expires, in Unix seconds; null for other names. */
-export function expiryOf(username) {
-  const found = /^(\d{9,13})(?=[^\w.]|$)/.exec(username) || /[^\w.](\d{9,13})$/.exec(username);
-  return found ? Number(found[1]) : null;
-}
-
-/** `{faults: [{level, where, text}], config, changed}`; `config` is null if nothing can be made of it. `now` in ms. */
+/** `{faults: [{level, where, key, text}], config, summary}`; `config` is null if nothing can be made of it. `now` in ms. */
 export function lint(text, now = Date.now()) {
   const faults = [];
-  const say = (level, where, key, ...words) => faults.push({ level, where, key, text: F.faults[key](...words) });
-  let read;
+  const say = (where, key, ...words) => {
+    const level = LEVELS.find((one) => key in FAULTS[one]);
+    faults.push({ level, where, key, text: FAULTS[level][key].replace(/\{(\d)\}/g, (_, n) => words[n]) });
+    return null;
+  };
+  let config = null;
   try {
-    if (!text.trim()) throw Object.assign(new Error('nothing'), { key: 'nothing', at: 0 });
-    read = parseLiteral(text);
+    config = shape(parseLiteral(text), say);
   } catch (error) {
     if (!error.key) throw error;
-    say('error', F.line(text.slice(0, error.at).split('\n').length), error.key, error.what);
-    return { faults, config: null, changed: false };
+    say(`line ${text.slice(0, error.at).split('\n').length}`, error.key, error.what);
   }
-  const config = shape(read, say);
-  if (!config) return { faults, config: null, changed: false };
-  const seen = new Map();
-  config.iceServers = config.iceServers.flatMap((server, i) => oneServer(server, `iceServers[${i}]`, say, now, seen)).filter(Boolean);
-  whole(config, say);
-  const rank = { error: 0, warning: 1, hint: 2 };
-  faults.sort((a, b) => rank[a.level] - rank[b.level]);
-  return { faults, config: config.iceServers.length ? config : null, changed: JSON.stringify(read) !== JSON.stringify(config) };
+  if (config) {
+    const seen = new Set();
+    config.iceServers = config.iceServers.map((server, i) => oneServer(server, `iceServers[${i}]`, say, now, seen)).filter(Boolean);
+    whole(config, say);
+    if (!config.iceServers.length) config = null;
+  }
+  faults.sort((one, other) => LEVELS.indexOf(one.level) - LEVELS.indexOf(other.level));
+  const bad = faults.filter(({ level }) => level === 'bad').length;
+  const found = bad ? `${count(bad, 'fault')}. What can be mended is mended below.` : 'No fault.';
+  return { faults, config, summary: config ? found : 'Nothing usable was found.' };
 }
 
 /** From whatever was pasted to `{iceServers: […], …}`. */
 function shape(read, say) {
   let value = read;
-  for (const name of ['v', 'd', 'data', 'result', 'welcome', 'config', 'configuration', 'rtcConfig', 'peerConnectionConfig']) {
-    if (value && typeof value === 'object' && !Array.isArray(value) && !value.iceServers && value[name] && typeof value[name] === 'object') value = value[name];
-  }
-  if (Array.isArray(value)) {
-    if (value.some((one) => Array.isArray(one))) value = value.flat();
-    return { iceServers: value };
-  }
-  if (!value || typeof value !== 'object' || value instanceof Unknown) {
-    say('error', '', 'nothing');
-    return null;
-  }
-  const key = Object.keys(value).find((name) => /^ice_?servers?(list)?$/i.test(name));
+  // Many services wrap it.
+  while (value && !Array.isArray(value) && !find(value, SERVERS, NAMES.urls)) value = Object.values(value).find(isObject);
+  if (!value) return say('', 'noServers');
+  if (Array.isArray(value)) return { iceServers: value.flat() };
+  const [key, policy] = [find(value, SERVERS), find(value, /^iceTransports?(Policy)?$/i)];
   if (!key) {
-    const isServer = [...NAMES.urls, 'urls'].some((name) => name in value);
-    if (!isServer) {
-      say('error', '', 'noServers');
-      return null;
-    }
-    say('hint', '', 'bareServer');
+    say('', 'bareServer');
     return { iceServers: [value] };
   }
-  const { [key]: list, ...rest } = value;
-  if (key !== 'iceServers') say('error', key, 'rename', key, 'iceServers');
-  if (list instanceof Unknown) {
-    say('error', 'iceServers', 'unknown', list.name);
-    return null;
+  if (key !== 'iceServers') say(key, 'rename', key, 'iceServers');
+  if (value[key] instanceof Unknown) return say('iceServers', 'unknown', value[key].name);
+  if (!Array.isArray(value[key])) say('iceServers', 'notArray');
+  const config = { iceServers: [].concat(value[key] ?? []) };
+  if (policy) {
+    if (policy !== 'iceTransportPolicy') say(policy, 'rename', policy, 'iceTransportPolicy');
+    const right = /relay/i.test(value[policy]) ? 'relay' : 'all';
+    config.iceTransportPolicy = right;
+    if (value[policy] !== right) say('iceTransportPolicy', 'badPolicy', nameOf(value[policy]), right);
   }
-  if (!Array.isArray(list)) say('error', 'iceServers', 'notArray');
-  const config = { iceServers: [].concat(list ?? []) };
-  policy(rest, config, say);
-  for (const name of ['bundlePolicy', 'rtcpMuxPolicy', 'iceCandidatePoolSize']) if (name in rest) config[name] = rest[name];
+  for (const name of ['bundlePolicy', 'rtcpMuxPolicy', 'iceCandidatePoolSize']) if (name in value) config[name] = value[name];
   return config;
 }
 
-function policy(rest, config, say) {
-  const key = ['iceTransportPolicy', 'iceTransports', 'icetransportpolicy', 'iceTransportsPolicy'].find((name) => name in rest);
-  if (!key) return;
-  if (key !== 'iceTransportPolicy') say('error', key, 'rename', key, 'iceTransportPolicy');
-  const given = rest[key];
-  config.iceTransportPolicy = /relay/i.test(String(given)) ? 'relay' : 'all';
-  if (given !== config.iceTransportPolicy) say('error', 'iceTransportPolicy', 'badPolicy', String(given), config.iceTransportPolicy);
-}
-
-function oneServer(given, where, say, now, seen) {
-  if (typeof given === 'string') {
-    say('error', where, 'stringServer');
-    given = { urls: given };
-  }
-  if (given instanceof Unknown || !given || typeof given !== 'object') {
-    say('error', where, 'unknown', given?.name ?? String(given));
-    return null;
-  }
-  const server = {};
-  for (const [right, wrongs] of Object.entries(NAMES)) {
-    if (right in given) server[right] = given[right];
-    for (const wrong of wrongs) {
-      if (!(wrong in given)) continue;
-      // Twilio sends url beside urls, for old browsers.
-      if (right in server) { if (right !== 'urls') say('warning', where, 'twice', wrong, right); continue; }
-      say('error', `${where}.${wrong}`, right === 'urls' && wrong === 'url' ? 'url' : 'rename', wrong, right);
-      server[right] = given[wrong];
-    }
-  }
-  if ('credentialType' in given && given.credentialType !== 'password') say('error', `${where}.credentialType`, 'credentialType', String(given.credentialType));
-  for (const name of ['username', 'credential']) clean(server, name, where, say);
-  if (server.urls === undefined) {
-    say('error', where, 'noUrls');
-    return null;
-  }
-  const urls = [].concat(server.urls).flatMap((url) => (typeof url === 'string' && /[,\s](?:stuns?|turns?):/.test(url) ? url.split(/[,\s]+/) : [url]));
+function oneServer(pasted, where, say, now, seen) {
+  if (typeof pasted === 'string') say(where, 'stringServer');
+  const given = typeof pasted === 'string' ? { urls: pasted } : pasted;
+  if (!isObject(given)) return say(where, 'unknown', nameOf(given));
+  const server = members(given, where, say);
+  if (server.urls === undefined) return say(where, 'noUrls');
   const list = [].concat(server.urls);
-  if (urls.length !== list.length) say('error', `${where}.urls`, 'joined');
-  const account = server.credential !== undefined || server.username !== undefined;
-  const fixed = urls.map((url, i) => oneUrl(url, list.length > 1 ? `${where}.urls[${i}]` : `${where}.urls`, say, server, account)).filter(Boolean);
-  const kept = fixed.filter((url) => {
+  const urls = list.flatMap((url) => (/[,\s](stuns?|turns?):/.test(url) ? url.split(/[,\s]+/) : [url]));
+  if (urls.length !== list.length) say(`${where}.urls`, 'joined');
+  const kept = urls.map((url, i) => oneUrl(url, `${where}.urls${list.length > 1 ? `[${i}]` : ''}`, say, server)).filter((url) => {
     const mark = `${url} ${server.username ?? ''}`;
-    if (seen.has(mark)) say('hint', where, 'double', url);
-    return !seen.has(mark) && seen.set(mark, where);
+    if (url && seen.has(mark)) say(where, 'double', url);
+    return url && !seen.has(mark) && seen.add(mark);
   });
   if (!kept.length) return null;
   if (kept.some((url) => url.startsWith('turn'))) login(server, where, say, now);
-  const out = { urls: kept.length === 1 && typeof server.urls === 'string' ? kept[0] : kept };
-  if (server.username !== undefined) out.username = server.username;
-  if (server.credential !== undefined) out.credential = server.credential;
-  return out;
+  return { ...server, urls: typeof server.urls === 'string' && kept.length === 1 ? kept[0] : kept };
 }
 
-function clean(server, name, where, say) {
-  const value = server[name];
-  if (value === undefined) return;
-  if (value === null || value instanceof Unknown) {
-    say('error', `${where}.${name}`, value ? 'unknown' : 'empty', value?.name ?? name);
-    delete server[name];
-  } else if (typeof value === 'object') {
-    say('error', `${where}.${name}`, 'notString', name);
-    server[name] = String(value.password ?? value.accessToken ?? '');
-  } else if (typeof value !== 'string') {
-    say('error', `${where}.${name}`, 'notString', name);
-    server[name] = String(value);
-  } else if (value !== value.trim()) {
-    say('error', `${where}.${name}`, 'spaces', name);
-    server[name] = value.trim();
+/** Urls, username and credential, whatever they are called, and in this order. */
+function members(given, where, say) {
+  const server = {};
+  for (const [right, names] of Object.entries(NAMES)) {
+    if (right in given) server[right] = given[right];
+    for (const wrong of Object.keys(given).filter((name) => names.test(name) && name !== right)) {
+      if (!(right in server)) {
+        say(`${where}.${wrong}`, 'rename', wrong, right);
+        server[right] = given[wrong];
+      // Twilio sends url beside urls, for old browsers.
+      } else if (right !== 'urls') say(where, 'twice', wrong, right);
+    }
+    const value = server[right];
+    if (right === 'urls' || value === undefined) continue;
+    const fault = value instanceof Unknown ? 'unknown' : typeof value !== 'string' ? 'notString' : value !== value.trim() && 'spaces';
+    if (fault) say(`${where}.${right}`, fault, value?.name ?? right);
+    server[right] = typeof value === 'object' ? '' : String(value).trim();
   }
+  const { credentialType = 'password' } = given;
+  if (credentialType !== 'password') say(`${where}.credentialType`, 'credentialType', nameOf(credentialType));
+  return server;
 }
+
+/** When a time-limited user name expires, in Unix seconds; undefined for other names. */
+const expiryOf = (username = '') => (/^(\d{9,13})(?=[^\w.]|$)/.exec(username) ?? /[^\w.](\d{9,13})$/.exec(username))?.[1];
 
 function login(server, where, say, now) {
   for (const name of ['username', 'credential']) {
-    if (server[name] === undefined || server[name] === '') say('error', where, 'missing', name);
-    else if (/^(<.*>|\.\.\.|…|x{3,}|your[-_ ].*|.*[-_ ]here|changeme)$/i.test(server[name])) say('warning', `${where}.${name}`, 'placeholder', server[name]);
+    if (!server[name]) say(where, 'missing', name);
+    else if (PLACEHOLDER.test(server[name])) say(`${where}.${name}`, 'placeholder', server[name]);
   }
-  const { username = '', credential = '' } = server;
-  if (expiryOf(username) === null && expiryOf(credential) !== null && !/=$/.test(credential)) {
-    say('error', where, 'swapped');
-    server.username = credential;
-    server.credential = username;
+  const { username, credential } = server;
+  if (!expiryOf(username) && expiryOf(credential) && !credential.endsWith('=')) {
+    say(where, 'swapped');
+    Object.assign(server, { username: credential, credential: username });
   }
-  if (bytes(server.username ?? '') > LONGEST_NAME) say('error', `${where}.username`, 'longName', bytes(server.username), LONGEST_NAME);
-  const expiry = expiryOf(server.username ?? '');
-  if (expiry === null) return;
-  if (expiry > 1e11) say('error', `${where}.username`, 'milliseconds', new Date(expiry).toISOString());
-  else if (expiry * 1000 <= now) say('error', `${where}.username`, 'expired', T.ago(now / 1000 - expiry));
-  else if (expiry * 1000 - now < 300000) say('warning', `${where}.username`, 'expiresSoon', T.span(expiry - now / 1000));
+  const place = `${where}.username`;
+  const { length } = new TextEncoder().encode(server.username);
+  if (length > 508) say(place, 'longName', length);
+  const expiry = Number(expiryOf(server.username));
+  const left = expiry - now / 1000;
+  if (expiry > 1e11) say(place, 'milliseconds');
+  else if (left <= 0) say(place, 'expired', span(-left));
+  else if (left < 300) say(place, 'expiresSoon', span(left));
 }
 
-function oneUrl(given, where, say, server, account) {
-  if (typeof given !== 'string') {
-    say('error', where, 'unknown', given instanceof Unknown ? given.name : String(given));
-    return null;
-  }
-  let url = given;
-  const fix = (level, key, ...words) => say(level, where, key, ...words);
-  if (/\s/.test(url)) {
-    fix('error', 'urlSpaces');
-    url = url.replace(/\s+/g, '');
-  }
-  let [, scheme, rest] = /^([a-z][a-z0-9+.-]*):(.*)$/i.exec(url) ?? [null, '', url];
+/** The address as it should be, or null. What it has of a login goes to its server. */
+function oneUrl(given, where, say, server) {
+  if (typeof given !== 'string') return say(where, 'unknown', nameOf(given));
+  const fix = (key, ...words) => say(where, key, ...words);
+  const repair = (text, pattern, key, make = '') => {
+    if (pattern.test(text)) fix(key);
+    return text.replace(pattern, make);
+  };
+  const url = repair(given, /\s+/g, 'urlSpaces');
   // "host:3478" has no scheme, and the host looks like one.
-  if (/^\d+([/?]|$)/.test(rest) && !/^(stuns?|turns?)$/i.test(scheme)) [scheme, rest] = ['', url];
-  const lower = scheme.toLowerCase();
-  const secure = /^(turns|stuns|https|wss|turn-tls|turntls)$/.test(lower);
-  const right = /^(stuns?|turns?)$/.test(lower) ? lower : `${account ? 'turn' : 'stun'}${secure ? 's' : ''}`;
-  if (!scheme) fix('error', 'noScheme', right);
-  else if (lower !== right) fix('error', 'badScheme', scheme, right);
-  else if (scheme !== lower) fix('error', 'upperCase', scheme);
-  scheme = right;
-  if (rest.startsWith('/')) {
-    fix('error', 'slashes', scheme);
-    rest = rest.replace(/^\/+/, '');
-  }
-  const cut = rest.search(/[?#&]/);
-  let place = cut < 0 ? rest : rest.slice(0, cut);
-  const query = cut < 0 ? '' : rest.slice(cut);
-  if (place.includes('@')) {
-    const [user, host] = [place.slice(0, place.lastIndexOf('@')), place.slice(place.lastIndexOf('@') + 1)];
-    fix('error', 'userInUrl');
-    const [name, ...secret] = user.split(':');
-    if (server.username === undefined && name) server.username = decode(name);
-    if (server.credential === undefined && secret.length) server.credential = decode(secret.join(':'));
-    place = host;
-  }
-  if (place.includes('/')) {
-    fix('error', 'path');
-    [place] = place.split('/');
-  }
-  let { host, port } = split(place);
-  if ((place.match(/:/g) ?? []).length > 1 && !place.startsWith('[')) {
-    fix('error', 'brackets');
-    host = `[${place}]`;
-    port = '';
-  }
-  if (!host) {
-    fix('error', 'noHost');
-    return null;
-  }
-  hosts(host, scheme, fix);
-  ({ port } = ports(port, scheme, fix));
-  const transport = transports(query, scheme, fix);
-  if (transport === 'tls') scheme = scheme === 'stun' ? 'stuns' : 'turns';
-  if (transport === 'tls' && isAddress(host)) fix('warning', 'turnsAddress', host);
-  const tail = scheme.startsWith('stun') || !transport ? '' : `?transport=${transport === 'tls' ? 'tcp' : transport}`;
-  return `${scheme}:${host}${port}${tail}`;
+  const [, written = '', rest] = /^(?:((?:stun|turn)s?|[a-z][\w+.-]*(?!:\d+(?:[/?]|$))):)?(.*)$/i.exec(url);
+  const lower = written.toLowerCase();
+  const guess = `${'credential' in server || 'username' in server ? 'turn' : 'stun'}${/^(turns|stuns|https|wss|turn-?tls)$/.test(lower) ? 's' : ''}`;
+  let scheme = /^(stun|turn)s?$/.test(lower) ? lower : guess;
+  if (written !== scheme) fix(!written ? 'noScheme' : lower === scheme ? 'upperCase' : 'badScheme', scheme, written);
+
+  const [, before, query] = /^([^?#&]*)(.*)$/.exec(repair(rest, /^\/+/, 'slashes'));
+  let place = repair(before, /^(.*)@/, 'userInUrl', (_, user) => {
+    const [name, ...secret] = user.split(':').map(decode);
+    if (name) server.username ??= name;
+    if (secret.length) server.credential ??= secret.join(':');
+    return '';
+  });
+  place = repair(place, /\/.*/, 'path');
+  place = repair(place, /^[^[]*:.*:.*/, 'brackets', '[$&]');
+  const [, host, port] = /^(\[[^\]]*\]|[^:]*):?(.*)$/.exec(place);
+  if (!host) return fix('noHost');
+  const known = HOSTS.find(([pattern]) => pattern.test(host.toLowerCase()));
+  if (known) fix(known[1], host);
+  const valid = /^\d+$/.test(port) && port > 0 && port < 65536;
+  if (port && !valid) fix('badPort', port);
+  else if (port && ((port < 1024 && !/^(80|443)$/.test(port)) || OTHERS_PORTS.includes(Number(port)))) fix('portForbidden', port);
+  else if (port === '5349' && scheme === 'turn') fix('tlsPort');
+
+  let transport = transportOf(query, scheme, fix);
+  if (transport === 'tls') [scheme, transport] = ['turns', 'tcp'];
+  if (scheme === 'turns' && ADDRESS.test(host)) fix('turnsAddress', host);
+  return `${scheme}:${host}${valid ? `:${port}` : ''}${transport && `?transport=${transport}`}`;
 }
 
 const decode = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
 
-function split(place) {
-  const found = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/.exec(place);
-  return { host: found?.[1] ?? '', port: found?.[2] ?? '' };
-}
-
-function hosts(host, scheme, fix) {
-  const bare = host.toLowerCase();
-  if (scheme === 'turns' && isAddress(host)) fix('warning', 'turnsAddress', host);
-  if (/^(localhost|127\..*|\[::1\])$/.test(bare)) fix('warning', 'loopback', host);
-  else if (/^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|\[f[cde])/.test(bare)) fix('hint', 'private', host);
-  else if (/(^|\.)example\.(com|org|net)$|[<>{}]|your[-_.]|^my-?(turn|server)/.test(bare)) fix('warning', 'placeholder', host);
-  else if (!isAddress(host) && !/^[\w-]+(\.[\w-]+)*\.?$/.test(bare)) fix('error', 'badHost', host);
-}
-
-function ports(given, scheme, fix) {
-  if (!given) return { port: '' };
-  const port = Number(given);
-  if (!/^\d+$/.test(given) || port < 1 || port > 65535) {
-    fix('error', 'badPort', given);
-    return { port: '' };
-  }
-  if ((port < 1024 && port !== 80 && port !== 443) || OTHERS_PORTS.includes(port)) fix('error', 'portForbidden', port);
-  else if (port === 5349 && scheme === 'turn') fix('warning', 'tlsPort', port);
-  return { port: `:${port}` };
-}
-
-/** What stands behind the host: `udp`, `tcp`, `tls` or nothing. */
-function transports(query, scheme, fix) {
-  const isStun = scheme.startsWith('stun');
-  if (!query || query === '?') {
-    if (query) fix('error', 'badQuery', query);
+/** What the query means: `udp`, `tcp`, `tls` or nothing. */
+function transportOf(query, scheme, fix) {
+  if (!query) return '';
+  if (scheme.startsWith('stun')) {
+    fix(query === '?' ? 'badQuery' : 'stunQuery', query);
     return '';
   }
-  if (isStun) {
-    fix('error', 'stunQuery');
-    return '';
-  }
-  const found = /[?&](?:([\w-]+)=)?([\w-]*)/.exec(query);
-  const [, key = '', value = ''] = found ?? [];
-  const guess = /^(tcp|tpc|tc|tcpp)$/i.test(value) ? 'tcp' : /^(udp|upd|ud|dup)$/i.test(value) ? 'udp' : /^(tls|ssl|tlss|dtls)$/i.test(value) ? 'tls' : '';
-  if (query === `?transport=${guess}` && guess !== 'tls') {
-    if (scheme === 'turns' && guess === 'udp') {
-      fix('error', 'turnsUdp');
-      return 'tcp';
-    }
-    return guess;
-  }
-  if (guess === 'tls' && key === 'transport') fix('error', 'transportTls', value);
-  else fix('error', 'badQuery', query, guess);
-  return scheme === 'turns' && guess === 'udp' ? 'tcp' : guess;
+  const [, key, value] = /^.(?:([\w-]+)=)?([\w-]*)/.exec(query);
+  const [meant = ''] = TRANSPORTS.find(([, pattern]) => pattern.test(value)) ?? [];
+  const isDtls = scheme === 'turns' && meant === 'udp';
+  if (meant === 'tls' && key === 'transport') fix('transportTls');
+  else if (!meant || query !== `?transport=${meant}`) fix('badQuery', query);
+  else if (isDtls) fix('turnsUdp');
+  return isDtls ? 'tcp' : meant;
 }
 
 /** What only shows when all servers are looked at. */
-function whole(config, say) {
-  const urls = config.iceServers.flatMap((server) => server.urls);
+function whole({ iceServers, iceTransportPolicy }, say) {
+  const urls = iceServers.flatMap((server) => server.urls);
   const relays = urls.filter((url) => url.startsWith('turn'));
-  if (urls.length > 5) say('hint', 'iceServers', 'many', urls.length);
+  if (urls.length > 5) say('iceServers', 'many', urls.length);
   if (!urls.length) return;
-  if (!relays.length) say(config.iceTransportPolicy === 'relay' ? 'error' : 'warning', 'iceServers', config.iceTransportPolicy === 'relay' ? 'relayWithout' : 'noRelay');
-  else if (!relays.some((url) => url.startsWith('turns:') || url.endsWith('transport=tcp'))) say('hint', 'iceServers', 'onlyUdp');
+  if (!relays.length) say('iceServers', iceTransportPolicy === 'relay' ? 'relayWithout' : 'noRelay');
+  else if (!relays.some((url) => /^turns:|=tcp$/.test(url))) say('iceServers', 'onlyUdp');
 }
