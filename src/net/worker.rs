@@ -360,7 +360,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
         let tick = Timer::new();
         tick.arm(TICK)?;
         let mut mail = Mail::new();
-        let mut asked = None::<Asked>;
+        let mut asked = Asked::default();
         loop {
             tokio::select! {
                 ended = &mut udp => match ended {
@@ -373,8 +373,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                 () = plan.revoked.news() => {
                     plan.revoked.hear(|list, search| worker.borrow_mut().revoke(list, search));
                 }
-                // One asks at a time, and others wait for the end of that.
-                message = control.recv(), if asked.is_none() => match message {
+                message = control.recv() => match message {
                     Some(Control::Counters(answer)) => {
                         // Whoever asked may have given up.
                         let _ = answer.send(*worker.borrow_mut().server.counters());
@@ -391,7 +390,7 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                         plan.dtls = Some(Arc::clone(&identity));
                         worker.borrow_mut().dtls.set_identity(identity);
                     }
-                    Some(Control::Sessions(lookup, answer)) => asked = Some(Asked::new(lookup, answer)),
+                    Some(Control::Sessions(lookup, answer)) => asked.add(lookup, answer),
                     Some(Control::Drain) => {
                         plan.draining = true;
                         worker.borrow_mut().server.drain();
@@ -401,9 +400,9 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
                         return Ok(());
                     }
                 },
-                () = tokio::task::yield_now(), if asked.is_some() => {
+                () = tokio::task::yield_now(), if !asked.is_empty() => {
                     let worker = worker.borrow();
-                    asked = asked.take().and_then(|asked| asked.go_on(&worker.server, &worker.now()));
+                    asked.go_on(&worker.server, &worker.now());
                 }
                 fired = tick.fired() => {
                     fired?;
