@@ -110,8 +110,12 @@ const steps = {
         await new Promise((done) => setTimeout(done, 100));
         forms[option.value] = $("ice").textContent;
       }
+      // Plain http: no clipboard, so the old way.
+      $("copy-ice").click();
+      await new Promise((done) => setTimeout(done, 100));
+      const copied = [$("copy-ice").textContent, getSelection().toString().trim() === $("ice").textContent.trim()];
       $("own-servers").click();
-      return { all, filtered, forms, report: JSON.stringify(await relais.report()), head: [...document.querySelectorAll("#candidates-part th")].map((th) => th.textContent) };
+      return { all, filtered, forms, copied, report: JSON.stringify(await relais.report()), head: [...document.querySelectorAll("#candidates-part th")].map((th) => th.textContent) };
     });
     return { ...out, ...more };
   },

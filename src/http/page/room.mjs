@@ -62,7 +62,7 @@ export async function join(room, { media, name } = {}) {
     throw error;
   }
   const mine = line;
-  const { room: entered, self, peers, iceServers } = mine.welcome;
+  const { room: entered, peers, iceServers } = mine.welcome;
   servers.keep(iceServers);
   view.follow(servers.login(servers.shown()));
   mine.onclose = (reason) => {
@@ -92,7 +92,7 @@ export async function join(room, { media, name } = {}) {
     known?.signal(data);
   });
   show();
-  return { room: entered, self, peers };
+  return { room: entered, peers };
 }
 
 function call(through, peer) {
