@@ -87,7 +87,9 @@ export async function join(room, { media, name } = {}) {
     }
     if (joined || left) show();
     if (!data || !members.has(from)) return;
-    if (data.again) drop(from);
+    // When both switch at once, the polite one gives way, as in a negotiation.
+    const { polite, pc } = calls.get(from) ?? {};
+    if (data.again && (polite || pc?.remoteDescription)) drop(from);
     const known = calls.get(from) ?? (data.description && call(mine, members.get(from)));
     known?.signal(data);
   });
