@@ -1,4 +1,5 @@
-//! Very many WebSockets in rooms: what they cost the program, and that those who misbehave cost nobody anything.
+//! Very many WebSockets and sessions of Socket.IO in rooms: what they cost the program, and that those who misbehave cost nobody
+//! anything.
 #![cfg(all(feature = "server", target_os = "linux"))]
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
@@ -12,15 +13,38 @@ use std::net::{SocketAddr, TcpStream};
 /// The members of a full room.
 const MEMBERS: usize = 16;
 
-struct Socket(TcpStream);
+/// What is spoken on them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// Any JSON.
+    Plain,
+    /// Socket.IO 4, over WebSocket from the start.
+    SocketIo,
+}
+
+struct Socket(TcpStream, Dialect);
 
 impl Socket {
-    fn open(address: SocketAddr, room: &str) -> Self {
+    fn open(address: SocketAddr, dialect: Dialect, room: &str) -> Self {
+        match dialect {
+            Dialect::Plain => Self::upgrade(address, dialect, &format!("/ws?room={room}")),
+            Dialect::SocketIo => {
+                let path = format!("/socket.io/?EIO=4&transport=websocket&room={room}");
+                let mut socket = Self::upgrade(address, dialect, &path);
+                assert!(socket.frame().starts_with("0{"));
+                socket.say_raw("40");
+                while !socket.frame().starts_with("40{") {}
+                socket
+            }
+        }
+    }
+
+    fn upgrade(address: SocketAddr, dialect: Dialect, path: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(4 * SOON)).unwrap();
         let request = format!(
-            "GET /ws?room={room} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).unwrap();
@@ -30,7 +54,7 @@ impl Socket {
             head.push(byte[0]);
         }
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        Self(stream)
+        Self(stream, dialect)
     }
 
     /// Sends a frame of this type; the mask is none.
@@ -48,12 +72,35 @@ impl Socket {
         self.0.write_all(&frame)
     }
 
-    fn say(&mut self, text: &str) {
+    fn say_raw(&mut self, text: &str) {
         self.send(1, text.as_bytes()).unwrap();
     }
 
-    /// The next text. Pings are answered.
+    /// Says some JSON to all others.
+    fn say(&mut self, text: &str) {
+        match self.1 {
+            Dialect::Plain => self.say_raw(text),
+            Dialect::SocketIo => self.say_raw(&format!("42[\"message\",{text}]")),
+        }
+    }
+
+    /// The next JSON that somebody has said. Pings are answered.
     fn hear(&mut self) -> String {
+        if self.1 == Dialect::Plain {
+            return self.frame();
+        }
+        loop {
+            let frame = self.frame();
+            if frame == "2" {
+                self.say_raw("3");
+            } else if let Some(said) = frame.strip_prefix("42[\"message\",") {
+                return said.strip_suffix(']').unwrap().to_owned();
+            }
+        }
+    }
+
+    /// The next text. Pings of WebSocket are answered.
+    fn frame(&mut self) -> String {
         loop {
             let mut head = [0; 2];
             self.0.read_exact(&mut head).unwrap();
@@ -100,15 +147,15 @@ fn nonsense(number: usize) -> (u8, Vec<u8>) {
 }
 
 /// `count` members in full rooms, and `hostile` messages beside them. Memory per socket, and in all, in bytes.
-fn crowd(count: usize, hostile: usize) -> (i64, i64) {
+fn crowd(dialect: Dialect, count: usize, hostile: usize) -> (i64, i64) {
     let mut server = Server::start(&[("http.listen", "[\"OWN:8080\"]"), ("http.rooms", "\"open\"")]);
     let address = SocketAddr::new(server.ip.into(), 8080);
     for n in 0..64 {
-        Socket::open(address, &format!("first-{n}")).say("1");
+        Socket::open(address, dialect, &format!("first-{n}")).say("1");
     }
     let before = server.resident();
     let mut sockets: Vec<_> =
-        (0..count).map(|n| Socket::open(address, &format!("room-{}", n / MEMBERS))).collect();
+        (0..count).map(|n| Socket::open(address, dialect, &format!("room-{}", n / MEMBERS))).collect();
     let each = (server.resident() - before) / i64::try_from(count).unwrap();
     let talk = |sockets: &mut [Socket], word: &str| {
         for (number, room) in sockets.chunks_mut(MEMBERS).enumerate() {
@@ -122,8 +169,9 @@ fn crowd(count: usize, hostile: usize) -> (i64, i64) {
     };
     talk(&mut sockets, "before");
     // A burst of each passes without delay, so that all of these are read.
-    let mut bad: Vec<_> =
-        (0..hostile.div_ceil(100)).map(|n| Socket::open(address, &format!("bad-{}", n / MEMBERS))).collect();
+    let mut bad: Vec<_> = (0..hostile.div_ceil(100))
+        .map(|n| Socket::open(address, dialect, &format!("bad-{}", n / MEMBERS)))
+        .collect();
     for round in 0..100 {
         for (number, socket) in bad.iter_mut().enumerate() {
             let (kind, payload) = nonsense(number + round);
@@ -145,8 +193,37 @@ fn crowd(count: usize, hostile: usize) -> (i64, i64) {
 
 #[test]
 fn a_thousand_sockets_are_cheap_and_hostile_messages_change_nothing() {
-    let (each, _) = crowd(1_008, 10_000);
+    let (each, _) = crowd(Dialect::Plain, 1_008, 10_000);
     assert!(each <= 16 << 10, "{each} bytes a socket");
+}
+
+#[test]
+fn five_hundred_sessions_of_socket_io_are_cheap_and_hostile_messages_change_nothing() {
+    let (each, _) = crowd(Dialect::SocketIo, 512, 2_000);
+    assert!(each <= 64 << 10, "{each} bytes a session");
+}
+
+/// Whoever reads the log opens nobody's session.
+#[test]
+fn no_log_names_what_opens_a_session() {
+    let keys = [("http.listen", "[\"OWN:8080\"]"), ("http.rooms", "\"open\""), ("log.level", "\"trace\"")];
+    let server = Server::start(&keys);
+    let address = SocketAddr::new(server.ip.into(), 8080);
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let (status, open) = live::http(address, path, &[]);
+    assert_eq!(status, 200);
+    let secret = open.split_once("\"sid\":\"").unwrap().1.split_once('"').unwrap().0;
+    let (status, ping) = live::http(address, &format!("{path}&sid={secret}"), &[]);
+    assert_eq!(status, 200, "{ping}");
+    let (status, _) = live::http(address, &format!("{path}&sid={secret}"), &[("User-Agent", "another")]);
+    assert_eq!(status, 400);
+    Socket::upgrade(
+        address,
+        Dialect::SocketIo,
+        &format!("/socket.io/?EIO=4&transport=websocket&sid={secret}"),
+    );
+    server.wait_for_log("ready");
+    assert!(!server.log().contains(secret), "{}", server.log());
 }
 
 /// The whole promise; about a minute, and 11,100 descriptors here and in the server.
@@ -154,7 +231,16 @@ fn a_thousand_sockets_are_cheap_and_hostile_messages_change_nothing() {
 #[test]
 #[ignore = "takes a minute"]
 fn ten_thousand_sockets_fit_into_200_megabytes() {
-    let (each, all) = crowd(10_000, 100_000);
+    let (each, all) = crowd(Dialect::Plain, 10_000, 100_000);
     println!("{each} bytes a socket, {all} bytes in all");
     assert!(each <= 15_000 && all <= 200_000_000, "{each} bytes a socket, {all} in all");
+}
+
+/// The same with Socket.IO; `cargo test --release --test crowd -- --ignored --nocapture`
+#[test]
+#[ignore = "takes a minute"]
+fn ten_thousand_sessions_of_socket_io_fit_into_450_megabytes() {
+    let (each, all) = crowd(Dialect::SocketIo, 10_000, 100_000);
+    println!("{each} bytes a session, {all} bytes in all");
+    assert!(each <= 40_000 && all <= 450_000_000, "{each} bytes a session, {all} in all");
 }

@@ -154,11 +154,76 @@ async fn polling_is_paced_by_answering_later_and_keeps_the_order() {
     assert!(begun.elapsed() >= Duration::from_millis(350), "{:?}", begun.elapsed());
     let elsewhere = [("X-Forwarded-For", "203.0.113.7")];
     let stolen = ask(&server, &format!("GET {path}"), &elsewhere).await;
-    assert_eq!(stolen.code(), "unknown_session", "the id is known to the whole room");
+    assert_eq!(stolen.code(), "unknown_session", "who learns it all the same is not the one");
     let long = format!("140000:4{}", "x".repeat(139_999));
     assert_eq!(post(&server, &path, &long).await.status, 413);
     let unknown = ask(&server, "GET /socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAA", &[]).await;
     assert_eq!(unknown.code(), "unknown_session");
+}
+
+/// What is between the first `before` and the `after` that follows.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let rest = text.split_once(before).unwrap_or_else(|| panic!("{text}")).1;
+    rest.split_once(after).unwrap_or_else(|| panic!("{text}")).0
+}
+
+#[tokio::test]
+async fn what_opens_a_session_is_not_what_others_know_it_by() {
+    let server = start(open_rooms()).await;
+    let mut bob = connect(&server, "r").await;
+    bob.event().await;
+    let unknown = async |id: &str| {
+        for version in [3, 4] {
+            let path = format!("GET /socket.io/?EIO={version}&transport=polling&sid={id}");
+            assert_eq!(ask(&server, &path, &[]).await.code(), "unknown_session", "{id}");
+            let websocket = format!("/socket.io/?EIO={version}&transport=websocket&sid={id}");
+            assert_eq!(try_socket(&server, &websocket, &[]).await.err(), Some(400), "{id}");
+        }
+    };
+    // Over WebSocket from the start there is nothing to come back to.
+    unknown(&bob.id).await;
+    for version in [3, 4] {
+        let open =
+            ask(&server, &format!("GET /socket.io/?EIO={version}&transport=polling&room=r"), &[]).await;
+        let secret = between(&open.body, "\"sid\":\"", "\"").to_owned();
+        assert!(secret.len() * 6 >= 120, "{secret}");
+        if version == 3 {
+            let (length, packet) = open.body.split_once(':').unwrap();
+            assert_eq!(length, packet.len().to_string());
+        }
+        let path = format!("/socket.io/?EIO={version}&transport=polling&sid={secret}");
+        let frame = |packet: &str| match version {
+            3 => format!("{}:{packet}", packet.chars().count()),
+            _ => packet.to_owned(),
+        };
+        if version == 4 {
+            assert_eq!(post(&server, &path, "40").await.body, "ok");
+        }
+        let roster: Value = serde_json::from_str(&bob.event().await).unwrap();
+        let ids: Vec<&String> = roster[1].as_object().unwrap().keys().filter(|id| **id != bob.id).collect();
+        let [id] = ids[..] else { panic!("{roster}") };
+        assert_ne!(*id, secret);
+        unknown(id).await;
+        // What its client calls itself: an old one is told nothing but the id of its session.
+        let own = if version == 3 { &secret } else { id };
+        let mut heard = String::new();
+        while !heard.contains("clients") {
+            heard.push_str(&ask(&server, &format!("GET {path}"), &[]).await.body);
+        }
+        assert!(heard.contains(&format!("{{\"id\":\"{own}\"}}")), "{heard}");
+        assert!(version == 3 || between(&heard, "40{\"sid\":\"", "\"") == id, "{heard}");
+        assert_eq!(heard.contains(&secret), version == 3, "{heard}");
+        // Others hear of what they know, wherever it stands, and the other way round.
+        let say = format!(r#"42["signal","{}",{{"from":"{own}","{own}":1}}]"#, bob.id);
+        assert_eq!(post(&server, &path, &frame(&say)).await.body, "ok");
+        let said = bob.event().await;
+        assert_eq!(said, format!(r#"["signal","{}",{{"from":"{id}","{id}":1}},"{id}"]"#, bob.id));
+        bob.emit(&format!(r#"["signal","{id}",["{id}"]]"#)).await;
+        let answer = ask(&server, &format!("GET {path}"), &[]).await.body;
+        assert!(answer.ends_with(&format!(r#"42["signal","{own}",["{own}"],"{}"]"#, bob.id)), "{answer}");
+        post(&server, &path, &frame("1")).await;
+        bob.event().await;
+    }
 }
 
 /// Opens a session by polling, under Engine.IO 3, where it is in its room at once. Returns the path of its requests.

@@ -2,6 +2,7 @@
 //! `socketioxide` speaks the protocol; who may, how much and how fast is decided here, around it.
 
 mod owner;
+mod secret;
 mod session;
 mod talk;
 
@@ -73,27 +74,36 @@ struct Side {
     sessions: Mutex<Sessions>,
 }
 
-/// Sessions that began by polling, by the id that their later requests have in the query.
+/// A session that began by polling, and what the library calls it.
+#[derive(Clone)]
+struct Polling {
+    session: Weak<Session>,
+    id: String,
+}
+
+/// Those, by the secret that their later requests have in the query.
 #[derive(Default)]
 struct Sessions {
-    by_id: BTreeMap<String, Weak<Session>>,
+    by_secret: BTreeMap<String, Polling>,
     /// At how many those are forgotten who are gone.
     full: usize,
 }
 
 impl Sessions {
-    fn add(&mut self, id: String, session: &Arc<Session>) {
-        if self.by_id.len() >= self.full {
-            self.by_id.retain(|_, session| session.strong_count() > 0);
-            self.full = 2 * self.by_id.len() + 64;
+    fn add(&mut self, secret: String, id: String, session: &Arc<Session>) {
+        if self.by_secret.len() >= self.full {
+            self.by_secret.retain(|_, polling| polling.session.strong_count() > 0);
+            self.full = 2 * self.by_secret.len() + 64;
         }
-        self.by_id.insert(id, Arc::downgrade(session));
+        self.by_secret.insert(secret, Polling { session: Arc::downgrade(session), id });
     }
 }
 
 /// What we read of a request's query; the library reads the rest.
 #[derive(Deserialize)]
 struct Wanted {
+    #[serde(rename = "EIO")]
+    version: Option<String>,
     room: Option<String>,
     sid: Option<String>,
     transport: Option<String>,
@@ -192,6 +202,19 @@ fn preflight(asked: &HeaderMap) -> Response {
     response
 }
 
+/// What there is to say of a session besides itself.
+enum Known {
+    /// It has begun by polling, and the library knows it by this id.
+    Id(String),
+    /// It is new; its client is told this, if it polls.
+    Secret(Option<String>),
+}
+
+fn no_session() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "no_session", "There is no session.")
+        .help("Please report this as a fault of the server.")
+}
+
 impl Side {
     async fn admit(&self, caller: &Caller, mut request: Request) -> Result<Response, Refusal> {
         may_signal(&self.shared, caller)?;
@@ -203,17 +226,24 @@ impl Side {
         let Query(wanted) = Query::<Wanted>::try_from_uri(request.uri()).map_err(|_| bad_query())?;
         let query = request.uri().query().unwrap_or_default();
         let is_websocket = wanted.is_websocket(query).ok_or_else(bad_query)?;
-        let session = match &wanted.sid {
-            Some(id) => self.find(id, caller, request.headers(), is_websocket).await?,
+        let (session, known) = match &wanted.sid {
+            Some(secret) => {
+                let (session, id) = self.find(secret, caller, request.headers(), is_websocket).await?;
+                *request.uri_mut() = secret::reveal(request.uri(), secret, &id).ok_or_else(bad_query)?;
+                (session, Known::Id(id))
+            }
             None => {
                 let owner = Owner::new(caller, request.headers());
-                let session = Arc::new(self.open(caller, owner, wanted.room).await?);
+                let secret = if is_websocket { None } else { Some(secret::new().ok_or_else(no_session)?) };
+                // What an old client is called in its namespace, it does not hear: it takes the session's id for that.
+                let alias = secret.clone().filter(|_| wanted.version.as_deref() == Some("3"));
+                let session = Arc::new(self.open(caller, owner, wanted.room, alias).await?);
                 request.extensions_mut().insert(session.clone());
-                session
+                (session, Known::Secret(secret))
             }
         };
         if is_websocket {
-            return self.upgrade(session, wanted.sid, request);
+            return self.upgrade(session, known, request);
         }
         // A page sends its next messages when the answer to these has come, so that this holds it back.
         if request.method() == Method::POST {
@@ -221,21 +251,17 @@ impl Side {
         }
         let (parts, body) = self.pass(request).await.into_parts();
         session.written.send_modify(|written| *written += body.size_hint().lower());
-        if wanted.sid.is_some() {
-            return Ok(Response::from_parts(parts, body));
-        }
-        let Ok(body) = to_bytes(body, MAX_PAYLOAD).await else {
-            return Err(Refusal::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "no_session",
-                "There is no session.",
-            )
-            .help("Please report this as a fault of the server."));
+        let Known::Secret(Some(secret)) = known else { return Ok(Response::from_parts(parts, body)) };
+        let body = to_bytes(body, MAX_PAYLOAD).await.map_err(|_| no_session())?;
+        let open = std::str::from_utf8(&body).ok();
+        let Some((open, id)) = open.and_then(|open| Some((open, secret::id_in(open)?))) else {
+            return Ok(Response::from_parts(parts, Body::from(body)));
         };
-        if let Some(id) = id_in(&body) {
-            self.sessions.lock().await.add(id.to_owned(), &session);
-        }
-        Ok(Response::from_parts(parts, Body::from(body)))
+        let answer = secret::hide(open, id, &secret);
+        self.sessions.lock().await.add(secret, id.to_owned(), &session);
+        let mut response = Response::from_parts(parts, Body::from(answer));
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        Ok(response)
     }
 
     async fn pass(&self, request: Request) -> Response {
@@ -246,7 +272,13 @@ impl Side {
     }
 
     /// A place for a new session, in a room that it names.
-    async fn open(&self, caller: &Caller, owner: Owner, room: Option<String>) -> Result<Session, Refusal> {
+    async fn open(
+        &self,
+        caller: &Caller,
+        owner: Owner,
+        room: Option<String>,
+        alias: Option<String>,
+    ) -> Result<Session, Refusal> {
         let rooms = self.shared.options.rooms;
         let refuse = |(code, message, help): Explained| {
             Refusal::new(StatusCode::BAD_REQUEST, code, message).help(help)
@@ -254,19 +286,21 @@ impl Side {
         let room = meant(rooms, room).ok_or_else(|| refuse(NO_ROOM))?;
         check_room(rooms, &room).map_err(refuse)?;
         let ticket = self.shared.rooms.enter(caller.prefix).await.map_err(refuse_full)?;
-        Ok(Session::new(ticket, owner, room))
+        Ok(Session::new(ticket, owner, room, alias))
     }
 
     async fn find(
         &self,
-        id: &str,
+        secret: &str,
         caller: &Caller,
         headers: &HeaderMap,
         is_websocket: bool,
-    ) -> Result<Arc<Session>, Refusal> {
-        let found = self.sessions.lock().await.by_id.get(id).and_then(Weak::upgrade);
-        let is_theirs =
-            |session: &Arc<Session>| !session.is_closed() && session.owner.is(caller, headers, is_websocket);
+    ) -> Result<(Arc<Session>, String), Refusal> {
+        let found = self.sessions.lock().await.by_secret.get(secret).cloned();
+        let found = found.and_then(|polling| Some((polling.session.upgrade()?, polling.id)));
+        let is_theirs = |(session, _): &(Arc<Session>, String)| {
+            !session.is_closed() && session.owner.is(caller, headers, is_websocket)
+        };
         found.filter(is_theirs).ok_or_else(|| {
             Refusal::new(StatusCode::BAD_REQUEST, "unknown_session", "There is no such session.").help(
                 "It has ended, or belongs to another address, page or program. Connect anew; clients do so by themselves.",
@@ -274,11 +308,11 @@ impl Side {
         })
     }
 
-    /// Takes the connection over, behind a gate. `id` is there if the session has begun by polling.
+    /// Takes the connection over, behind a gate.
     fn upgrade(
         &self,
         session: Arc<Session>,
-        id: Option<String>,
+        known: Known,
         mut request: Request,
     ) -> Result<Response, Refusal> {
         let headers = request.headers();
@@ -314,7 +348,7 @@ impl Side {
             let gate = Gate::new(TokioIo::new(upgraded), pass, &limits);
             // A request that the library does not understand ends with its connection.
             let _ = service.call((gate, request)).await;
-            if let Some(id) = id {
+            if let Known::Id(id) = known {
                 session.websocket_gone().await;
                 end(&service, &id).await;
             }
@@ -335,13 +369,6 @@ async fn end(service: &SocketIoService<Nowhere>, id: &str) {
     if let Ok(request) = axum::http::Request::post(uri).body(Body::from("1")) {
         let _ = service.call(request).await;
     }
-}
-
-/// The id in the library's answer to a new client: `0{"sid":"…",…}` after an optional length.
-fn id_in(open: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(open).ok()?;
-    let (_, rest) = text.split_once("{\"sid\":\"")?;
-    rest.split_once('"').map(|(id, _)| id)
 }
 
 /// Comes into the room before the client is told that it is connected.

@@ -5,7 +5,8 @@ use crate::http::caller::Caller;
 use axum::http::{HeaderMap, HeaderValue, header};
 use std::sync::OnceLock;
 
-/// Who opened a session, as far as requests show it. Its id is known to the whole room, so it is good for them only.
+/// Who opened a session, as far as requests show it. Its secret is all that a later request brings, so in case somebody
+/// else gets hold of it, it is good for them only.
 pub(super) struct Owner {
     prefix: Prefix,
     agent: Option<HeaderValue>,

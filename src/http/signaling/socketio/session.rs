@@ -20,6 +20,8 @@ pub(super) struct Session {
     pub(super) ticket: Ticket,
     pub(super) owner: Owner,
     pub(super) room: String,
+    /// What its client takes for the id that others know it by, if that is another one.
+    pub(super) alias: Option<String>,
     /// From the moment of joining until somebody listens.
     pub(super) inbox: Mutex<Option<Inbox>>,
     /// Messages that were read and not dealt with.
@@ -34,11 +36,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(ticket: Ticket, owner: Owner, room: String) -> Self {
+    pub(super) fn new(ticket: Ticket, owner: Owner, room: String, alias: Option<String>) -> Self {
         Self {
             ticket,
             owner,
             room,
+            alias,
             inbox: Mutex::new(None),
             backlog: watch::Sender::new(0),
             websocket: watch::Sender::new(None),

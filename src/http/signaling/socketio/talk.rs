@@ -67,6 +67,12 @@ impl Arguments {
         self.0.iter().map(|argument| argument.get().len()).sum()
     }
 
+    /// With `to` wherever `from` stands.
+    fn renamed(self, from: &str, to: &str) -> Self {
+        let rename = |argument: Box<RawValue>| renamed(argument.get(), from, to).unwrap_or(argument);
+        Self(self.0.into_iter().map(rename).collect())
+    }
+
     fn call(&self, call: Call) -> Option<Act> {
         let peer = serde_json::from_str(self.0.first()?.get()).ok()?;
         let what = self.0.get(1).map_or("null", |what| what.get());
@@ -77,6 +83,11 @@ impl Arguments {
         let value = self.0.first().map_or("null", |value| value.get());
         Some(Act::Say(To::All, plain::channel(&value.into())?))
     }
+}
+
+/// JSON with `to` wherever `from` stands, two ids without anything that JSON would write otherwise. `None`: nowhere.
+fn renamed(json: &str, from: &str, to: &str) -> Option<Box<RawValue>> {
+    json.contains(from).then(|| RawValue::from_string(json.replace(from, to)).ok()).flatten()
 }
 
 /// Something that was said, and how long it is.
@@ -116,6 +127,10 @@ fn listen(
     let handler = move |socket: SocketRef, Data(arguments): Data<Arguments>| {
         let bytes = arguments.bytes();
         session.begin();
+        let arguments = match &session.alias {
+            Some(alias) => arguments.renamed(alias, socket.id.as_str()),
+            None => arguments,
+        };
         let heard = Heard { act: act(&arguments), bytes };
         if bytes > MAX_MESSAGE || said.try_send(heard).is_err() {
             session.finish();
@@ -151,7 +166,7 @@ async fn converse(
         let act = tokio::select! {
             () = session.left.notified() => break false,
             notice = inbox.next(), if out.has_room() => match notice {
-                Ok((notice, burden)) => match tell(&socket, &notice) {
+                Ok((notice, burden)) => match tell(&socket, session.alias.as_deref(), &notice) {
                     Ok(bytes) => {
                         out.add(bytes, burden, *written.borrow());
                         continue;
@@ -250,17 +265,22 @@ impl Outgoing {
     }
 }
 
-/// Puts a notice into events. Returns the least that it takes on the wire.
-fn tell(socket: &SocketRef, notice: &Notice) -> Result<usize, SendError> {
+/// Puts a notice into events, for a client that calls itself by its `alias`. Returns the least that it takes on the wire.
+fn tell(socket: &SocketRef, alias: Option<&str>, notice: &Notice) -> Result<usize, SendError> {
+    let own = socket.id.as_str();
     match notice {
         Notice::Roster(ids) => {
-            socket.emit("clients", &Clients(ids))?;
+            let known = |id| if id == own { alias.unwrap_or(own) } else { id };
+            let ids: Vec<&str> = ids.iter().map(|id| known(id)).collect();
+            socket.emit("clients", &Clients(&ids))?;
             Ok(ids.iter().map(|id| 2 * id.len()).sum())
         }
         Notice::Said { data, from, call, .. } => {
             let Ok(value) = serde_json::from_str::<&RawValue>(data) else { return Ok(0) };
+            let other = alias.and_then(|alias| renamed(data, own, alias));
+            let value = other.as_deref().unwrap_or(value);
             match CALLS.iter().find(|(_, known)| Some(*known) == *call) {
-                Some((event, _)) => socket.emit(event, &(socket.id.as_str(), value, &**from))?,
+                Some((event, _)) => socket.emit(event, &(alias.unwrap_or(own), value, &**from))?,
                 None => socket.emit("message", value)?,
             }
             Ok(data.len())
@@ -275,7 +295,7 @@ fn tell(socket: &SocketRef, notice: &Notice) -> Result<usize, SendError> {
 }
 
 /// `{ID: {"id": ID}, …}`
-struct Clients<'a>(&'a [Arc<str>]);
+struct Clients<'a>(&'a [&'a str]);
 
 impl Serialize for Clients<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -285,7 +305,7 @@ impl Serialize for Clients<'_> {
         }
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for id in self.0 {
-            map.serialize_entry(&**id, &Client { id })?;
+            map.serialize_entry(id, &Client { id })?;
         }
         map.end()
     }
