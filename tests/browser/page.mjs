@@ -62,9 +62,12 @@ function shot(page, name) {
 
 /** Waits until a function of the page says yes. Playwright's own takes the promise of an async one for a yes. */
 async function until(page, code, argument) {
-  for (let i = 0; !(await page.evaluate(code, argument)); i++) {
+  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+  // Firefox never tells the figures of a connection that is closed meanwhile.
+  const look = () => Promise.race([page.evaluate(code, argument), pause(3000)]);
+  for (let i = 0; !(await look()); i++) {
     if (i === 300) throw new Error(`never: ${code}; ${await page.evaluate(() => document.getElementById("call-status").innerText)}`);
-    await new Promise((done) => setTimeout(done, 100));
+    await pause(100);
   }
 }
 
@@ -110,8 +113,12 @@ const steps = {
         await new Promise((done) => setTimeout(done, 100));
         forms[option.value] = $("ice").textContent;
       }
+      // Plain http: no clipboard, so the old way.
+      $("copy-ice").click();
+      await new Promise((done) => setTimeout(done, 100));
+      const copied = [$("copy-ice").textContent, getSelection().toString().trim() === $("ice").textContent.trim()];
       $("own-servers").click();
-      return { all, filtered, forms, report: JSON.stringify(await relais.report()), head: [...document.querySelectorAll("#candidates-part th")].map((th) => th.textContent) };
+      return { all, filtered, forms, copied, report: JSON.stringify(await relais.report()), head: [...document.querySelectorAll("#candidates-part th")].map((th) => th.textContent) };
     });
     return { ...out, ...more };
   },
@@ -228,19 +235,22 @@ const steps = {
     const sent = await page.evaluate(() => relais.transfer(300_000));
     await page.shot("call");
     const before = (await page.evaluate(() => relais.stats())).pair;
-    const choose = (value) => page.evaluate((one) => {
-      document.getElementById("transport").value = one;
+    const choose = (one, value) => one.evaluate((name) => {
+      document.getElementById("transport").value = name;
       document.getElementById("transport").dispatchEvent(new Event("change"));
     }, value);
-    await choose("tcp");
-    await until(page, async () => (await relais.stats())?.pair?.relayProtocol === "tcp");
+    const over = (one, protocol) => until(one, async (name) => (await relais.stats())?.pair?.relayProtocol === name, protocol);
+    await choose(page, "tcp");
+    await over(page, "tcp");
+    await Promise.all([choose(page, "udp"), choose(other, "tcp")]);
+    await Promise.all([over(page, "udp"), over(other, "tcp")]);
     const { members, insecure, chat } = await page.evaluate(() => ({
       members: [...document.querySelectorAll("#members li")].map((one) => one.innerText),
       insecure: document.getElementById("insecure").checkVisibility(), chat: document.getElementById("chat").innerText,
     }));
     await click(page, "hangup");
     await until(other, () => relais.peers().length === 0);
-    await choose("any");
+    await choose(page, "any");
     await other.close();
     return { room, qr, muted, before, members, insecure, chat, sent };
   },

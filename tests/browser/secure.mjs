@@ -14,7 +14,11 @@ async function given() {
     socket.onmessage = (event) => resolve(JSON.parse(event.data).welcome);
     socket.onerror = () => reject(new Error("no WebSocket"));
   });
-  return { secure: isSecureContext, tracks, about: await (await fetch("/v1/about")).json(), room: welcome.room };
+  // The page's own way to the camera.
+  await relais.join("", { media: "camera", name: "Phone" });
+  const sends = document.getElementById("local").srcObject.getTracks().map((track) => `${track.kind} ${track.readyState}`).sort();
+  const explained = document.getElementById("insecure").checkVisibility();
+  return { secure: isSecureContext, tracks, sends, explained, about: await (await fetch("/v1/about")).json(), room: welcome.room };
 }
 
 const careful = await startChromium(netns);
@@ -23,6 +27,7 @@ await careful.close();
 const gone = await startChromium(netns, { ignoreHTTPSErrors: true });
 const page = await gone.newPage();
 await page.goto(url);
+await page.waitForFunction(() => window.relais);
 const result = await page.evaluate(given);
 await gone.close();
 console.log(JSON.stringify({ warning, ...result }));

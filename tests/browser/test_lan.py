@@ -32,4 +32,5 @@ def chromium_gives_a_page_of_the_lan_its_camera(net):
     result = json.loads(done.stdout)
     assert result["warning"] == "ERR_CERT_AUTHORITY_INVALID", result
     assert result["secure"] and result["tracks"] == ["audio live", "video live"] and result["room"], result
+    assert result["sends"] == result["tracks"] and not result["explained"], result
     assert result["about"] == {"https": url, "trusted": False}, result

@@ -60,7 +60,7 @@ def check_happy(said):
 
 def check_parts(said):
     assert said["head"] == ["ms", "For", "Type", "Foundation", "Protocol", "Address", "Port", "Priority", "Relay by", "Server"], said["head"]
-    assert 0 < said["filtered"] < said["all"], said
+    assert 0 < said["filtered"] < said["all"] and said["copied"] == ["Copied", True], said
     forms = said["forms"]
     assert set(forms) == {"js", "json", "curl", "nextcloud", "synapse", "jitsi", "livekit", "mediamtx"}, list(forms)
     assert json.loads(forms["json"])["iceServers"][1]["username"]
@@ -132,6 +132,8 @@ def trial_page_in_firefox(net):
     ca = page_server(net)
     got = drive(net, ["happy", "wrongSecret", "expired", "mismatch", "udpBlocked", "rangeBlocked", "unseen", "call"], "firefox", ca=ca)
     check_happy(got["happy"])
+    check_parts(got["happy"])
+    check_view(got["happy"])
     check_state(got["wrongSecret"], "bad", udp="wrong_secret")
     check_state(got["expired"], "bad", "expired", udp="expired")
     check_state(got["mismatch"], "bad", f"not for the name {SERVER_NAME_V6}", tls="tls_name")

@@ -5,7 +5,7 @@ import { count, span } from './ui.mjs';
 // Everything that is said, by its weight; {0} and {1} are filled in.
 const FAULTS = {
   bad: {
-    nothing: 'There is no object here. Paste iceServers, an RTCConfiguration or a turn: address.',
+    nothing: 'Paste iceServers, an RTCConfiguration or a turn: address.',
     noServers: 'There are no iceServers in it.',
     unclosedString: 'A string has no end: a quotation mark is missing.',
     unfinished: 'It ends in the middle: a bracket is missing.',
@@ -15,7 +15,7 @@ const FAULTS = {
     rename: 'Browsers ignore “{0}”: write “{1}”.',
     notArray: 'iceServers must be a list: put it into [ ].',
     stringServer: 'An address alone is not a server: write { urls: "…" }.',
-    unknown: 'The value of “{0}” is not known here: put it in its place.',
+    unknown: 'Put the value of “{0}” in its place.',
     credentialType: 'credentialType “{0}” is gone from WebRTC: leave it out.',
     noUrls: 'The server has no urls.',
     joined: 'Several addresses are in one string: make them a list.',

@@ -54,7 +54,7 @@ export async function open({ a, b }, address) {
   }
 }
 
-/** Round trips over a channel that loses what the network loses: `{p50, p99, loss, sent}` in ms and 0 to 1. */
+/** Round trips over a channel that loses what the network loses: `{p50, p99, loss}` in ms and 0 to 1. */
 export async function pings({ a: { ping } }, count = PINGS) {
   const trips = new Map();
   ping.onmessage = ({ data }) => {
@@ -69,7 +69,7 @@ export async function pings({ a: { ping } }, count = PINGS) {
   if (!trips.size) throw new Error('The connection was there, but no message came back.');
   const sorted = [...trips.values()].sort((x, y) => x - y);
   const at = (part) => sorted[Math.floor(sorted.length * part)];
-  return { p50: at(0.5), p99: at(0.99), loss: 1 - sorted.length / count, sent: count };
+  return { p50: at(0.5), p99: at(0.99), loss: 1 - sorted.length / count };
 }
 
 /** Mbit/s of a channel that repeats and orders, from the first byte that came to the last. */

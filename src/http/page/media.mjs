@@ -4,7 +4,7 @@
 function synthetic() {
   const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 240 });
   const pen = canvas.getContext('2d');
-  pen.font = '22px system-ui, sans-serif';
+  pen.font = '22px sans-serif';
   const hue = Math.floor(Math.random() * 360);
   const box = (color, ...place) => {
     pen.fillStyle = `hsl(${color})`;

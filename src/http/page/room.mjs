@@ -62,7 +62,7 @@ export async function join(room, { media, name } = {}) {
     throw error;
   }
   const mine = line;
-  const { room: entered, self, peers, iceServers } = mine.welcome;
+  const { room: entered, peers, iceServers } = mine.welcome;
   servers.keep(iceServers);
   view.follow(servers.login(servers.shown()));
   mine.onclose = (reason) => {
@@ -87,12 +87,14 @@ export async function join(room, { media, name } = {}) {
     }
     if (joined || left) show();
     if (!data || !members.has(from)) return;
-    if (data.again) drop(from);
+    // When both switch at once, the polite one gives way, as in a negotiation.
+    const { polite, pc } = calls.get(from) ?? {};
+    if (data.again && (polite || pc?.remoteDescription)) drop(from);
     const known = calls.get(from) ?? (data.description && call(mine, members.get(from)));
     known?.signal(data);
   });
   show();
-  return { room: entered, self, peers };
+  return { room: entered, peers };
 }
 
 function call(through, peer) {

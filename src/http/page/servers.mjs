@@ -57,7 +57,8 @@ export const stunOnly = (servers) => only(servers, ({ scheme }) => /^stun/.test(
 
 /** For a transport (`any`, `udp`, `tcp`, `tls`); STUN goes with `any` and `udp` unless relay only. */
 export function configuration(servers, wanted, relayOnly) {
-  const iceServers = only(servers, ({ scheme, transport }) => (/^stun/.test(scheme) ? !relayOnly && /any|udp/.test(wanted) : ['any', transport].includes(wanted)));
+  const fits = ({ scheme, transport }) => (/^stun/.test(scheme) ? !relayOnly && /any|udp/.test(wanted) : ['any', transport].includes(wanted));
+  const iceServers = only(servers, fits);
   if (relayOnly && !iceServers.length) throw new Error(`The server offers no turn: address over ${wanted.toUpperCase()}.`);
   return { iceServers, iceTransportPolicy: relayOnly ? 'relay' : 'all' };
 }

@@ -17,15 +17,18 @@ function talk({ turns, stun }) {
 }
 
 function prosody({ turns, stun }) {
-  const services = turns.map(({ type, bare, port, wire }) => `type = "${type}", host = "${bare}", port = ${port}, transport = "${wire}", secret = true, ttl = 14400, algorithm = "turn"`);
+  const services = turns.map(({ type, bare, port, wire }) => (
+    `type = "${type}", host = "${bare}", port = ${port}, transport = "${wire}", secret = true, ttl = 14400, algorithm = "turn"`));
   if (stun) services.unshift(`type = "stun", host = "${stun.bare}", port = ${stun.port}`);
-  const head = `-- prosody: conf.d/DOMAIN.cfg.lua, with "external_services" in modules_enabled\nexternal_service_secret = "${SECRET}"\nexternal_services = {`;
+  const head = '-- prosody: conf.d/DOMAIN.cfg.lua, with "external_services" in modules_enabled\n'
+    + `external_service_secret = "${SECRET}"\nexternal_services = {`;
   return lines(head, services, (service) => `  { ${service} },\n`, '}\n');
 }
 
 /** A form's name, and what it makes of the servers. A note stands where it is not said that the program has the secret. */
 export const FORMS = {
-  js: ['JavaScript', ({ json }) => `const connection = new RTCPeerConnection(${json.replace(/"(\w+)":/g, '$1:')});\n`, 'The credential expires; get a fresh one for every call.'],
+  js: ['JavaScript', ({ json }) => `const connection = new RTCPeerConnection(${json.replace(/"(\w+)":/g, '$1:')});\n`,
+    'The credential expires; get a fresh one for every call.'],
   json: ['JSON', ({ json }) => json, 'Goes unchanged into new RTCPeerConnection().'],
   curl: ['curl', ({ api }) => `curl -s ${api}`, 'Open to programs on the server itself; elsewhere with an API key.'],
   nextcloud: ['Nextcloud Talk', talk],

@@ -10,7 +10,8 @@ import * as view from './view.mjs';
 const WAYS = {
   udp: ['UDP', 'The direct way, and the fastest.'],
   tcp: ['TCP', 'Where UDP is forbidden.'],
-  tls: ['TLS', 'Where only what looks like HTTPS gets out.', 'No turns: address is offered: it takes listen.tls, a certificate and a host name (http.host).'],
+  tls: ['TLS', 'Where only what looks like HTTPS gets out.',
+    'No turns: address is offered: it takes listen.tls, a certificate and a host name (http.host).'],
   peers: ['Relay ports', 'From the relay to the other side.'],
 };
 const ALL = Object.keys(WAYS);
@@ -44,7 +45,7 @@ export function idle() {
   reset();
   show({
     state: 'wait', text: 'Does the relay work from here?',
-    detail: 'This page talks to itself through the relay, over UDP, TCP and TLS, for some seconds and with at most 50 MB.',
+    detail: 'This page talks to itself through the relay for some seconds, with at most 50 MB.',
   });
   if (window.RTCPeerConnection) return;
   show({ state: 'bad', text: 'This browser has no WebRTC.' });

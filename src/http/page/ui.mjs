@@ -97,7 +97,7 @@ export const list = (words) => new Intl.ListFormat('en-GB').format(words);
 // What a server or browser means (RFC 8656 §19, RFC 8489 §14.8), and what helps.
 const CODES = {
   300: ['The server sends us to another server.'],
-  400: ['The server did not understand the request.', 'Something in between may change packets.'],
+  400: ['The server did not understand us.', 'Something in between may change packets.'],
   401: ['The server refuses the login.', 'Name, credential or secret are wrong, or it has expired. Get fresh iceServers.'],
   403: ['The server forbids it.', 'Its rules deny this peer address (peers.allow), or it is stopping.'],
   420: ['The server does not know an attribute.', 'Is it a TURN server, and recent?'],
@@ -108,7 +108,7 @@ const CODES = {
   442: ['The server does not relay over that transport.'],
   443: ['One of relay and peer has IPv4, the other IPv6.'],
   486: ['This user has too many allocations.', 'Wait until some end, or raise limits.allocations_per_user.'],
-  500: ['The server has an internal error.', 'Its log says more.'],
+  500: ['The server has a fault.', 'Its log says more.'],
   508: ['The server has no relay port or memory left.', 'See relay.ports.'],
   600: ['The browser could not send.', 'A firewall or an extension may forbid it.'],
   701: ['No answer from the server.', 'Wrong address or port, nothing listens there, or a firewall is in between.'],

@@ -25,10 +25,17 @@ const packets = (allocations, way) => allocations.reduce((all, one) => all + (on
 
 /** Of TLS that did not come about. Browsers do not say why; the server knows its certificate (`about`). */
 function explainTls({ host, port }, { certificate, trusted }) {
-  if (certificate === false) return own('tls_name', true, `The server’s certificate is not for the name ${host}, so the browser refuses it.`, 'Use its name (http.host), or get one for this name.');
-  if (certificate && trusted === false) return own('tls_self_signed', true, `The server has signed its certificate for ${host} itself, and browsers do not take that for TURN.`, 'Get one from an authority, or let this device trust this one.');
+  if (certificate === false) {
+    return own('tls_name', true, `The server’s certificate is not for the name ${host}, so the browser refuses it.`,
+      'Use its name (http.host), or get one for this name.');
+  }
+  if (certificate && trusted === false) {
+    return own('tls_self_signed', true, `The server has signed its certificate for ${host} itself, and browsers do not take that for TURN.`,
+      'Get one from an authority, or let this device trust this one.');
+  }
   const trust = certificate ? 'the certificate is for this name, but this browser does not trust who signed it' : 'the certificate is not accepted';
-  return own('tls_unreached', false, `No TLS with ${host}:${port}: ${trust}, or the port is blocked.`, 'The certificate needs its chain, and an authority that the browser knows. Open the address in a tab: there the browser says why.');
+  return own('tls_unreached', false, `No TLS with ${host}:${port}: ${trust}, or the port is blocked.`,
+    'The certificate needs its chain, and an authority that the browser knows. Open the address in a tab: there the browser says why.');
 }
 
 /**
@@ -43,9 +50,14 @@ export function explain({ transport, place, errors = [], gathered = 0, view = nu
   if (gathered || allocations.length) {
     const refusal = refusals.find(byPeer) ?? fatal;
     if (refusal) return fromServer(refusal);
-    if (!gathered) return own('answers_lost', true, 'The server made an allocation, but its answer did not come back.', isUdp ? 'A firewall or NAT lets UDP out, but no answer in.' : 'Something in between ends the connection.');
-    const passed = allocations.length ? `, and passed on ${packets(allocations, 'to_peers')} packets to peers and ${packets(allocations, 'to_client')} back` : '';
-    return own('no_data', view, `The relay gave addresses${passed}, but no connection came of them.`, 'Behind NAT the server must know its public address (relay.external).');
+    if (!gathered) {
+      return own('answers_lost', true, 'The server made an allocation, but its answer did not come back.',
+        isUdp ? 'A firewall or NAT lets UDP out, but no answer in.' : 'Something in between ends the connection.');
+    }
+    const sums = ['to_peers', 'to_client'].map((way) => packets(allocations, way));
+    const passed = allocations.length ? `, and passed on ${sums[0]} packets to peers and ${sums[1]} back` : '';
+    return own('no_data', view, `The relay gave addresses${passed}, but no connection came of them.`,
+      'Behind NAT the server must know its public address (relay.external).');
   }
   const answered = errors.find(({ code }) => code >= 300 && code < 700);
   if (errors.some(({ text }) => isLookup(text))) return own('dns', false, ...ofCode('dns'));
@@ -64,7 +76,10 @@ export function explainPeer({ view = null, since = 0, address = '', error = '' }
   if (denied) return { ...fromServer(denied), state: 'warn' };
   if (refusals.length) return fromServer(refusals.at(-1));
   const [here, open] = [address || 'this browser', 'Open the UDP ports of relay.ports (49152-65535) on the server'];
-  if (!view) return own('peer_unreached', false, `The relay does not reach ${here} from its own ports.`, `${open}. If this browser has a private address, peers.allow must name it.`);
+  if (!view) {
+    return own('peer_unreached', false, `The relay does not reach ${here} from its own ports.`,
+      `${open}. If this browser has a private address, peers.allow must name it.`);
+  }
   const [out, back] = [packets(allocations, 'to_peers'), packets(allocations, 'to_client')];
   if (error && !out && !back) return ofBrowser(error);
   const relayed = allocations.findLast((one) => one.relayed)?.relayed ?? 'its port';

@@ -52,8 +52,8 @@ const method = (name) => (name ?? '').replace(/(^|_)./g, (part) => part.at(-1).t
 
 export function render() {
   const { allocations = [], refusals = [], requests = {}, verified } = last ?? {};
-  const whose = `The credential ${login?.username} is ${verified ? 'one of this server’s.' : 'not one of this server’s: only what was refused to your own address is shown.'}`;
-  tell('view-state', SAID[state] ?? whose, SAID[state] || verified ? '' : 'bad');
+  const ours = verified ? 'one of this server’s.' : 'not one of this server’s: only what was refused to your own address is shown.';
+  tell('view-state', SAID[state] ?? `The credential ${login.username} is ${ours}`, SAID[state] || verified ? '' : 'bad');
   const asked = Object.entries(requests).filter(([, times]) => times > 0);
   $('view-requests').textContent = asked.map(([name, times]) => `${times} × ${method(name)}`).join(' · ');
   $('view-allocations').replaceChildren(...allocations.map(allocation));
