@@ -698,6 +698,27 @@ fn http_origins_may_ask_from_elsewhere() {
     assert_eq!(ice(&none, &[FORWARDED, ("Origin", "https://app.example")]).0, 403);
 }
 
+#[test]
+fn a_page_that_may_not_signal_is_named_at_level_debug() {
+    let keys = [WEB, SECRET, ("http.rooms", r#""open""#), ("log.level", r#""info,relais::http=debug""#)];
+    let server = Server::start(&keys);
+    let page = |origin: &str| {
+        let mut stream = TcpStream::connect(web(&server)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let request = format!("GET /ws HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\n\r\n", web(&server));
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(&head[9..], b"403");
+    };
+    page("http://localhost:5173");
+    page(&format!("http://{}", "long".repeat(100)));
+    server.wait_for_log("longlong");
+    let log = server.log();
+    assert!(log.contains("http://localhost:5173") && log.contains("http.origins"), "{log}");
+    assert!(!log.contains(&"long".repeat(20)), "{log}");
+}
+
 /// The status that a WebSocket is answered with.
 fn websocket(server: &Server, room: &str) -> u16 {
     let mut stream = TcpStream::connect(web(server)).unwrap();

@@ -310,7 +310,11 @@ pub(super) fn revoke(args: &RevokeArgs) -> ExitCode {
         "lifted\n".to_owned()
     } else {
         let until = answer["until"].as_str().map_or_else(|| "it is lifted".to_owned(), str::to_owned);
-        format!("revoked until {until}; allocations ended: {}\n", answer["allocations_ended"])
+        // The server knows whether it has one; whoever types this may not.
+        format!(
+            "revoked until {until} (a restart forgets it where no state.directory is); allocations ended: {}\n",
+            answer["allocations_ended"]
+        )
     });
     ExitCode::SUCCESS
 }

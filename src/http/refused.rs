@@ -1,4 +1,5 @@
-//! What the log tells of requests for `iceServers` that were refused: their senders learn less.
+//! What the log tells of requests that were refused: of those for `iceServers` their senders learn less, and of refused
+//! WebSockets browsers tell pages nothing.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,9 @@ use super::dialects::Dialect;
 
 /// Lines a second.
 const LINES_PER_SECOND: u64 = 10;
+
+/// Characters of an origin in a line.
+const SHOWN: usize = 64;
 
 /// Lines of the log, so many a second, the rest counted.
 #[derive(Debug, Default)]
@@ -28,6 +32,18 @@ impl Lines {
         if let Some(left_out) = self.admits(now) {
             let dialect = dialect.name();
             tracing::debug!(target: "relais::http", %client, dialect, cause, left_out, "iceServers refused");
+        }
+    }
+
+    /// Tells at level debug of a page that may not signal, as it names its origin.
+    pub(super) fn tell_page(&self, client: IpAddr, origin: Option<&str>, now: u64) {
+        if !tracing::enabled!(target: "relais::http", tracing::Level::DEBUG) {
+            return;
+        }
+        if let Some(left_out) = self.admits(now) {
+            let origin: String = origin.unwrap_or_default().chars().take(SHOWN).collect();
+            let cure = "add it to http.origins if its pages are yours";
+            tracing::debug!(target: "relais::http", %client, ?origin, left_out, cure, "signaling refused to a page of another origin");
         }
     }
 

@@ -34,7 +34,8 @@ pub(crate) fn name(code: u16) -> &'static str {
 /// Why a login was refused with 401.
 pub(super) fn unauthenticated(credentials: &Credentials, now_unix: u64) -> String {
     let signed = "the secret that signed it is not, or no longer, the server's (on a Relais server: auth.secrets), or \
-                  the server expects another separator between time and user";
+                  the credential was revoked (`relais credentials revocations`), or the server expects another separator \
+                  between time and user (`relais sessions --refusals` says which)";
     match credentials.expiry() {
         Some(expiry) if expiry <= now_unix => format!(
             "the time-limited credential expired {} ago: get a new one; if it is new, the clock of this machine or of \

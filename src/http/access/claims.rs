@@ -36,7 +36,7 @@ pub(super) fn right(claims: &Map<String, Value>, now: u64) -> Option<Right> {
     let ttl = number(claims, "ttl")?;
     let bytes = number(claims, "bytes")?;
     let (ends, issued) = match bytes {
-        Some(_) => budgeted(claims, ends, ttl, now)?,
+        Some(_) => budgeted(claims, ends, ttl, now).map(|(ends, issued)| (ends, Some(issued)))?,
         None => (ends, None),
     };
     let user = claims.get("sub")?.as_str().filter(|user| (1..=MAX_SUBJECT).contains(&user.len()))?;
@@ -71,19 +71,12 @@ pub(super) fn right(claims: &Map<String, Value>, now: u64) -> Option<Right> {
 
 /// When the one credential of a token with a byte budget ends, and when it was issued. Both follow from the token alone, so
 /// whoever asks again gets the same credential and not the bytes once more. `None`: it has ended, or its end does not follow.
-fn budgeted(
-    claims: &Map<String, Value>,
-    ends: u64,
-    ttl: Option<u64>,
-    now: u64,
-) -> Option<(u64, Option<u64>)> {
-    let issued = time(claims, "iat")?;
-    let ends = match issued {
-        Some(issued) => ends.min(issued.saturating_add(ttl.unwrap_or(LONGEST).min(LONGEST))),
-        None if ttl.is_none() && ends.saturating_sub(now) <= LONGEST => ends,
-        None => return None,
-    };
-    (ends > now).then_some((ends, issued))
+fn budgeted(claims: &Map<String, Value>, ends: u64, ttl: Option<u64>, now: u64) -> Option<(u64, u64)> {
+    let issued = time(claims, "iat")??;
+    let ends = ends.min(issued.saturating_add(ttl.unwrap_or(LONGEST).min(LONGEST)));
+    // What counts as issued later than now would outlive what is revoked now.
+    let issued = issued.saturating_sub(LEEWAY);
+    (ends > now && issued <= now).then_some((ends, issued))
 }
 
 /// What is wrong with claims that allow nothing.
@@ -96,7 +89,7 @@ pub(super) fn fault(claims: &Map<String, Value>, now: u64) -> &'static str {
             if matches!((number(claims, "bytes"), number(claims, "ttl")),
                 (Some(Some(_)), Some(ttl)) if budgeted(claims, ends, ttl, now).is_none()) =>
         {
-            "bytes: the one credential of the token has ended, or without iat its end is not known"
+            "bytes: the one credential of the token has ended, or iat is missing or later than now"
         }
         _ => "sub is missing or too long, or a limit in turn is not understood",
     }
@@ -194,16 +187,18 @@ mod tests {
             Some((right.ends?, right.policy.to_string()))
         };
         let found = |ends, policy: &str| Some((ends, policy.to_owned()));
-        assert_eq!(of(json!({"sub": "a", "exp": 2000, "turn.bytes": 8})), found(2000, "bytes=8"));
+        let ahead = json!({"sub": "a", "exp": 2000, "iat": 1030, "turn.bytes": 8});
+        assert_eq!(of(ahead), found(2000, "issued=1000&bytes=8"));
         let issued = json!({"sub": "a", "exp": 2000, "iat": 900, "turn": {"bytes": 8, "ttl": 300}});
-        assert_eq!(of(issued), found(1200, "issued=900&bytes=8"));
+        assert_eq!(of(issued), found(1200, "issued=870&bytes=8"));
         let week = json!({"sub": "a", "exp": 604_800, "iat": 900, "turn.bytes": 8});
-        assert_eq!(of(week), found(900 + LONGEST, "issued=900&bytes=8"));
+        assert_eq!(of(week), found(900 + LONGEST, "issued=870&bytes=8"));
         for not in [
             json!({"sub": "a", "exp": 2000, "turn": {"bytes": 8, "ttl": 300}}),
             json!({"sub": "a", "exp": 2000, "iat": 700, "turn": {"bytes": 8, "ttl": 300}}),
             json!({"sub": "a", "exp": 2000, "iat": "now", "turn": {"bytes": 8}}),
-            json!({"sub": "a", "exp": 604_800, "turn": {"bytes": 8}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"bytes": 8}}),
+            json!({"sub": "a", "exp": 2000, "iat": 1031, "turn": {"bytes": 8}}),
         ] {
             assert_eq!(of(not.clone()), None, "{not}");
             assert!(fault(not.as_object().unwrap(), 1_000).starts_with("bytes:"), "{not}");

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The shortest time between two questions as long as there are no keys at all.
 const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(10);
 
-/// From when on it is asked anew in passing, so that a key that was withdrawn is not good for ever.
+/// From when on it is asked anew before a key of it is taken, so that one that was withdrawn is not good for longer.
 const OLD: Duration = Duration::from_secs(3_600);
 
 /// How long keys are trusted without another answer: whoever cuts the server off from its issuer keeps no key alive.
@@ -80,17 +80,14 @@ impl KeySet {
         Self { source, known: watch::Sender::default(), pause }
     }
 
-    /// Those that a token with this `kid` may have been signed with. For one that is not known the set is asked for anew,
-    /// if it has not just been; that is waited for, but not for long.
+    /// Those that a token with this `kid` may have been signed with. For one that is not known, and when the set is old, it is
+    /// asked for anew, if it has not just been; that is waited for, but not for long.
     pub(super) async fn keys(self: &Arc<Self>, kid: Option<&str>) -> Vec<Key> {
-        let (found, old, too_old) = {
+        let (found, old) = {
             let known = self.known.borrow();
-            (known.find(kid), known.is_older_than(OLD), known.is_older_than(TRUSTED))
+            (known.find(kid), known.is_older_than(OLD))
         };
-        if !found.is_empty() && !too_old {
-            if old {
-                self.begin(false);
-            }
+        if !found.is_empty() && !old {
             return found;
         }
         self.begin(false);
@@ -312,6 +309,18 @@ mod tests {
         assert_eq!(set.keys(Some("a")).await.len(), 1, "an answer brings them back");
         age(&set, TRUSTED);
         assert!(set.expire() && !set.expire(), "it is told once");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_withdrawn_is_not_taken_from_an_old_set() {
+        let path = file("withdrawn");
+        let set = of(Source::File(path.clone()));
+        assert_eq!(set.keys(Some("a")).await.len(), 1);
+        std::fs::write(&path, r#"{"keys":[]}"#).unwrap();
+        assert_eq!(set.keys(Some("a")).await.len(), 1, "it is not asked for each token");
+        age(&set, OLD);
+        assert!(set.keys(Some("a")).await.is_empty());
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -123,6 +123,7 @@ fn may_signal(shared: &Shared, caller: &Caller) -> Result<(), Refusal> {
         return Err(rooms_off());
     }
     if caller.origin == PageOrigin::Foreign {
+        shared.refusals.tell_page(caller.prefix.address(), caller.origin_text(), shared.ice.now_unix());
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "origin_not_allowed",
