@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-use crate::live::Wire;
+use crate::live::{Wire, uninterrupted};
 
 use bytes::BytesMut;
 use rtc_dtls::cipher_suite::CipherSuiteId;
@@ -109,7 +109,7 @@ impl Dtls {
     /// The next datagram as it comes.
     pub(crate) fn hear(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 65_536];
-        let len = self.socket.recv(&mut buffer).ok()?;
+        let len = uninterrupted(|| self.socket.recv(&mut buffer)).ok()?;
         buffer.truncate(len);
         Some(buffer)
     }

@@ -3,7 +3,7 @@
 //! Each server gets an address of its own out of 127.0.0.0/8, so that tests run side by side on the usual ports.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -267,11 +267,7 @@ pub(crate) struct TlsLink {
 
 impl TlsLink {
     /// Shakes hands with the server, by whatever name. The error is that of the handshake.
-    pub(crate) fn new(
-        server: SocketAddr,
-        name: &str,
-        config: Arc<rustls::ClientConfig>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn new(server: SocketAddr, name: &str, config: Arc<rustls::ClientConfig>) -> io::Result<Self> {
         Self::over(TcpStream::connect(server).unwrap(), name, config)
     }
 
@@ -280,7 +276,7 @@ impl TlsLink {
         mut socket: TcpStream,
         name: &str,
         config: Arc<rustls::ClientConfig>,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
         let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
@@ -384,7 +380,7 @@ impl Client {
         match &self.link {
             Link::Udp(socket) => {
                 let mut bytes = vec![0; 65_536];
-                let len = socket.recv(&mut bytes).ok()?;
+                let len = uninterrupted(|| socket.recv(&mut bytes)).ok()?;
                 bytes.truncate(len);
                 Some(bytes)
             }
@@ -414,7 +410,7 @@ impl Client {
             Ok(0) => true,
             Ok(_) => panic!("a byte instead of an end"),
             Err(error) => {
-                use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+                use io::ErrorKind::{ConnectionReset, UnexpectedEof};
                 [ConnectionReset, UnexpectedEof].contains(&error.kind())
             }
         };
@@ -543,7 +539,7 @@ impl Client {
 }
 
 /// The next frame of a stream.
-fn frame(stream: &mut impl std::io::Read) -> Option<Vec<u8>> {
+fn frame(stream: &mut impl io::Read) -> Option<Vec<u8>> {
     let mut bytes = vec![0; 4];
     stream.read_exact(&mut bytes).ok()?;
     let len = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
@@ -610,7 +606,17 @@ pub(crate) fn peer() -> (UdpSocket, SocketAddr) {
 /// What a peer receives next, and from whom.
 pub(crate) fn heard(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut bytes = vec![0; 65_536];
-    let (len, from) = peer.recv_from(&mut bytes).unwrap();
+    let (len, from) = uninterrupted(|| peer.recv_from(&mut bytes)).unwrap();
     bytes.truncate(len);
     (bytes, from)
+}
+
+/// Waits on, whatever signal comes meanwhile: the kernel does not do that for waits that have a limit.
+pub(crate) fn uninterrupted<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match wait() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
