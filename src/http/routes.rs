@@ -335,8 +335,9 @@ async fn metered_create(State(shared): SharedState, request: Request) -> Respons
 
 async fn xirsys_ice(State(shared): SharedState, request: Request) -> Response {
     answer!(shared, Xirsys, request, |ask| async {
+        let one = ask.fields.text("format")?.is_some_and(|format| format == "urls");
         let grant = ask.grant(ask.authorization(&[]), ask.wish("expire", "")?).await?;
-        json_answer(StatusCode::OK, xirsys::render(&grant))
+        json_answer(StatusCode::OK, if one { xirsys::render_one(&grant) } else { xirsys::render(&grant) })
     })
 }
 

@@ -402,6 +402,17 @@ async fn xirsys_answers_in_an_envelope() {
         assert_eq!(parts(&servers["username"], &servers["credential"]).0, 30);
         assert_eq!(servers["urls"].as_array().unwrap().len(), 3);
     }
+    // Without a word about the form it is a list. Xirsys' own client in a page writes the channel with a slash before it.
+    for (channel, body) in [("/default", ""), ("default?expire=30", ""), ("default", r#"{"expire":30}"#)] {
+        let line = format!("PUT /_turn/{channel}");
+        let answer = send(&server, &line, &[("Authorization", &authorization)], body).await;
+        assert_eq!(answer.status, 200, "{channel}: {}", answer.body);
+        let servers = answer.json()["v"]["iceServers"].take();
+        assert_eq!(servers.as_array().unwrap().len(), 3);
+        assert_eq!(servers[0], json!({"url": "stun:relay.example:3478", "urls": "stun:relay.example:3478"}));
+        let lasts = if channel == "/default" { 3600 } else { 30 };
+        assert_eq!(parts(&servers[1]["username"], &servers[1]["credential"]).0, lasts);
+    }
     let refused =
         send(&server, "PUT /_turn/default", &[("Authorization", &basic("shop", "wrong"))], body).await;
     assert_eq!((refused.status, refused.json()), (401, json!({"v": "unauthorized", "s": "error"})));
