@@ -34,12 +34,29 @@ async function firefoxPage(netns) {
   return page;
 }
 
+const plainPage = (side) => (wanted[`${side}Browser`] === "firefox" ? firefoxPage : chromiumPage)(wanted[side]);
+
 async function testPage(side) {
-  const page = await (wanted[`${side}Browser`] === "firefox" ? firefoxPage : chromiumPage)(wanted[side]);
+  const page = await plainPage(side);
   const configuration = { iceServers: wanted.iceServers, iceTransportPolicy: wanted.policy ?? "relay" };
   await page.evaluate((c) => test.open(c), configuration);
   return page;
 }
+
+/** What a page gathers with a configuration, from relays alone. */
+const relaysOf = (page, configuration) => page.evaluate(async (given) => {
+  test.renew();
+  test.open({ ...given, iceTransportPolicy: "relay" });
+  test.addChannel();
+  await test.describe("offer");
+  test.pc.close();
+  return { candidates: test.candidates, errors: test.errors };
+}, configuration);
+
+/** Runs a script of a package in a page. */
+const load = (page, path) => page.evaluate((code) => {
+  document.head.append(Object.assign(document.createElement("script"), { textContent: code }));
+}, readFileSync(join(here, "node_modules", path), "utf8"));
 
 /** An ICE restart: new candidates, a new pair, and data over it. Returns the digests of what went and what came. */
 async function restart(left, right) {
@@ -96,19 +113,41 @@ const scenarios = {
 
   // One browser gathers candidates with each of several configurations.
   async gatherEach() {
-    const page = await (wanted.leftBrowser === "firefox" ? firefoxPage : chromiumPage)(wanted.left);
+    const page = await plainPage("left");
     const found = {};
-    for (const [name, configuration] of Object.entries(wanted.configurations)) {
-      found[name] = await page.evaluate(async (given) => {
-        test.renew();
-        test.open({ ...given, iceTransportPolicy: "relay" });
-        test.addChannel();
-        await test.describe("offer");
-        test.pc.close();
-        return { candidates: test.candidates, errors: test.errors };
-      }, configuration);
-    }
+    for (const [name, configuration] of Object.entries(wanted.configurations)) found[name] = await relaysOf(page, configuration);
     return found;
+  },
+
+  // matrix-js-sdk asks as it asks a homeserver, and places a call: what it opens its connection with, and what that gathers.
+  async matrix() {
+    const page = await plainPage("left");
+    await load(page, "matrix-js-sdk/dist/browser-matrix.min.js");
+    const asked = await page.evaluate(async ({ baseUrl, accessToken }) => {
+      const configurations = [];
+      const Native = RTCPeerConnection;
+      window.RTCPeerConnection = class extends Native {
+        constructor(configuration) {
+          super(configuration);
+          configurations.push(configuration);
+        }
+      };
+      const client = matrixcs.createClient({ baseUrl, accessToken, userId: "@alice:relais.example", deviceId: "test" });
+      const told = new Promise((yes, no) => {
+        client.once("turnServers", yes);
+        client.once("turnServersError", no);
+      });
+      await client.startClient();
+      await told;
+      const call = client.createCall("!room:relais.example");
+      // Nobody takes the invitation: here is no homeserver.
+      call.on("error", () => {});
+      await call.placeVoiceCall();
+      client.stopClient();
+      window.RTCPeerConnection = Native;
+      return { configuration: configurations[0], expiry: client.getTurnServersExpiry(), now: Date.now() };
+    }, wanted);
+    return { ...asked, ...(await relaysOf(page, asked.configuration)) };
   },
 
   // The trial page, twice: into one room by its form, then picture, data and words.
