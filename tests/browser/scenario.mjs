@@ -150,6 +150,36 @@ const scenarios = {
     return { ...asked, ...(await relaysOf(page, asked.configuration)) };
   },
 
+  // A page calls the echo test of a Janus that has nothing but relayed addresses, and hears its own words.
+  async janus() {
+    const page = await testPage("left");
+    return page.evaluate(async (base) => {
+      const ask = async (path, words) => {
+        const answer = await fetch(base + path, words && { method: "POST", body: JSON.stringify({ transaction: "t", ...words }) });
+        return answer.json();
+      };
+      const session = `/${(await ask("", { janus: "create" })).data.id}`;
+      const handle = `${session}/${(await ask(session, { janus: "attach", plugin: "janus.plugin.echotest", opaque_id: "alice" })).data.id}`;
+      test.pc.createDataChannel("JanusDataChannel");
+      const channel = test.pc.createDataChannel("words");
+      const heard = new Promise((done) => { channel.onmessage = (message) => done(message.data); });
+      const offer = await test.describe("offer");
+      await ask(handle, { janus: "message", body: {}, jsep: { ...offer, force_relay: true } });
+      // Firefox says that it may send more candidates; there are none.
+      await ask(handle, { janus: "trickle", candidate: { completed: true } });
+      let event;
+      while (!event?.jsep) {
+        event = await ask(`${session}?maxev=1`);
+        if (event.janus === "error" || event.janus === "hangup") throw new Error(JSON.stringify(event));
+      }
+      await test.describe("done", event.jsep);
+      const state = await test.connected();
+      if (channel.readyState !== "open") await new Promise((done) => { channel.onopen = done; });
+      channel.send("ping");
+      return { state, heard: await heard, answer: event.jsep.sdp, stats: await test.stats() };
+    }, wanted.base);
+  },
+
   // The trial page, twice: into one room by its form, then picture, data and words.
   async trialCall() {
     const pages = await Promise.all([wanted.left, wanted.right].map((netns) => trialPage(netns)));

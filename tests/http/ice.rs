@@ -432,12 +432,18 @@ async fn uberti_answers_at_the_root_and_the_page_stays_there() {
         let refused = send(&server, &format!("GET {path}?service=turn&key=wrong"), &[], "").await;
         assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"));
     }
+    // As Janus asks unless told otherwise: by POST, the same words in the query and in a form.
+    let words = format!("service=turn&api={SHOP}&key={SHOP}&username=alice");
+    let posted = send(&server, &format!("POST /?{words}"), &[FORM], &words).await;
+    assert_eq!(posted.status, 200, "{}", posted.body);
+    assert_eq!(parts(&posted.json()["username"], &posted.json()["password"]).1, "alice");
     let page = send(&server, "GET /?room=x", &[], "").await;
     assert!(page.header("content-type").unwrap().starts_with("text/html"));
     let without = Options { dialects: vec![Dialect::Native], ..options() };
     let server = with(without).await;
     let page = send(&server, &format!("GET /?service=turn&key={SHOP}"), &[], "").await;
     assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    assert_eq!(send(&server, &format!("POST /?{words}"), &[FORM], &words).await.status, 405);
 }
 
 #[tokio::test]
