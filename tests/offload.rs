@@ -191,6 +191,39 @@ fn what_is_never_merged_is_relayed_all_the_same() {
     assert_eq!(told(&server), (1.0, 1.0, 0.0));
 }
 
+#[test]
+fn a_relay_socket_is_merged_for_from_its_first_burst_on() {
+    let server = on("tells-gro");
+    let mut client = server.udp();
+    let relayed = client.relay();
+    let (peer, address) = peer();
+    assert_eq!(client.bind(CHANNEL, address), 0);
+    let asked = || lines(&server, &["asked for UDP_GRO"]);
+    let before = asked();
+    assert!(before > 0, "{}", server.log());
+    for number in 0..50 {
+        peer.send_to(&payload(number), relayed).unwrap();
+        assert_eq!(client.receive(), channel_data(CHANNEL, &payload(number)));
+    }
+    assert_eq!(asked(), before, "single datagrams are no burst");
+    let payloads: Vec<_> = (0..BURST).map(payload).collect();
+    let pass = || {
+        burst(&peer, relayed, &payloads);
+        for payload in &payloads {
+            assert_eq!(client.receive(), channel_data(CHANNEL, payload));
+        }
+    };
+    // A server that reads as fast as they come sees no burst in them.
+    for _ in 0..1000 {
+        if asked() > before {
+            break;
+        }
+        pass();
+    }
+    (0..20).for_each(|_| pass());
+    assert_eq!(asked(), before + 1, "once is enough");
+}
+
 const BATCHES: &str = "recvmmsg and sendmmsg";
 const ALL: [&str; 7] =
     ["UDP_GRO", "UDP_SEGMENT", BATCHES, "timerfd_create", "IP_MTU_DISCOVER", "IP_RECVTOS", "IP_RECVERR"];

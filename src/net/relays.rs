@@ -29,6 +29,10 @@ pub(super) const TRIES: usize = 3;
 /// Slots that one relay socket fills at once: each may hold 64 merged datagrams.
 const MOST_AT_ONCE: u8 = 32;
 
+/// So many datagrams that wait in one socket are a burst, as video is sent. The kernel merges those of one flow, which audio
+/// would pay for and have nothing of: until then each relay socket is a plain one.
+const BURST: usize = 4;
+
 /// How many ports are tried when other programs hold some of the range.
 const ATTEMPTS: usize = 16;
 
@@ -52,6 +56,8 @@ struct Relay {
     too_long: Option<Box<SocketAddr>>,
     /// Whether the kernel cuts its messages.
     cuts: bool,
+    /// Whether it merges what arrives.
+    merges: bool,
     /// Slots to ask it to fill at once.
     most: u8,
     /// The round in which it was read last.
@@ -175,7 +181,7 @@ impl Relays {
     }
 
     /// Asks a socket for more the next time if it had more left after all that was asked for, and for less if it has given
-    /// little: what is asked for in vain costs as much as a system call.
+    /// little: what is asked for in vain costs as much as a system call. The first burst has the kernel merge from then on.
     pub(super) fn adapt(&mut self, token: u64, (given, asked): (usize, usize), round: u32) {
         let index = usize::try_from(token - FIRST_RELAY_TOKEN).unwrap_or(usize::MAX);
         let Some(relay) = self.sockets.get_mut(index) else { return };
@@ -185,6 +191,11 @@ impl Relays {
             relay.most = (relay.most * 2).min(MOST_AT_ONCE);
         }
         relay.read_in = round;
+        if given >= BURST && !relay.merges && self.shared.offers.merges {
+            relay.merges = true;
+            // Without it datagrams come one by one.
+            let _ = sys::merge(relay.socket.as_fd(), true);
+        }
     }
 
     fn open(
@@ -199,12 +210,7 @@ impl Relays {
 
     fn open_socket(&self, port: Port) -> std::io::Result<UdpSocket> {
         let address = self.shared.addresses()[port.address];
-        let socket = open_socket(SocketAddr::new(address.local, port.port))?;
-        if self.shared.offers.merges {
-            // Without it datagrams come one by one.
-            let _ = sys::merge(socket.as_fd(), true);
-        }
-        Ok(socket)
+        open_socket(SocketAddr::new(address.local, port.port))
     }
 
     /// Makes an open socket the relay of an allocation.
@@ -232,6 +238,7 @@ impl Relays {
             deaf: false,
             too_long: None,
             cuts: self.shared.offers.cuts,
+            merges: false,
             most: 1,
             read_in: 0,
         });

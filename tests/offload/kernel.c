@@ -3,6 +3,7 @@
 
    no-gro, no-gso     knows one of the socket options no more
    never-merges       takes UDP_GRO and does nothing
+   tells-gro          writes a line whenever a socket asks for UDP_GRO
    eio, einval        refuse to cut messages, as a device without checksums and a path with a small MTU do
    small-buffers      grants no larger receive buffer
    enosys, eperm      have no calls for many datagrams, or forbid them
@@ -20,6 +21,7 @@
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -63,6 +65,7 @@ int setsockopt(int fd, int level, int option, const void *value, socklen_t lengt
     static int (*real)(int, int, int, const void *, socklen_t);
     if (!real) real = (int (*)(int, int, int, const void *, socklen_t))dlsym(RTLD_NEXT, "setsockopt");
     if (level == OF_UDP && option == GRO && plays("never-merges")) return 0;
+    if (level == OF_UDP && option == GRO && plays("tells-gro")) fputs("asked for UDP_GRO\n", stderr);
     if (level == OF_UDP && ((option == GRO && plays("no-gro")) || (option == SEGMENT && plays("no-gso"))))
         return fails(ENOPROTOOPT);
     if (is_mark(level, option) && plays("no-marks")) return fails(EPERM);
