@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot};
@@ -356,60 +357,70 @@ fn run_once(plan: &mut Plan, control: &mut mpsc::Receiver<Control>) -> std::io::
             worker.borrow().spawn(accept::accept(Rc::clone(&worker), door));
         }
         let udp = UdpLoop::new(Rc::clone(&worker), listeners, Rc::clone(&epoll))?;
-        let mut udp = tokio::task::spawn_local(udp.run());
-        let tick = Timer::new();
-        tick.arm(TICK)?;
-        let mut mail = Mail::new();
-        let mut asked = Asked::default();
-        loop {
-            tokio::select! {
-                ended = &mut udp => match ended {
-                    Ok(result) => return result,
-                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                    Err(_) => return Ok(()),
-                },
-                Some(panic) = panicked.recv() => std::panic::resume_unwind(panic),
-                () = plan.inbox.wait(&mut mail) => worker.borrow_mut().read(&mut mail),
-                () = plan.revoked.news() => {
-                    plan.revoked.hear(|list, search| worker.borrow_mut().revoke(list, search));
+        // Whatever wakes the thread polls this future. Each part of it is polled only when it was meant, since most of
+        // what happens is datagrams, and they are to pay for nothing else.
+        let mut parts = FuturesUnordered::from_iter([
+            udp.run().boxed_local(),
+            attend(plan, control, &mut panicked, &worker).boxed_local(),
+        ]);
+        parts.next().await.unwrap_or(Ok(()))
+    })
+}
+
+/// Does what a worker does beside relaying, until it is told to stop.
+async fn attend(
+    plan: &mut Plan,
+    control: &mut mpsc::Receiver<Control>,
+    panicked: &mut mpsc::UnboundedReceiver<Box<dyn Any + Send>>,
+    worker: &RefCell<Worker>,
+) -> std::io::Result<()> {
+    let tick = Timer::new();
+    tick.arm(TICK)?;
+    let mut mail = Mail::new();
+    let mut asked = Asked::default();
+    loop {
+        tokio::select! {
+            Some(panic) = panicked.recv() => std::panic::resume_unwind(panic),
+            () = plan.inbox.wait(&mut mail) => worker.borrow_mut().read(&mut mail),
+            () = plan.revoked.news() => {
+                plan.revoked.hear(|list, search| worker.borrow_mut().revoke(list, search));
+            }
+            message = control.recv() => match message {
+                Some(Control::Counters(answer)) => {
+                    // Whoever asked may have given up.
+                    let _ = answer.send(*worker.borrow_mut().server.counters());
                 }
-                message = control.recv() => match message {
-                    Some(Control::Counters(answer)) => {
-                        // Whoever asked may have given up.
-                        let _ = answer.send(*worker.borrow_mut().server.counters());
-                    }
-                    Some(Control::Configure(tuning)) => {
-                        plan.tuning = (*tuning).clone();
-                        worker.borrow_mut().configure(*tuning);
-                    }
-                    Some(Control::Tls(config)) => {
-                        plan.entrance.tls = Some(Arc::clone(&config));
-                        worker.borrow_mut().entrance.tls = Some(config);
-                    }
-                    Some(Control::Dtls(identity)) => {
-                        plan.dtls = Some(Arc::clone(&identity));
-                        worker.borrow_mut().dtls.set_identity(identity);
-                    }
-                    Some(Control::Sessions(lookup, answer)) => asked.add(lookup, answer),
-                    Some(Control::Drain) => {
-                        plan.draining = true;
-                        worker.borrow_mut().server.drain();
-                    }
-                    Some(Control::Stop) | None => {
-                        worker.borrow_mut().stop();
-                        return Ok(());
-                    }
-                },
-                () = tokio::task::yield_now(), if !asked.is_empty() => {
-                    let worker = worker.borrow();
-                    asked.go_on(&worker.server, &worker.now());
+                Some(Control::Configure(tuning)) => {
+                    plan.tuning = (*tuning).clone();
+                    worker.borrow_mut().configure(*tuning);
                 }
-                fired = tick.fired() => {
-                    fired?;
-                    let pause = worker.borrow_mut().tick();
-                    tick.arm(pause)?;
+                Some(Control::Tls(config)) => {
+                    plan.entrance.tls = Some(Arc::clone(&config));
+                    worker.borrow_mut().entrance.tls = Some(config);
                 }
+                Some(Control::Dtls(identity)) => {
+                    plan.dtls = Some(Arc::clone(&identity));
+                    worker.borrow_mut().dtls.set_identity(identity);
+                }
+                Some(Control::Sessions(lookup, answer)) => asked.add(lookup, answer),
+                Some(Control::Drain) => {
+                    plan.draining = true;
+                    worker.borrow_mut().server.drain();
+                }
+                Some(Control::Stop) | None => {
+                    worker.borrow_mut().stop();
+                    return Ok(());
+                }
+            },
+            () = tokio::task::yield_now(), if !asked.is_empty() => {
+                let worker = worker.borrow();
+                asked.go_on(&worker.server, &worker.now());
+            }
+            fired = tick.fired() => {
+                fired?;
+                let pause = worker.borrow_mut().tick();
+                tick.arm(pause)?;
             }
         }
-    })
+    }
 }
