@@ -15,6 +15,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
+/// How things stand. All of it in one, since what watches a value takes much more than the value.
+#[derive(Default)]
+pub(super) struct Flow {
+    /// Messages that were read and not dealt with.
+    backlog: usize,
+    /// What wakes the reader of its WebSocket, while it has one or is getting it.
+    websocket: Option<Arc<AtomicWaker>>,
+    /// Bytes that have been handed to connections.
+    pub(super) written: u64,
+}
+
 /// One session. It lives as long as the library's socket, whose request carries it.
 pub(super) struct Session {
     pub(super) ticket: Ticket,
@@ -24,12 +35,7 @@ pub(super) struct Session {
     pub(super) alias: Option<String>,
     /// From the moment of joining until somebody listens.
     pub(super) inbox: Mutex<Option<Inbox>>,
-    /// Messages that were read and not dealt with.
-    backlog: watch::Sender<usize>,
-    /// What wakes the reader of its WebSocket, while it has one or is getting it.
-    websocket: watch::Sender<Option<Arc<AtomicWaker>>>,
-    /// Bytes that have been handed to connections.
-    pub(super) written: watch::Sender<u64>,
+    pub(super) flow: watch::Sender<Flow>,
     is_closed: AtomicBool,
     /// Rings when the client has left the namespace.
     pub(super) left: Notify,
@@ -43,9 +49,7 @@ impl Session {
             room,
             alias,
             inbox: Mutex::new(None),
-            backlog: watch::Sender::new(0),
-            websocket: watch::Sender::new(None),
-            written: watch::Sender::new(0),
+            flow: watch::Sender::default(),
             is_closed: AtomicBool::new(false),
             left: Notify::new(),
         }
@@ -53,19 +57,19 @@ impl Session {
 
     /// One more message has been read.
     pub(super) fn begin(&self) {
-        self.backlog.send_modify(|count| *count += 1);
+        self.flow.send_modify(|flow| flow.backlog += 1);
     }
 
     /// One message has been dealt with.
     pub(super) fn finish(&self) {
-        self.backlog.send_modify(|count| *count = count.saturating_sub(1));
+        self.flow.send_modify(|flow| flow.backlog = flow.backlog.saturating_sub(1));
         if self.is_free() {
             self.wake();
         }
     }
 
     fn wake(&self) {
-        let reader = self.websocket.borrow().clone();
+        let reader = self.flow.borrow().websocket.clone();
         if let Some(reader) = reader {
             reader.wake();
         }
@@ -74,10 +78,10 @@ impl Session {
     /// Lets one WebSocket in, unless there is one.
     pub(super) fn let_in(self: &Arc<Self>) -> Option<Pass> {
         let reader = Arc::new(AtomicWaker::new());
-        let is_first = self.websocket.send_if_modified(|present| {
-            let is_first = present.is_none();
+        let is_first = self.flow.send_if_modified(|flow| {
+            let is_first = flow.websocket.is_none();
             if is_first {
-                *present = Some(reader.clone());
+                flow.websocket = Some(reader.clone());
             }
             is_first
         });
@@ -86,16 +90,21 @@ impl Session {
 
     /// Waits until there is no WebSocket.
     pub(super) async fn websocket_gone(&self) {
-        let _ = self.websocket.subscribe().wait_for(Option::is_none).await;
+        let _ = self.flow.subscribe().wait_for(|flow| flow.websocket.is_none()).await;
     }
 
     fn is_free(&self) -> bool {
-        *self.backlog.borrow() == 0
+        self.flow.borrow().backlog == 0
     }
 
     /// Waits until everything that was read has been dealt with.
     pub(super) async fn free(&self) {
-        let _ = self.backlog.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.flow.subscribe().wait_for(|flow| flow.backlog == 0).await;
+    }
+
+    /// So many more bytes are with a connection.
+    pub(super) fn wrote(&self, bytes: u64) {
+        self.flow.send_modify(|flow| flow.written += bytes);
     }
 
     /// Nothing more is read.
@@ -117,7 +126,7 @@ pub(super) struct Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.session.websocket.send_replace(None);
+        self.session.flow.send_modify(|flow| flow.websocket = None);
     }
 }
 
@@ -176,7 +185,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
-        self.pass.session.written.send_modify(|written| *written += count as u64);
+        self.pass.session.wrote(count as u64);
         Poll::Ready(Ok(count))
     }
 

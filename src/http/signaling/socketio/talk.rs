@@ -99,6 +99,7 @@ struct Heard {
 /// Begins to listen to a socket that has connected to the namespace.
 pub(super) fn begin(socket: SocketRef, limits: Limits) {
     let Some(session) = socket.req_parts().extensions.get::<Arc<Session>>().cloned() else { return };
+    // Boxed, since a channel has room for many from the start.
     let (said, heard) = mpsc::channel(AHEAD);
     for (event, call) in CALLS {
         listen(&socket, Some(event), &session, &said, move |arguments| arguments.call(call));
@@ -119,7 +120,7 @@ fn listen(
     socket: &SocketRef,
     event: Option<&'static str>,
     session: &Arc<Session>,
-    said: &mpsc::Sender<Heard>,
+    said: &mpsc::Sender<Box<Heard>>,
     act: impl Fn(&Arguments) -> Option<Act> + Clone + Send + Sync + 'static,
 ) {
     let (session, said) = (session.clone(), said.clone());
@@ -131,7 +132,7 @@ fn listen(
             Some(alias) => arguments.renamed(alias, socket.id.as_str()),
             None => arguments,
         };
-        let heard = Heard { act: act(&arguments), bytes };
+        let heard = Box::new(Heard { act: act(&arguments), bytes });
         if bytes > MAX_MESSAGE || said.try_send(heard).is_err() {
             session.finish();
             dismiss(socket, &session);
@@ -155,11 +156,11 @@ async fn converse(
     socket: SocketRef,
     session: Arc<Session>,
     mut inbox: Inbox,
-    mut heard: mpsc::Receiver<Heard>,
+    mut heard: mpsc::Receiver<Box<Heard>>,
     limits: Limits,
 ) {
     let mut pace = Pace::new(&limits, Instant::now());
-    let mut written = session.written.subscribe();
+    let mut flow = session.flow.subscribe();
     let mut out = Outgoing::default();
     let mut held: Option<(Instant, Option<Act>)> = None;
     let is_at_fault = loop {
@@ -168,7 +169,7 @@ async fn converse(
             notice = inbox.next(), if out.has_room() => match notice {
                 Ok((notice, burden)) => match tell(&socket, session.alias.as_deref(), &notice) {
                     Ok(bytes) => {
-                        out.add(bytes, burden, *written.borrow());
+                        out.add(bytes, burden, flow.borrow().written);
                         continue;
                     }
                     Err(_) => break true,
@@ -176,15 +177,16 @@ async fn converse(
                 Err(Silence::TooSlow) => break true,
                 Err(Silence::Closed) => break false,
             },
-            changed = written.changed(), if !out.waiting.is_empty() => {
+            changed = flow.changed(), if !out.waiting.is_empty() => {
                 let Ok(()) = changed else { break false };
-                out.release(*written.borrow_and_update());
+                out.release(flow.borrow_and_update().written);
                 continue;
             }
             () = sleep_until(out.since + limits.idle), if !out.waiting.is_empty() => break true,
             act = due(&mut held), if held.is_some() => act,
             said = heard.recv(), if held.is_none() => {
-                let Some(Heard { act, bytes }) = said else { break false };
+                let Some(said) = said else { break false };
+                let Heard { act, bytes } = *said;
                 let now = Instant::now();
                 let wait = pace.take(bytes, now);
                 if pace.is_abused(now) {
