@@ -350,11 +350,11 @@ impl Side {
         let accept = base64::engine::general_purpose::STANDARD.encode(digest.finalize());
         let upgraded = hyper::upgrade::on(&mut request);
         let request = lasting(Method::GET, request.uri(), session.clone(), ()).ok_or_else(no_session)?;
-        let (service, limits) = (self.service.clone(), self.shared.options.limits);
+        let (service, shared) = (self.service.clone(), self.shared.clone());
         tokio::spawn(async move {
             let Ok(upgraded) = upgraded.await else { return };
             // The library moves it about, and has room for it wherever it was.
-            let gate = Box::new(Gate::new(TokioIo::new(upgraded), pass, &limits));
+            let gate = Box::new(Gate::new(TokioIo::new(upgraded), pass, &shared.options.limits));
             // A request that the library does not understand ends with its connection.
             let _ = service.call((gate, request)).await;
             if let Known::Id(id) = known {

@@ -2,10 +2,12 @@
 //! its WebSocket: the library reads as fast as bytes come, so they come no faster than they are dealt with.
 
 use super::owner::Owner;
+use super::talk::Heard;
 use crate::http::Limits;
 use crate::http::admission::Bucket;
 use crate::http::rooms::{Inbox, Ticket};
 use futures_util::task::AtomicWaker;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,9 +17,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
+/// Messages that were read before the gate fell. More than one read or one POST of a page can hold.
+const AHEAD: usize = 1024;
+
 /// How things stand. All of it in one, since what watches a value takes much more than the value.
 #[derive(Default)]
 pub(super) struct Flow {
+    /// Who deals with what is said.
+    listener: Listener,
+    /// What was said, and is not in hand.
+    heard: VecDeque<Heard>,
     /// Messages that were read and not dealt with.
     backlog: usize,
     /// What wakes the reader of its WebSocket, while it has one or is getting it.
@@ -25,6 +34,16 @@ pub(super) struct Flow {
     /// Bytes that have been handed to connections.
     pub(super) written: u64,
 }
+
+impl Flow {
+    fn next_listener(&mut self) {
+        (self.listener, self.heard, self.backlog) = (Listener(self.listener.0 + 1), VecDeque::new(), 0);
+    }
+}
+
+/// One who listens to a session: there is another each time that its client connects to the namespace.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Listener(u64);
 
 /// One session. It lives as long as the library's socket, whose request carries it.
 pub(super) struct Session {
@@ -55,17 +74,54 @@ impl Session {
         }
     }
 
-    /// One more message has been read.
-    pub(super) fn begin(&self) {
-        self.flow.send_modify(|flow| flow.backlog += 1);
+    /// Begins to listen, instead of whoever has listened before. Returns who that is.
+    pub(super) fn listen(&self) -> Listener {
+        let mut listener = Listener(0);
+        self.flow.send_modify(|flow| {
+            flow.next_listener();
+            listener = flow.listener;
+        });
+        listener
     }
 
-    /// One message has been dealt with.
+    /// One more message has been read. False if that one does not listen, or too many wait.
+    pub(super) fn hear(&self, listener: Listener, heard: Heard) -> bool {
+        self.flow.send_if_modified(|flow| {
+            let is_heard = flow.listener == listener && flow.heard.len() < AHEAD;
+            if is_heard {
+                flow.heard.push_back(heard);
+                flow.backlog += 1;
+            }
+            is_heard
+        })
+    }
+
+    /// The next one to deal with.
+    pub(super) fn next(&self, listener: Listener) -> Option<Heard> {
+        let mut next = None;
+        self.flow.send_if_modified(|flow| {
+            next = if flow.listener == listener { flow.heard.pop_front() } else { None };
+            false
+        });
+        next
+    }
+
+    /// That one has been dealt with.
     pub(super) fn finish(&self) {
         self.flow.send_modify(|flow| flow.backlog = flow.backlog.saturating_sub(1));
         if self.is_free() {
             self.wake();
         }
+    }
+
+    /// That one listens no more; what was not dealt with is forgotten.
+    pub(super) fn stop_listening(&self, listener: Listener) {
+        self.flow.send_modify(|flow| {
+            if flow.listener == listener {
+                flow.next_listener();
+            }
+        });
+        self.wake();
     }
 
     fn wake(&self) {
