@@ -58,7 +58,8 @@ pub(super) fn routes(dialects: &[Dialect]) -> Router<Arc<Shared>> {
         };
     }
     let uberti = dialects.contains(&Dialect::Uberti);
-    router.route("/", get(move |state: SharedState, request: Request| front(uberti, state, request)))
+    let front = get(move |state: SharedState, request: Request| front(uberti, state, request));
+    router.route("/", if uberti { front.post(uberti_ice) } else { front })
 }
 
 fn with_preflight(route: MethodRouter<Arc<Shared>>, methods: &'static str) -> MethodRouter<Arc<Shared>> {
@@ -335,8 +336,9 @@ async fn metered_create(State(shared): SharedState, request: Request) -> Respons
 
 async fn xirsys_ice(State(shared): SharedState, request: Request) -> Response {
     answer!(shared, Xirsys, request, |ask| async {
+        let one = ask.fields.text("format")?.is_some_and(|format| format == "urls");
         let grant = ask.grant(ask.authorization(&[]), ask.wish("expire", "")?).await?;
-        json_answer(StatusCode::OK, xirsys::render(&grant))
+        json_answer(StatusCode::OK, if one { xirsys::render_one(&grant) } else { xirsys::render(&grant) })
     })
 }
 
@@ -361,7 +363,7 @@ async fn matrix_ice(State(shared): SharedState, request: Request) -> Response {
     })
 }
 
-/// The trial page, or, with `?service=turn`, what draft-uberti has at this place.
+/// The trial page, or, with `?service=turn`, what draft-uberti has at this place; there `POST` is always its.
 async fn front(uberti: bool, state: SharedState, request: Request) -> Response {
     let asks_for_turn =
         request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "service=turn"));

@@ -34,12 +34,29 @@ async function firefoxPage(netns) {
   return page;
 }
 
+const plainPage = (side) => (wanted[`${side}Browser`] === "firefox" ? firefoxPage : chromiumPage)(wanted[side]);
+
 async function testPage(side) {
-  const page = await (wanted[`${side}Browser`] === "firefox" ? firefoxPage : chromiumPage)(wanted[side]);
+  const page = await plainPage(side);
   const configuration = { iceServers: wanted.iceServers, iceTransportPolicy: wanted.policy ?? "relay" };
   await page.evaluate((c) => test.open(c), configuration);
   return page;
 }
+
+/** What a page gathers with a configuration, from relays alone. */
+const relaysOf = (page, configuration) => page.evaluate(async (given) => {
+  test.renew();
+  test.open({ ...given, iceTransportPolicy: "relay" });
+  test.addChannel();
+  await test.describe("offer");
+  test.pc.close();
+  return { candidates: test.candidates, errors: test.errors };
+}, configuration);
+
+/** Runs a script of a package in a page. */
+const load = (page, path) => page.evaluate((code) => {
+  document.head.append(Object.assign(document.createElement("script"), { textContent: code }));
+}, readFileSync(join(here, "node_modules", path), "utf8"));
 
 /** An ICE restart: new candidates, a new pair, and data over it. Returns the digests of what went and what came. */
 async function restart(left, right) {
@@ -96,19 +113,71 @@ const scenarios = {
 
   // One browser gathers candidates with each of several configurations.
   async gatherEach() {
-    const page = await (wanted.leftBrowser === "firefox" ? firefoxPage : chromiumPage)(wanted.left);
+    const page = await plainPage("left");
     const found = {};
-    for (const [name, configuration] of Object.entries(wanted.configurations)) {
-      found[name] = await page.evaluate(async (given) => {
-        test.renew();
-        test.open({ ...given, iceTransportPolicy: "relay" });
-        test.addChannel();
-        await test.describe("offer");
-        test.pc.close();
-        return { candidates: test.candidates, errors: test.errors };
-      }, configuration);
-    }
+    for (const [name, configuration] of Object.entries(wanted.configurations)) found[name] = await relaysOf(page, configuration);
     return found;
+  },
+
+  // matrix-js-sdk asks as it asks a homeserver, and places a call: what it opens its connection with, and what that gathers.
+  async matrix() {
+    const page = await plainPage("left");
+    await load(page, "matrix-js-sdk/dist/browser-matrix.min.js");
+    const asked = await page.evaluate(async ({ baseUrl, accessToken }) => {
+      const configurations = [];
+      const Native = RTCPeerConnection;
+      window.RTCPeerConnection = class extends Native {
+        constructor(configuration) {
+          super(configuration);
+          configurations.push(configuration);
+        }
+      };
+      const client = matrixcs.createClient({ baseUrl, accessToken, userId: "@alice:relais.example", deviceId: "test" });
+      const told = new Promise((yes, no) => {
+        client.once("turnServers", yes);
+        client.once("turnServersError", no);
+      });
+      await client.startClient();
+      await told;
+      const call = client.createCall("!room:relais.example");
+      // Nobody takes the invitation: here is no homeserver.
+      call.on("error", () => {});
+      await call.placeVoiceCall();
+      client.stopClient();
+      window.RTCPeerConnection = Native;
+      return { configuration: configurations[0], expiry: client.getTurnServersExpiry(), now: Date.now() };
+    }, wanted);
+    return { ...asked, ...(await relaysOf(page, asked.configuration)) };
+  },
+
+  // A page calls the echo test of a Janus that has nothing but relayed addresses, and hears its own words.
+  async janus() {
+    const page = await testPage("left");
+    return page.evaluate(async (base) => {
+      const ask = async (path, words) => {
+        const answer = await fetch(base + path, words && { method: "POST", body: JSON.stringify({ transaction: "t", ...words }) });
+        return answer.json();
+      };
+      const session = `/${(await ask("", { janus: "create" })).data.id}`;
+      const handle = `${session}/${(await ask(session, { janus: "attach", plugin: "janus.plugin.echotest", opaque_id: "alice" })).data.id}`;
+      test.pc.createDataChannel("JanusDataChannel");
+      const channel = test.pc.createDataChannel("words");
+      const heard = new Promise((done) => { channel.onmessage = (message) => done(message.data); });
+      const offer = await test.describe("offer");
+      await ask(handle, { janus: "message", body: {}, jsep: { ...offer, force_relay: true } });
+      // Firefox says that it may send more candidates; there are none.
+      await ask(handle, { janus: "trickle", candidate: { completed: true } });
+      let event;
+      while (!event?.jsep) {
+        event = await ask(`${session}?maxev=1`);
+        if (event.janus === "error" || event.janus === "hangup") throw new Error(JSON.stringify(event));
+      }
+      await test.describe("done", event.jsep);
+      const state = await test.connected();
+      if (channel.readyState !== "open") await new Promise((done) => { channel.onopen = done; });
+      channel.send("ping");
+      return { state, heard: await heard, answer: event.jsep.sdp, stats: await test.stats() };
+    }, wanted.base);
   },
 
   // The trial page, twice: into one room by its form, then picture, data and words.

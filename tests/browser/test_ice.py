@@ -54,7 +54,8 @@ def configurations(net):
     metered, _ = ask(net, "GET", f"/api/v1/turn/credentials?apiKey={KEY}")
     made, _ = ask(net, "POST", f"/api/v1/turn/credential?secretKey={KEY}", '{"expiryInSeconds":600,"label":"u"}')
     again, _ = ask(net, "GET", f"/api/v1/turn/credentials?apiKey={made['apiKey']}")
-    xirsys, _ = ask(net, "PUT", "/_turn/default", '{"format":"urls"}', basic)
+    xirsys, _ = ask(net, "PUT", "/_turn/default", headers=basic)
+    one, _ = ask(net, "PUT", "/_turn/default", '{"format":"urls"}', basic)
     uberti, _ = ask(net, "GET", f"/?service=turn&username=alice&key={KEY}")
     matrix, _ = ask(net, "GET", "/_matrix/client/v3/voip/turnServer", headers=bearer)
     _, options = ask(net, "OPTIONS", "/v1/ice-servers", headers=bearer, status=204)
@@ -69,9 +70,10 @@ def configurations(net):
         "twilio": {"iceServers": twilio["ice_servers"]},
         "metered": {"iceServers": metered},
         "metered, by the key of a credential": {"iceServers": again},
+        "xirsys": xirsys["v"],
         # As their clients turn them into a configuration.
         "cloudflare, one object": {"iceServers": [older["iceServers"]]},
-        "xirsys": {"iceServers": [xirsys["v"]["iceServers"]]},
+        "xirsys, one object": {"iceServers": [one["v"]["iceServers"]]},
         "uberti": rest(uberti),
         "matrix": rest(matrix),
         "links": {"iceServers": linked(links)},
@@ -83,7 +85,7 @@ def gather(net, browser):
     keys = [{"name": "shop", "key": KEY, "quota": 50}]
     start_server(net, {"http": {"listen": [f"{net.v4('server')}:8080"], "keys": keys}})
     found = scenario(net, "gatherEach", left="alice", leftBrowser=browser, configurations=configurations(net))
-    assert len(found) == 11
+    assert len(found) == 12
     for name, result in found.items():
         assert any(" typ relay " in candidate for candidate in result["candidates"]), (name, result)
 

@@ -402,6 +402,17 @@ async fn xirsys_answers_in_an_envelope() {
         assert_eq!(parts(&servers["username"], &servers["credential"]).0, 30);
         assert_eq!(servers["urls"].as_array().unwrap().len(), 3);
     }
+    // Without a word about the form it is a list. Xirsys' own client in a page writes the channel with a slash before it.
+    for (channel, body) in [("/default", ""), ("default?expire=30", ""), ("default", r#"{"expire":30}"#)] {
+        let line = format!("PUT /_turn/{channel}");
+        let answer = send(&server, &line, &[("Authorization", &authorization)], body).await;
+        assert_eq!(answer.status, 200, "{channel}: {}", answer.body);
+        let servers = answer.json()["v"]["iceServers"].take();
+        assert_eq!(servers.as_array().unwrap().len(), 3);
+        assert_eq!(servers[0], json!({"url": "stun:relay.example:3478", "urls": "stun:relay.example:3478"}));
+        let lasts = if channel == "/default" { 3600 } else { 30 };
+        assert_eq!(parts(&servers[1]["username"], &servers[1]["credential"]).0, lasts);
+    }
     let refused =
         send(&server, "PUT /_turn/default", &[("Authorization", &basic("shop", "wrong"))], body).await;
     assert_eq!((refused.status, refused.json()), (401, json!({"v": "unauthorized", "s": "error"})));
@@ -421,12 +432,18 @@ async fn uberti_answers_at_the_root_and_the_page_stays_there() {
         let refused = send(&server, &format!("GET {path}?service=turn&key=wrong"), &[], "").await;
         assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"));
     }
+    // As Janus asks unless told otherwise: by POST, the same words in the query and in a form.
+    let words = format!("service=turn&api={SHOP}&key={SHOP}&username=alice");
+    let posted = send(&server, &format!("POST /?{words}"), &[FORM], &words).await;
+    assert_eq!(posted.status, 200, "{}", posted.body);
+    assert_eq!(parts(&posted.json()["username"], &posted.json()["password"]).1, "alice");
     let page = send(&server, "GET /?room=x", &[], "").await;
     assert!(page.header("content-type").unwrap().starts_with("text/html"));
     let without = Options { dialects: vec![Dialect::Native], ..options() };
     let server = with(without).await;
     let page = send(&server, &format!("GET /?service=turn&key={SHOP}"), &[], "").await;
     assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    assert_eq!(send(&server, &format!("POST /?{words}"), &[FORM], &words).await.status, 405);
 }
 
 #[tokio::test]
