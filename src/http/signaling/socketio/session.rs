@@ -101,6 +101,10 @@ impl Session {
         let mut next = None;
         self.flow.send_if_modified(|flow| {
             next = if flow.listener == listener { flow.heard.pop_front() } else { None };
+            if flow.heard.is_empty() {
+                // One burst is no reason to keep room for it.
+                flow.heard = VecDeque::new();
+            }
             false
         });
         next
