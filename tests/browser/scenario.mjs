@@ -150,6 +150,29 @@ const scenarios = {
     return { ...asked, ...(await relaysOf(page, asked.configuration)) };
   },
 
+  // A WHIP client publishes at an endpoint that passes on the server's Link headers: its configuration, and what that gathers.
+  async whip() {
+    const page = await plainPage("left");
+    const code = readFileSync(join(here, "node_modules/whip-whep/whip.js"), "utf8");
+    const found = {};
+    for (const [name, links] of Object.entries(wanted.links)) {
+      const configuration = await page.evaluate(async (given) => {
+        const { WHIPClient } = await import(URL.createObjectURL(new Blob([given.code], { type: "text/javascript" })));
+        const headers = new Headers({ location: "/publication" });
+        for (const link of given.links) headers.append("link", link);
+        window.fetch = async () => new Response("", { status: 201, headers });
+        const pc = new RTCPeerConnection();
+        pc.createDataChannel("bytes");
+        // The endpoint has no answer to the offer.
+        await new WHIPClient().publish(pc, "http://whip.example/").catch(() => {});
+        pc.close();
+        return pc.getConfiguration();
+      }, { code, links });
+      found[name] = { configuration, ...(await relaysOf(page, configuration)) };
+    }
+    return found;
+  },
+
   // A page calls the echo test of a Janus that has nothing but relayed addresses, and hears its own words.
   async janus() {
     const page = await testPage("left");

@@ -7,8 +7,7 @@ import time
 from calls import scenario
 from harness import test
 from server import scratch, start_server
-
-KEY = "key-of-the-shop-0123456789"
+from test_ice import KEY, ask
 
 
 def start(net, **key):
@@ -35,6 +34,27 @@ def chromium_runs_the_matrix_sdk(net):
 @test(150)
 def firefox_runs_the_matrix_sdk(net):
     matrix(net, "firefox")
+
+
+def whip(net, browser):
+    start(net)
+    bearer = {"Authorization": f"Bearer {KEY}"}
+    links = {method: ask(net, method, "/v1/ice-servers", headers=bearer, status=status)[1]
+             for method, status in (("GET", 200), ("OPTIONS", 204))}
+    found = scenario(net, "whip", seconds=60, left="alice", leftBrowser=browser, links=links)
+    for method, result in found.items():
+        assert len(result["configuration"]["iceServers"]) == len(links[method]) > 2, result
+        assert any(" typ relay " in candidate for candidate in result["candidates"]), (method, result)
+
+
+@test(90)
+def chromium_publishes_with_the_links_of_a_whip_endpoint(net):
+    whip(net, "chromium")
+
+
+@test(90)
+def firefox_publishes_with_the_links_of_a_whip_endpoint(net):
+    whip(net, "firefox")
 
 
 JANUS = """
