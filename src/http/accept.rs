@@ -56,6 +56,8 @@ pub(super) async fn run(
     limits: Limits,
     shutdown: watch::Receiver<bool>,
 ) {
+    // Shared: a copy in each conversation would be most of it.
+    let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
     let mut per_address = BTreeMap::<Prefix, usize>::new();
     let mut refused = JoinSet::new();
@@ -119,7 +121,7 @@ pub(super) async fn run(
             inner: TowerToHyperService::new(router.clone()),
             remote: Remote { address: remote, port, secure },
         };
-        let shutdown = shutdown.clone();
+        let (limits, shutdown) = (limits.clone(), shutdown.clone());
         connections.spawn(async move {
             // A panic in one conversation is reported by the hook; the address must still be forgotten.
             let conversation = AssertUnwindSafe(begin(accepted, service, limits, shutdown));
@@ -137,7 +139,12 @@ pub(super) async fn stopped(mut shutdown: watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-async fn begin(accepted: Accepted, service: Connection, limits: Limits, shutdown: watch::Receiver<bool>) {
+async fn begin(
+    accepted: Accepted,
+    service: Connection,
+    limits: Arc<Limits>,
+    shutdown: watch::Receiver<bool>,
+) {
     match accepted {
         Accepted::Plain(stream, _) => {
             let _ = stream.set_nodelay(true);
@@ -155,7 +162,7 @@ async fn begin(accepted: Accepted, service: Connection, limits: Limits, shutdown
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: Connection,
-    limits: Limits,
+    limits: Arc<Limits>,
     shutdown: watch::Receiver<bool>,
 ) {
     let connection = hyper::server::conn::http1::Builder::new()

@@ -86,7 +86,7 @@ impl Caller {
         let remote = address.ip().to_canonical();
         let authority = authority(parts)?;
         let host = authority.host().to_ascii_lowercase();
-        let origin_value = parts.headers.get(header::ORIGIN).cloned();
+        let origin_value = parts.headers.get(header::ORIGIN).map(copied);
         let origin = origin(origin_value.as_ref(), &authority, secure, &options.origins);
         let forwarded = is_forwarded(&parts.headers);
         // A TLS listener is for everybody: what comes to it from loopback may be forwarded, and need not say so.
@@ -117,6 +117,11 @@ impl Caller {
         }
         Ok(Self { prefix: Prefix::of(counted), is_local, origin, origin_value, host })
     }
+}
+
+/// A value for longer than its request: as it came, it is a part of the whole buffer that was read, and keeps that.
+pub(super) fn copied(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 impl FromRequestParts<Arc<Shared>> for Caller {

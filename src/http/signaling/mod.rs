@@ -31,8 +31,8 @@ const UNGUESSABLE: usize = 22;
 /// The longest name of a room in bytes.
 const LONGEST_ROOM: usize = 128;
 
-/// What a socket reads at once. Frames longer than that arrive in several reads.
-const READ_BUFFER: usize = 4 << 10;
+/// What a socket reads at once. Frames longer than that arrive in several reads; a description has two or three thousand bytes.
+const READ_BUFFER: usize = 1 << 10;
 
 /// The query of `/ws`.
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use super::{Explained, NO_ROOM, check_room, explain, meant};
 use crate::http::accept::stopped;
 use crate::http::caller::Caller;
 use crate::http::rooms::{Act, Full, Inbox, Joining, Kind, Notice, Peer, Silence, Ticket, To};
-use crate::http::{Shared, error, ice};
+use crate::http::{Limits, Shared, error, ice};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::sync::Arc;
@@ -134,20 +134,21 @@ impl Conversation {
 
     /// Carries frames both ways until something ends it.
     async fn carry(&mut self) -> Result<std::convert::Infallible, End> {
-        let limits = self.shared.options.limits;
+        // Not all of the limits, of which each conversation would have its own.
+        let Limits { ping, idle, join_deadline, .. } = self.shared.options.limits;
         let stop = stopped(self.shared.shutdown.clone());
         tokio::pin!(stop);
         let opened = Instant::now();
-        let mut ping = tokio::time::interval_at(opened + limits.ping, limits.ping);
+        let mut ping = tokio::time::interval_at(opened + ping, ping);
         let mut heard = opened;
-        let mut pace = Pace::new(&limits, heard);
+        let mut pace = Pace::new(&self.shared.options.limits, heard);
         // A message that came too early, and when its time is. Until then nothing more is read, so that TCP holds
         // the sender back.
         let mut held: Option<(Instant, Option<Utf8Bytes>)> = None;
         loop {
             let deadline = match &self.inbox {
-                Ok(_) => heard + limits.idle,
-                Err(_) => opened + limits.join_deadline,
+                Ok(_) => heard + idle,
+                Err(_) => opened + join_deadline,
             };
             let text = tokio::select! {
                 () = &mut stop => return Err(STOPPING),

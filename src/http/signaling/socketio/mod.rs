@@ -15,7 +15,7 @@ use crate::http::{MAX_MESSAGE, Shared, ice};
 use axum::Router;
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::{FromRequestParts as _, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use base64::Engine as _;
@@ -215,6 +215,12 @@ fn no_session() -> Refusal {
         .help("Please report this as a fault of the server.")
 }
 
+/// What the library needs of a request that it keeps as long as the session lives. The request itself is a part of the whole buffer
+/// that its connection read, and would keep that.
+fn lasting<B>(method: Method, uri: &Uri, session: Arc<Session>, body: B) -> Option<axum::http::Request<B>> {
+    axum::http::Request::builder().method(method).uri(uri.to_string()).extension(session).body(body).ok()
+}
+
 impl Side {
     async fn admit(&self, caller: &Caller, mut request: Request) -> Result<Response, Refusal> {
         may_signal(&self.shared, caller)?;
@@ -238,7 +244,6 @@ impl Side {
                 // What an old client is called in its namespace, it does not hear: it takes the session's id for that.
                 let alias = secret.clone().filter(|_| wanted.version.as_deref() == Some("3"));
                 let session = Arc::new(self.open(caller, owner, wanted.room, alias).await?);
-                request.extensions_mut().insert(session.clone());
                 (session, Known::Secret(secret))
             }
         };
@@ -249,8 +254,12 @@ impl Side {
         if request.method() == Method::POST {
             session.free().await;
         }
+        if let Known::Secret(_) = known {
+            let (parts, body) = request.into_parts();
+            request = lasting(parts.method, &parts.uri, session.clone(), body).ok_or_else(bad_query)?;
+        }
         let (parts, body) = self.pass(request).await.into_parts();
-        session.written.send_modify(|written| *written += body.size_hint().lower());
+        session.wrote(body.size_hint().lower());
         let Known::Secret(Some(secret)) = known else { return Ok(Response::from_parts(parts, body)) };
         let body = to_bytes(body, MAX_PAYLOAD).await.map_err(|_| no_session())?;
         let open = std::str::from_utf8(&body).ok();
@@ -340,12 +349,12 @@ impl Side {
         digest.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
         let accept = base64::engine::general_purpose::STANDARD.encode(digest.finalize());
         let upgraded = hyper::upgrade::on(&mut request);
-        let (parts, _) = request.into_parts();
-        let request = axum::http::Request::from_parts(parts, ());
-        let (service, limits) = (self.service.clone(), self.shared.options.limits);
+        let request = lasting(Method::GET, request.uri(), session.clone(), ()).ok_or_else(no_session)?;
+        let (service, shared) = (self.service.clone(), self.shared.clone());
         tokio::spawn(async move {
             let Ok(upgraded) = upgraded.await else { return };
-            let gate = Gate::new(TokioIo::new(upgraded), pass, &limits);
+            // The library moves it about, and has room for it wherever it was.
+            let gate = Box::new(Gate::new(TokioIo::new(upgraded), pass, &shared.options.limits));
             // A request that the library does not understand ends with its connection.
             let _ = service.call((gate, request)).await;
             if let Known::Id(id) = known {

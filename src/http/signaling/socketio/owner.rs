@@ -1,7 +1,7 @@
 //! Whom a session belongs to.
 
 use crate::http::admission::Prefix;
-use crate::http::caller::Caller;
+use crate::http::caller::{Caller, copied};
 use axum::http::{HeaderMap, HeaderValue, header};
 use std::sync::OnceLock;
 
@@ -21,7 +21,7 @@ impl Owner {
         let page = caller.origin_value.clone();
         Self {
             prefix: caller.prefix,
-            agent: headers.get(header::USER_AGENT).cloned(),
+            agent: headers.get(header::USER_AGENT).map(copied),
             is_page: page.is_some(),
             page: page.map_or_else(OnceLock::new, OnceLock::from),
         }

@@ -2,10 +2,12 @@
 //! its WebSocket: the library reads as fast as bytes come, so they come no faster than they are dealt with.
 
 use super::owner::Owner;
+use super::talk::Heard;
 use crate::http::Limits;
 use crate::http::admission::Bucket;
 use crate::http::rooms::{Inbox, Ticket};
 use futures_util::task::AtomicWaker;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +16,34 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, Sleep, sleep};
+
+/// Messages that were read before the gate fell. More than one read or one POST of a page can hold.
+const AHEAD: usize = 1024;
+
+/// How things stand. All of it in one, since what watches a value takes much more than the value.
+#[derive(Default)]
+pub(super) struct Flow {
+    /// Who deals with what is said.
+    listener: Listener,
+    /// What was said, and is not in hand.
+    heard: VecDeque<Heard>,
+    /// Messages that were read and not dealt with.
+    backlog: usize,
+    /// What wakes the reader of its WebSocket, while it has one or is getting it.
+    websocket: Option<Arc<AtomicWaker>>,
+    /// Bytes that have been handed to connections.
+    pub(super) written: u64,
+}
+
+impl Flow {
+    fn next_listener(&mut self) {
+        (self.listener, self.heard, self.backlog) = (Listener(self.listener.0 + 1), VecDeque::new(), 0);
+    }
+}
+
+/// One who listens to a session: there is another each time that its client connects to the namespace.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Listener(u64);
 
 /// One session. It lives as long as the library's socket, whose request carries it.
 pub(super) struct Session {
@@ -24,12 +54,7 @@ pub(super) struct Session {
     pub(super) alias: Option<String>,
     /// From the moment of joining until somebody listens.
     pub(super) inbox: Mutex<Option<Inbox>>,
-    /// Messages that were read and not dealt with.
-    backlog: watch::Sender<usize>,
-    /// What wakes the reader of its WebSocket, while it has one or is getting it.
-    websocket: watch::Sender<Option<Arc<AtomicWaker>>>,
-    /// Bytes that have been handed to connections.
-    pub(super) written: watch::Sender<u64>,
+    pub(super) flow: watch::Sender<Flow>,
     is_closed: AtomicBool,
     /// Rings when the client has left the namespace.
     pub(super) left: Notify,
@@ -43,29 +68,68 @@ impl Session {
             room,
             alias,
             inbox: Mutex::new(None),
-            backlog: watch::Sender::new(0),
-            websocket: watch::Sender::new(None),
-            written: watch::Sender::new(0),
+            flow: watch::Sender::default(),
             is_closed: AtomicBool::new(false),
             left: Notify::new(),
         }
     }
 
-    /// One more message has been read.
-    pub(super) fn begin(&self) {
-        self.backlog.send_modify(|count| *count += 1);
+    /// Begins to listen, instead of whoever has listened before. Returns who that is.
+    pub(super) fn listen(&self) -> Listener {
+        let mut listener = Listener(0);
+        self.flow.send_modify(|flow| {
+            flow.next_listener();
+            listener = flow.listener;
+        });
+        listener
     }
 
-    /// One message has been dealt with.
+    /// One more message has been read. False if that one does not listen, or too many wait.
+    pub(super) fn hear(&self, listener: Listener, heard: Heard) -> bool {
+        self.flow.send_if_modified(|flow| {
+            let is_heard = flow.listener == listener && flow.heard.len() < AHEAD;
+            if is_heard {
+                flow.heard.push_back(heard);
+                flow.backlog += 1;
+            }
+            is_heard
+        })
+    }
+
+    /// The next one to deal with.
+    pub(super) fn next(&self, listener: Listener) -> Option<Heard> {
+        let mut next = None;
+        self.flow.send_if_modified(|flow| {
+            next = if flow.listener == listener { flow.heard.pop_front() } else { None };
+            if flow.heard.is_empty() {
+                // One burst is no reason to keep room for it.
+                flow.heard = VecDeque::new();
+            }
+            false
+        });
+        next
+    }
+
+    /// That one has been dealt with.
     pub(super) fn finish(&self) {
-        self.backlog.send_modify(|count| *count = count.saturating_sub(1));
+        self.flow.send_modify(|flow| flow.backlog = flow.backlog.saturating_sub(1));
         if self.is_free() {
             self.wake();
         }
     }
 
+    /// That one listens no more; what was not dealt with is forgotten.
+    pub(super) fn stop_listening(&self, listener: Listener) {
+        self.flow.send_modify(|flow| {
+            if flow.listener == listener {
+                flow.next_listener();
+            }
+        });
+        self.wake();
+    }
+
     fn wake(&self) {
-        let reader = self.websocket.borrow().clone();
+        let reader = self.flow.borrow().websocket.clone();
         if let Some(reader) = reader {
             reader.wake();
         }
@@ -74,10 +138,10 @@ impl Session {
     /// Lets one WebSocket in, unless there is one.
     pub(super) fn let_in(self: &Arc<Self>) -> Option<Pass> {
         let reader = Arc::new(AtomicWaker::new());
-        let is_first = self.websocket.send_if_modified(|present| {
-            let is_first = present.is_none();
+        let is_first = self.flow.send_if_modified(|flow| {
+            let is_first = flow.websocket.is_none();
             if is_first {
-                *present = Some(reader.clone());
+                flow.websocket = Some(reader.clone());
             }
             is_first
         });
@@ -86,16 +150,21 @@ impl Session {
 
     /// Waits until there is no WebSocket.
     pub(super) async fn websocket_gone(&self) {
-        let _ = self.websocket.subscribe().wait_for(Option::is_none).await;
+        let _ = self.flow.subscribe().wait_for(|flow| flow.websocket.is_none()).await;
     }
 
     fn is_free(&self) -> bool {
-        *self.backlog.borrow() == 0
+        self.flow.borrow().backlog == 0
     }
 
     /// Waits until everything that was read has been dealt with.
     pub(super) async fn free(&self) {
-        let _ = self.backlog.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.flow.subscribe().wait_for(|flow| flow.backlog == 0).await;
+    }
+
+    /// So many more bytes are with a connection.
+    pub(super) fn wrote(&self, bytes: u64) {
+        self.flow.send_modify(|flow| flow.written += bytes);
     }
 
     /// Nothing more is read.
@@ -117,7 +186,7 @@ pub(super) struct Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.session.websocket.send_replace(None);
+        self.session.flow.send_modify(|flow| flow.websocket = None);
     }
 }
 
@@ -176,7 +245,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
-        self.pass.session.written.send_modify(|written| *written += count as u64);
+        self.pass.session.wrote(count as u64);
         Poll::Ready(Ok(count))
     }
 

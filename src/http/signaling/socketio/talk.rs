@@ -1,6 +1,6 @@
 //! The dialect: which events there are, what they carry and in which order.
 
-use super::session::Session;
+use super::session::{Listener, Session};
 use crate::http::rooms::{Act, Burden, Call, Inbox, Notice, Silence, To};
 use crate::http::signaling::pace::Pace;
 use crate::http::signaling::plain;
@@ -10,11 +10,11 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use socketioxide::SendError;
-use socketioxide::extract::{Data, SocketRef};
+use socketioxide::extract::{Data, Event, SocketRef};
 use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Events whose first argument is the peer that is meant, and whose second one is handed on to it.
@@ -24,9 +24,6 @@ const CALLS: [(&str, Call); 4] = [
     ("peerIce", Call::Ice),
     ("signal", Call::Signal),
 ];
-
-/// Messages that were read before the gate fell. More than one read or one POST of a page can hold.
-const AHEAD: usize = 1024;
 
 /// Packets and bytes with the library on their way out. What is beyond waits in the member's queue, where it counts.
 const PACKETS_OUT: usize = 32;
@@ -91,62 +88,56 @@ fn renamed(json: &str, from: &str, to: &str) -> Option<Box<RawValue>> {
 }
 
 /// Something that was said, and how long it is.
-struct Heard {
+pub(super) struct Heard {
     act: Option<Act>,
     bytes: usize,
+}
+
+impl Heard {
+    /// What a client says that calls itself by its `alias`.
+    fn of(event: &str, arguments: Arguments, alias: Option<&str>, socket: &SocketRef) -> Self {
+        let bytes = arguments.bytes();
+        let arguments = match alias {
+            Some(alias) => arguments.renamed(alias, socket.id.as_str()),
+            None => arguments,
+        };
+        let act = match CALLS.iter().find(|(known, _)| *known == event) {
+            Some((_, call)) => arguments.call(*call),
+            None if event == "message" => arguments.message(),
+            // What has no meaning costs its sender as much.
+            None => None,
+        };
+        Self { act, bytes }
+    }
 }
 
 /// Begins to listen to a socket that has connected to the namespace.
 pub(super) fn begin(socket: SocketRef, limits: Limits) {
     let Some(session) = socket.req_parts().extensions.get::<Arc<Session>>().cloned() else { return };
-    let (said, heard) = mpsc::channel(AHEAD);
-    for (event, call) in CALLS {
-        listen(&socket, Some(event), &session, &said, move |arguments| arguments.call(call));
-    }
-    listen(&socket, Some("message"), &session, &said, Arguments::message);
-    // What has no meaning costs its sender as much.
-    listen(&socket, None, &session, &said, |_| None);
+    let Some(inbox) = session.inbox.try_lock().ok().and_then(|mut inbox| inbox.take()) else {
+        return dismiss(&socket, &session);
+    };
+    let (hearing, listener) = (session.clone(), session.listen());
+    // All of it is done while the library calls, so that the order is kept; what it would run later is nothing.
+    socket.on_fallback(move |socket: SocketRef, Event(event), Data(arguments): Data<Arguments>| {
+        let heard = Heard::of(&event, arguments, hearing.alias.as_deref(), &socket);
+        if heard.bytes > MAX_MESSAGE || !hearing.hear(listener, heard) {
+            dismiss(&socket, &hearing);
+        }
+        ready(())
+    });
     let leaving = session.clone();
     socket.on_disconnect(move || {
         leaving.left.notify_one();
         ready(())
     });
-    let Some(inbox) = session.inbox.try_lock().ok().and_then(|mut inbox| inbox.take()) else { return };
-    tokio::spawn(converse(socket, session, inbox, heard, limits));
-}
-
-fn listen(
-    socket: &SocketRef,
-    event: Option<&'static str>,
-    session: &Arc<Session>,
-    said: &mpsc::Sender<Heard>,
-    act: impl Fn(&Arguments) -> Option<Act> + Clone + Send + Sync + 'static,
-) {
-    let (session, said) = (session.clone(), said.clone());
-    // All of it is done while the library calls, so that the order is kept; what it would run later is nothing.
-    let handler = move |socket: SocketRef, Data(arguments): Data<Arguments>| {
-        let bytes = arguments.bytes();
-        session.begin();
-        let arguments = match &session.alias {
-            Some(alias) => arguments.renamed(alias, socket.id.as_str()),
-            None => arguments,
-        };
-        let heard = Heard { act: act(&arguments), bytes };
-        if bytes > MAX_MESSAGE || said.try_send(heard).is_err() {
-            session.finish();
-            dismiss(socket, &session);
-        }
-        ready(())
-    };
-    match event {
-        Some(event) => socket.on(event, handler),
-        None => socket.on_fallback(handler),
-    }
+    let pace = Pace::new(&limits, Instant::now());
+    tokio::spawn(converse(socket, session, inbox, listener, pace, limits.idle));
 }
 
 /// Ends a session from our side.
-fn dismiss(socket: SocketRef, session: &Session) {
-    let _ = socket.disconnect();
+fn dismiss(socket: &SocketRef, session: &Session) {
+    let _ = socket.clone().disconnect();
     session.close();
 }
 
@@ -155,71 +146,71 @@ async fn converse(
     socket: SocketRef,
     session: Arc<Session>,
     mut inbox: Inbox,
-    mut heard: mpsc::Receiver<Heard>,
-    limits: Limits,
+    listener: Listener,
+    mut pace: Pace,
+    idle: Duration,
 ) {
-    let mut pace = Pace::new(&limits, Instant::now());
-    let mut written = session.written.subscribe();
+    let mut flow = session.flow.subscribe();
     let mut out = Outgoing::default();
     let mut held: Option<(Instant, Option<Act>)> = None;
     let is_at_fault = loop {
-        let act = tokio::select! {
+        let said = if held.is_none() { session.next(listener) } else { None };
+        if let Some(Heard { act, bytes }) = said {
+            let now = Instant::now();
+            let wait = pace.take(bytes, now);
+            if pace.is_abused(now) {
+                break true;
+            }
+            held = Some((now + wait, act));
+            if wait.is_zero() {
+                deal(&session, &mut held).await;
+            }
+            continue;
+        }
+        let stuck = (!out.waiting.is_empty()).then(|| out.since + idle);
+        let due = held.as_ref().map(|(due, _)| *due);
+        let next = stuck.into_iter().chain(due).min();
+        tokio::select! {
             () = session.left.notified() => break false,
             notice = inbox.next(), if out.has_room() => match notice {
                 Ok((notice, burden)) => match tell(&socket, session.alias.as_deref(), &notice) {
                     Ok(bytes) => {
-                        out.add(bytes, burden, *written.borrow());
-                        continue;
+                        out.add(bytes, burden, flow.borrow().written);
                     }
                     Err(_) => break true,
                 },
                 Err(Silence::TooSlow) => break true,
                 Err(Silence::Closed) => break false,
             },
-            changed = written.changed(), if !out.waiting.is_empty() => {
+            changed = flow.changed() => {
                 let Ok(()) = changed else { break false };
-                out.release(*written.borrow_and_update());
-                continue;
+                out.release(flow.borrow_and_update().written);
             }
-            () = sleep_until(out.since + limits.idle), if !out.waiting.is_empty() => break true,
-            act = due(&mut held), if held.is_some() => act,
-            said = heard.recv(), if held.is_none() => {
-                let Some(Heard { act, bytes }) = said else { break false };
+            () = sleep_until(next.unwrap_or(out.since)), if next.is_some() => {
                 let now = Instant::now();
-                let wait = pace.take(bytes, now);
-                if pace.is_abused(now) {
+                if stuck.is_some_and(|stuck| stuck <= now) {
                     break true;
                 }
-                if !wait.is_zero() {
-                    held = Some((now + wait, act));
-                    continue;
+                if due.is_some_and(|due| due <= now) {
+                    deal(&session, &mut held).await;
                 }
-                act
             }
-        };
-        if let Some(act) = act {
-            session.ticket.act(act).await;
         }
-        session.finish();
     };
-    session.ticket.part().await;
+    Box::pin(session.ticket.part()).await;
     if is_at_fault {
-        dismiss(socket, &session);
+        dismiss(&socket, &session);
     }
     // The client may connect to the namespace once more, in the same session.
-    heard.close();
-    if held.is_some() {
-        session.finish();
-    }
-    while heard.try_recv().is_ok() {
-        session.finish();
-    }
+    session.stop_listening(listener);
 }
 
-/// The held act when its time has come. Safe to cancel.
-async fn due(held: &mut Option<(Instant, Option<Act>)>) -> Option<Act> {
-    sleep_until(held.as_ref()?.0).await;
-    held.take().and_then(|(_, act)| act)
+/// Does what was held, if that is anything. Boxed, so that nobody has room for it all the time.
+async fn deal(session: &Session, held: &mut Option<(Instant, Option<Act>)>) {
+    if let Some((_, Some(act))) = held.take() {
+        Box::pin(session.ticket.act(act)).await;
+    }
+    session.finish();
 }
 
 /// What the library has been given and its connection has not taken yet.
