@@ -1,5 +1,7 @@
 //! Stands for the DTLS library in a build without the feature `dtls`: there are no associations.
 
+#![expect(clippy::needless_pass_by_ref_mut, reason = "these are called as the library's are")]
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
