@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts as _, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
@@ -58,8 +58,8 @@ pub(super) fn routes(dialects: &[Dialect]) -> Router<Arc<Shared>> {
         };
     }
     let uberti = dialects.contains(&Dialect::Uberti);
-    let front = get(move |state: SharedState, request: Request| front(uberti, state, request));
-    router.route("/", if uberti { front.post(uberti_ice) } else { front })
+    let front = move |state: SharedState, request: Request| front(uberti, state, request);
+    router.route("/", if uberti { get(front).post(front) } else { get(front) })
 }
 
 fn with_preflight(route: MethodRouter<Arc<Shared>>, methods: &'static str) -> MethodRouter<Arc<Shared>> {
@@ -363,9 +363,15 @@ async fn matrix_ice(State(shared): SharedState, request: Request) -> Response {
     })
 }
 
-/// The trial page, or, with `?service=turn`, what draft-uberti has at this place; there `POST` is always its.
+/// The trial page, or, with `?service=turn`, what draft-uberti has at this place; nothing else is posted there.
 async fn front(uberti: bool, state: SharedState, request: Request) -> Response {
     let asks_for_turn =
         request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "service=turn"));
-    if uberti && asks_for_turn { uberti_ice(state, request).await } else { page::index() }
+    if uberti && asks_for_turn {
+        uberti_ice(state, request).await
+    } else if request.method() == Method::POST {
+        StatusCode::METHOD_NOT_ALLOWED.into_response()
+    } else {
+        page::index()
+    }
 }

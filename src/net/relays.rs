@@ -29,9 +29,9 @@ pub(super) const TRIES: usize = 3;
 /// Slots that one relay socket fills at once: each may hold 64 merged datagrams.
 const MOST_AT_ONCE: u8 = 32;
 
-/// So many datagrams that wait in one socket are a burst, as video is sent. The kernel merges those of one flow, which audio
-/// would pay for and have nothing of: until then each relay socket is a plain one.
-const BURST: usize = 4;
+/// So many datagrams in one call are a burst, as video is sent: a socket that had little is asked for one, one again and two. The
+/// kernel merges those of one flow, which audio would pay for and have nothing of: until then each relay socket is a plain one.
+const BURST: usize = 2;
 
 /// How many ports are tried when other programs hold some of the range.
 const ATTEMPTS: usize = 16;
@@ -49,7 +49,7 @@ struct Relay {
     /// and port cannot become another allocation's meanwhile.
     ended: bool,
     /// ICMP errors in this pause.
-    heard: u32,
+    heard: u8,
     /// It hears no more of them until the next one.
     deaf: bool,
     /// Where a datagram was to go that this machine found too long: of IPv4 the error queue tells no port.

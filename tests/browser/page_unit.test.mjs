@@ -153,6 +153,9 @@ test("the server's word comes before the browser's, and that before a guess", ()
   const peer = (seen) => explainPeer({ view: seen, since: NOW, address: "5.6.7.8" }).cause;
   assert.equal(peer(view([], [allocation])), "relay_range_blocked");
   assert.equal(peer(view([refusal({ cause: "peer_denied", peer: "192.168.7.20:1" })], [allocation])), "peer_denied");
+  const data = refusal({ method: "data", cause: "peer_denied", peer: "5.6.7.8:1" });
+  assert.equal(peer(view([data], [allocation])), "relay_range_blocked", "what was sent got as far as that");
+  assert.equal(peer(view([data], [{ ...allocation, to_peers: { packets: 0 } }])), "peer_denied");
   assert.equal(peer(null), "peer_unreached");
 });
 

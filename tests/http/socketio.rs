@@ -120,6 +120,48 @@ async fn a_message_is_for_all_others_whatever_they_speak() {
     assert_eq!(bob.word().await, r#"["message",null]"#);
 }
 
+#[tokio::test]
+async fn last_words_are_said_and_the_namespace_is_open_again() {
+    let server = start(open_rooms()).await;
+    let mut bob = connect(&server, "r").await;
+    let mut ann = connect(&server, "r").await;
+    // In one write each, and often: which of two things is looked at first is drawn.
+    for n in 0..30 {
+        for packet in [format!(r#"42["message",{n}]"#), "41".to_owned()] {
+            ann.socket.0.feed(Message::Text(packet.into())).await.unwrap();
+        }
+        ann.socket.0.flush().await.unwrap();
+        assert_eq!(bob.word().await, format!(r#"["message",{n}]"#));
+        while !bob.event().await.contains(&format!(r#"{{"{}":{{"id":"{0}"}}}}"#, bob.id)) {}
+        ann.socket.text("40".into()).await;
+        while !ann.socket.hear_text().await.starts_with("40") {}
+        ann.emit(&format!(r#"["message","again {n}"]"#)).await;
+        assert_eq!(bob.word().await, format!(r#"["message","again {n}"]"#));
+    }
+}
+
+#[tokio::test]
+async fn who_connects_to_the_namespace_again_and_again_gets_no_faster() {
+    let limits = Limits { message_burst: 8, messages_per_second: 1, ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let mut ann = connect(&server, "r").await;
+    let refused = loop {
+        ann.emit(r#"["message",1]"#).await;
+        ann.socket.text("41".into()).await;
+        ann.socket.text("40".into()).await;
+        let answer = loop {
+            let heard = ann.socket.hear_text().await;
+            if heard.starts_with("40") || heard.starts_with("44") {
+                break heard;
+            }
+        };
+        if answer.starts_with("44") {
+            break answer;
+        }
+    };
+    assert!(refused.contains("Too many"), "{refused}");
+}
+
 async fn post(server: &Server, path: &str, body: &str) -> Answer {
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: text/plain;charset=UTF-8\r\n\

@@ -15,7 +15,7 @@ function seen(view, since, transport) {
   const time = ({ at, created }) => Date.parse(at ?? created);
   const [allocations, refusals] = [view?.allocations, view?.refusals].map((all = []) => all
     .filter((one) => time(one) >= since - SLACK && (!transport || one.transport === transport)).sort((x, y) => time(x) - time(y)));
-  return { allocations, refusals: refusals.filter(isReason) };
+  return { allocations, refusals: refusals.filter(isReason), all: refusals };
 }
 
 const fromServer = ({ cause, message, cure }) => ({ cause, text: message, cure, from: 'server' });
@@ -71,8 +71,10 @@ export function explain({ transport, place, errors = [], gathered = 0, view = nu
 
 /** Of the test in which the relay sends to an address of this browser that is not a relayed one. */
 export function explainPeer({ view = null, since = 0, address = '', error = '' }) {
-  const { allocations, refusals } = seen(view, since);
-  const denied = refusals.findLast(byPeer);
+  const { allocations, refusals, all } = seen(view, since);
+  const [out, back] = [packets(allocations, 'to_peers'), packets(allocations, 'to_client')];
+  // Of packets alone it is a reason if none got through.
+  const denied = refusals.findLast(byPeer) ?? (!out && all.findLast(byPeer));
   if (denied) return { ...fromServer(denied), state: 'warn' };
   if (refusals.length) return fromServer(refusals.at(-1));
   const [here, open] = [address || 'this browser', 'Open the UDP ports of relay.ports (49152-65535) on the server'];
@@ -80,7 +82,6 @@ export function explainPeer({ view = null, since = 0, address = '', error = '' }
     return own('peer_unreached', false, `The relay does not reach ${here} from its own ports.`,
       `${open}. If this browser has a private address, peers.allow must name it.`);
   }
-  const [out, back] = [packets(allocations, 'to_peers'), packets(allocations, 'to_client')];
   if (error && !out && !back) return ofBrowser(error);
   const relayed = allocations.findLast((one) => one.relayed)?.relayed ?? 'its port';
   const sent = out ? `sent ${out} packets from ${relayed} to ${here}` : `could send nothing to ${here}`;

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 use crate::turn::{AllocationId, RelayToken};
 
 /// ICMP errors of one relayed address that are told to its client in each [`PAUSE`]; more are nobody's news.
-const ERRORS_OF_ONE: u32 = 32;
+const ERRORS_OF_ONE: u8 = 32;
 /// The same for all relayed addresses of a worker: anybody can forge them, and a flood shall not cost it a tenth of its time.
 const ERRORS: u32 = 1024;
 /// How long an address hears no errors when there were too many.

@@ -35,6 +35,7 @@ use std::future::{Ready, ready};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// The client's own library, as its authors publish it: version 4.8.4, MIT licence (`client-LICENSE`).
 const CLIENT: &str = include_str!("client-4.8.4.min.js");
@@ -141,7 +142,7 @@ pub(in crate::http) fn routes(shared: Arc<Shared>) -> Router {
         .with_parser(ParserConfig::common().max_incoming_binaries(0))
         .build_with_inner_svc(Nowhere);
     let begin = move |socket: SocketRef| {
-        talk::begin(socket, limits);
+        talk::begin(socket, limits.idle);
         ready(())
     };
     io.ns("/", begin.with(join));
@@ -295,7 +296,7 @@ impl Side {
         let room = meant(rooms, room).ok_or_else(|| refuse(NO_ROOM))?;
         check_room(rooms, &room).map_err(refuse)?;
         let ticket = self.shared.rooms.enter(caller.prefix).await.map_err(refuse_full)?;
-        Ok(Session::new(ticket, owner, room, alias))
+        Ok(Session::new(ticket, owner, room, alias, &self.shared.options.limits))
     }
 
     async fn find(
@@ -384,6 +385,11 @@ async fn end(service: &SocketIoService<Nowhere>, id: &str) {
 async fn join(socket: SocketRef) -> Result<(), &'static str> {
     let session = socket.req_parts().extensions.get::<Arc<Session>>().cloned();
     let session = session.ok_or("There is no session.")?;
+    // Each time tells the whole room: it costs as much as what is said.
+    if session.wait_for(0, Instant::now()).await.is_none_or(|wait| !wait.is_zero()) {
+        dismiss_later(session);
+        return Err("Too many messages and connects. Connect again in some seconds.");
+    }
     let peer = Peer { id: socket.id.as_str().into(), name: "".into() };
     let joining = Joining { room: session.room.clone(), peer, kind: Kind::SocketIo };
     match session.ticket.join(joining).await {
@@ -392,11 +398,16 @@ async fn join(socket: SocketRef) -> Result<(), &'static str> {
             Ok(())
         }
         Err(full) => {
-            tokio::spawn(async move {
-                tokio::time::sleep(LAST_WORD).await;
-                session.close();
-            });
+            dismiss_later(session);
             Err(explain(full).1)
         }
     }
+}
+
+/// Ends a session when its client has had time to hear why.
+fn dismiss_later(session: Arc<Session>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(LAST_WORD).await;
+        session.close();
+    });
 }

@@ -6,6 +6,7 @@ use super::talk::Heard;
 use crate::http::Limits;
 use crate::http::admission::Bucket;
 use crate::http::rooms::{Inbox, Ticket};
+use crate::http::signaling::pace::Pace;
 use futures_util::task::AtomicWaker;
 use std::collections::VecDeque;
 use std::io;
@@ -13,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, Sleep, sleep};
@@ -55,13 +57,21 @@ pub(super) struct Session {
     /// From the moment of joining until somebody listens.
     pub(super) inbox: Mutex<Option<Inbox>>,
     pub(super) flow: watch::Sender<Flow>,
+    /// How fast its client may go on, however often it leaves the namespace and comes again.
+    pace: Mutex<Pace>,
     is_closed: AtomicBool,
     /// Rings when the client has left the namespace.
     pub(super) left: Notify,
 }
 
 impl Session {
-    pub(super) fn new(ticket: Ticket, owner: Owner, room: String, alias: Option<String>) -> Self {
+    pub(super) fn new(
+        ticket: Ticket,
+        owner: Owner,
+        room: String,
+        alias: Option<String>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             ticket,
             owner,
@@ -69,6 +79,7 @@ impl Session {
             alias,
             inbox: Mutex::new(None),
             flow: watch::Sender::default(),
+            pace: Mutex::new(Pace::new(limits, Instant::now())),
             is_closed: AtomicBool::new(false),
             left: Notify::new(),
         }
@@ -81,7 +92,15 @@ impl Session {
             flow.next_listener();
             listener = flow.listener;
         });
+        self.wake();
         listener
+    }
+
+    /// How long something of so many bytes has to wait. Nothing if all has had to for too long.
+    pub(super) async fn wait_for(&self, bytes: usize, now: Instant) -> Option<Duration> {
+        let mut pace = self.pace.lock().await;
+        let wait = pace.take(bytes, now);
+        (!pace.is_abused(now)).then_some(wait)
     }
 
     /// One more message has been read. False if that one does not listen, or too many wait.
@@ -110,9 +129,13 @@ impl Session {
         next
     }
 
-    /// That one has been dealt with.
-    pub(super) fn finish(&self) {
-        self.flow.send_modify(|flow| flow.backlog = flow.backlog.saturating_sub(1));
+    /// One of those has been dealt with.
+    pub(super) fn finish(&self, listener: Listener) {
+        self.flow.send_modify(|flow| {
+            if flow.listener == listener {
+                flow.backlog = flow.backlog.saturating_sub(1);
+            }
+        });
         if self.is_free() {
             self.wake();
         }

@@ -1,10 +1,9 @@
 //! The dialect: which events there are, what they carry and in which order.
 
 use super::session::{Listener, Session};
+use crate::http::MAX_MESSAGE;
 use crate::http::rooms::{Act, Burden, Call, Inbox, Notice, Silence, To};
-use crate::http::signaling::pace::Pace;
 use crate::http::signaling::plain;
-use crate::http::{Limits, MAX_MESSAGE};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -112,7 +111,7 @@ impl Heard {
 }
 
 /// Begins to listen to a socket that has connected to the namespace.
-pub(super) fn begin(socket: SocketRef, limits: Limits) {
+pub(super) fn begin(socket: SocketRef, idle: Duration) {
     let Some(session) = socket.req_parts().extensions.get::<Arc<Session>>().cloned() else { return };
     let Some(inbox) = session.inbox.try_lock().ok().and_then(|mut inbox| inbox.take()) else {
         return dismiss(&socket, &session);
@@ -131,8 +130,7 @@ pub(super) fn begin(socket: SocketRef, limits: Limits) {
         leaving.left.notify_one();
         ready(())
     });
-    let pace = Pace::new(&limits, Instant::now());
-    tokio::spawn(converse(socket, session, inbox, listener, pace, limits.idle));
+    tokio::spawn(converse(socket, session, inbox, listener, idle));
 }
 
 /// Ends a session from our side.
@@ -147,31 +145,23 @@ async fn converse(
     session: Arc<Session>,
     mut inbox: Inbox,
     listener: Listener,
-    mut pace: Pace,
     idle: Duration,
 ) {
     let mut flow = session.flow.subscribe();
     let mut out = Outgoing::default();
     let mut held: Option<(Instant, Option<Act>)> = None;
     let is_at_fault = loop {
-        let said = if held.is_none() { session.next(listener) } else { None };
-        if let Some(Heard { act, bytes }) = said {
-            let now = Instant::now();
-            let wait = pace.take(bytes, now);
-            if pace.is_abused(now) {
-                break true;
-            }
-            held = Some((now + wait, act));
-            if wait.is_zero() {
-                deal(&session, &mut held).await;
-            }
-            continue;
+        if !hear_out(&session, listener, &mut held).await {
+            break true;
         }
         let stuck = (!out.waiting.is_empty()).then(|| out.since + idle);
         let due = held.as_ref().map(|(due, _)| *due);
         let next = stuck.into_iter().chain(due).min();
         tokio::select! {
-            () = session.left.notified() => break false,
+            () = session.left.notified() => {
+                // Its last words came before.
+                break !hear_out(&session, listener, &mut held).await;
+            }
             notice = inbox.next(), if out.has_room() => match notice {
                 Ok((notice, burden)) => match tell(&socket, session.alias.as_deref(), &notice) {
                     Ok(bytes) => {
@@ -192,7 +182,7 @@ async fn converse(
                     break true;
                 }
                 if due.is_some_and(|due| due <= now) {
-                    deal(&session, &mut held).await;
+                    deal(&session, listener, &mut held).await;
                 }
             }
         }
@@ -206,11 +196,26 @@ async fn converse(
 }
 
 /// Does what was held, if that is anything. Boxed, so that nobody has room for it all the time.
-async fn deal(session: &Session, held: &mut Option<(Instant, Option<Act>)>) {
+async fn deal(session: &Session, listener: Listener, held: &mut Option<(Instant, Option<Act>)>) {
     if let Some((_, Some(act))) = held.take() {
         Box::pin(session.ticket.act(act)).await;
     }
-    session.finish();
+    session.finish(listener);
+}
+
+/// Deals with what has been said until something has to wait, which is held then. False if its sender has never paused.
+async fn hear_out(session: &Session, listener: Listener, held: &mut Option<(Instant, Option<Act>)>) -> bool {
+    while held.is_none()
+        && let Some(Heard { act, bytes }) = session.next(listener)
+    {
+        let now = Instant::now();
+        let Some(wait) = session.wait_for(bytes, now).await else { return false };
+        *held = Some((now + wait, act));
+        if wait.is_zero() {
+            deal(session, listener, held).await;
+        }
+    }
+    true
 }
 
 /// What the library has been given and its connection has not taken yet.
