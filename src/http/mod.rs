@@ -348,10 +348,7 @@ fn finish(router: Router) -> Router {
             Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.")
                 .help("The trial page is at /, the API at /v1/ice-servers and /v1/rooms, the rooms at /ws.")
         })
-        .method_not_allowed_fallback(async || {
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method.")
-                .help("The header Allow names the methods that this address answers.")
-        })
+        .method_not_allowed_fallback(async || Refusal::wrong_method())
         .layer(map_response(async |mut response: Response| {
             let headers = response.headers_mut();
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts as _, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
@@ -58,8 +58,8 @@ pub(super) fn routes(dialects: &[Dialect]) -> Router<Arc<Shared>> {
         };
     }
     let uberti = dialects.contains(&Dialect::Uberti);
-    let front = move |state: SharedState, request: Request| front(uberti, state, request);
-    router.route("/", if uberti { get(front).post(front) } else { get(front) })
+    let front = get(move |state: SharedState, request: Request| front(uberti, state, request));
+    router.route("/", if uberti { front.post(uberti_posted) } else { front })
 }
 
 fn with_preflight(route: MethodRouter<Arc<Shared>>, methods: &'static str) -> MethodRouter<Arc<Shared>> {
@@ -363,15 +363,19 @@ async fn matrix_ice(State(shared): SharedState, request: Request) -> Response {
     })
 }
 
-/// The trial page, or, with `?service=turn`, what draft-uberti has at this place; nothing else is posted there.
+/// The trial page, or, with `?service=turn`, what draft-uberti has at this place.
 async fn front(uberti: bool, state: SharedState, request: Request) -> Response {
-    let asks_for_turn =
-        request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "service=turn"));
-    if uberti && asks_for_turn {
-        uberti_ice(state, request).await
-    } else if request.method() == Method::POST {
-        StatusCode::METHOD_NOT_ALLOWED.into_response()
-    } else {
-        page::index()
+    if uberti && asks_for_turn(&request) { uberti_ice(state, request).await } else { page::index() }
+}
+
+/// At the place of the trial page only draft-uberti takes a POST.
+async fn uberti_posted(state: SharedState, request: Request) -> Response {
+    if asks_for_turn(&request) {
+        return uberti_ice(state, request).await;
     }
+    ([(header::ALLOW, "GET,HEAD")], Refusal::wrong_method()).into_response()
+}
+
+fn asks_for_turn(request: &Request) -> bool {
+    request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "service=turn"))
 }
