@@ -55,12 +55,6 @@ impl Refusal {
         self.cause.unwrap_or(self.code)
     }
 
-    /// The address is there, and does not answer this method.
-    pub(super) fn wrong_method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method.")
-            .help("The header Allow names the methods that this address answers.")
-    }
-
     /// The kernel has no random bytes.
     pub(super) fn no_randomness() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_randomness", "The kernel gives no random bytes yet.")

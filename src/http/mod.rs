@@ -341,6 +341,12 @@ pub async fn serve_admin(
     accept::run(finish(router), listeners, None, Vec::new(), Limits::default(), shutdown).await;
 }
 
+/// The address is there, and does not answer this method.
+fn wrong_method() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method.")
+        .help("The header Allow names the methods that this address answers.")
+}
+
 /// What every answer has in common, and the answers for what is not there.
 fn finish(router: Router) -> Router {
     router
@@ -348,7 +354,7 @@ fn finish(router: Router) -> Router {
             Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.")
                 .help("The trial page is at /, the API at /v1/ice-servers and /v1/rooms, the rooms at /ws.")
         })
-        .method_not_allowed_fallback(async || Refusal::wrong_method())
+        .method_not_allowed_fallback(async || wrong_method())
         .layer(map_response(async |mut response: Response| {
             let headers = response.headers_mut();
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

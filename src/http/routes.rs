@@ -19,7 +19,7 @@ use super::error::Refusal;
 use super::fields::{Fields, bad};
 use super::grant::IceGrant;
 use super::ice::{self, Holder, Wish};
-use super::{Shared, SharedState, cors, page};
+use super::{Shared, SharedState, cors, page, wrong_method};
 use crate::auth::{Network, Policy};
 
 /// The routes of the dialects that are enabled, the front page among them: one dialect lives there.
@@ -373,7 +373,7 @@ async fn uberti_posted(state: SharedState, request: Request) -> Response {
     if asks_for_turn(&request) {
         return uberti_ice(state, request).await;
     }
-    ([(header::ALLOW, "GET,HEAD")], Refusal::wrong_method()).into_response()
+    ([(header::ALLOW, "GET,HEAD")], wrong_method()).into_response()
 }
 
 fn asks_for_turn(request: &Request) -> bool {
