@@ -14,6 +14,7 @@ use std::process::Command;
 use live::{Client, LOOPBACK, SOON, Server, channel_data, eventually, heard, peer, relay_ports};
 use relais::auth::rest;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite;
 
 /// An expiry that is far away.
 const LATER: u64 = 4_000_000_000;
@@ -54,11 +55,15 @@ fn relais(socket: &Path, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(text).unwrap())
 }
 
-fn view(server: &Server, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(SocketAddr::new(server.ip.into(), 8080)).unwrap();
+/// Status and body of a request with a JSON body, which nobody may keep.
+fn post(server: &Server, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(web(server)).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let len = body.len();
-    let head = format!("POST /v1/view HTTP/1.1\r\nHost: {}:8080\r\nConnection: close\r\n", server.ip);
+    let mut head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", web(server));
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
     let request = format!("{head}Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
@@ -67,6 +72,34 @@ fn view(server: &Server, body: &str) -> (u16, Value) {
     assert!(head.to_ascii_lowercase().contains("cache-control: no-store"), "{head}");
     (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
+
+fn web(server: &Server) -> SocketAddr {
+    SocketAddr::new(server.ip.into(), 8080)
+}
+
+fn view(server: &Server, body: &str) -> (u16, Value) {
+    post(server, "/v1/view", &[], body)
+}
+
+/// User name and password of fresh iceServers.
+fn granted(server: &Server, headers: &[(&str, &str)], body: &str) -> (String, String) {
+    let (status, answer) = post(server, "/v1/ice-servers", headers, body);
+    assert_eq!(status, 200, "{answer}");
+    login_of(&answer["iceServers"])
+}
+
+fn login_of(ice_servers: &Value) -> (String, String) {
+    let turn = ice_servers.as_array().unwrap().iter().find(|entry| entry["username"].is_string()).unwrap();
+    ["username", "credential"].map(|name| turn[name].as_str().unwrap().to_owned()).into()
+}
+
+/// The code of an Allocate with such a login.
+fn code(server: &Server, (name, password): &(String, String)) -> u16 {
+    server.udp().login(name, password).allocate().code()
+}
+
+const SHOP: (&str, &str) = ("http.keys", r#"[{ name = "shop", key = "key-in-the-file-1234" }]"#);
+const AS_SHOP: (&str, &str) = ("X-API-Key", "key-in-the-file-1234");
 
 #[test]
 fn quota_and_budget_of_a_credential_hold_across_workers() {
@@ -269,4 +302,55 @@ fn commands_make_and_explain_what_a_credential_carries() {
     let nowhere = Path::new("/nowhere/admin.sock");
     let (code, text) = relais(nowhere, &["sessions"]);
     assert!(code == 1 && text.contains("is the server running"), "{code} {text}");
+}
+
+#[test]
+fn what_is_granted_after_a_revocation_is_good_however_soon() {
+    let (server, socket) = start(&[SHOP]);
+    let grant = |body| granted(&server, &[AS_SHOP], body);
+    for round in 0..3 {
+        let before = grant(r#"{"user":"kim","tag":"web"}"#);
+        assert_eq!(code(&server, &before), 0, "{round}");
+        for what in [r#"{"user":"kim"}"#, r#"{"tag":"web"}"#] {
+            let (status, answer) = post(&server, "/v1/revoke", &[AS_SHOP], what);
+            assert_eq!(status, 200, "{answer}");
+            let after = grant(r#"{"user":"kim","tag":"web"}"#);
+            assert_eq!([&before, &after].map(|login| code(&server, login)), [401, 0], "{what} {after:?}");
+        }
+        let before = grant("{}");
+        let (status, text) = relais(&socket, &["credentials", "revoke", "--key", "shop"]);
+        assert_eq!(status, 0, "{text}");
+        let after = grant("{}");
+        assert_eq!([&before, &after].map(|login| code(&server, login)), [401, 0], "{after:?}");
+    }
+    // One credential that is revoked by its name says nothing of others.
+    let login = grant(r#"{"user":"kim"}"#);
+    post(&server, "/v1/revoke", &[AS_SHOP], &json!({"username": login.0}).to_string());
+    assert_eq!(code(&server, &login), 401);
+}
+
+#[test]
+fn whoever_is_shown_out_may_come_again_with_fresh_ice_servers() {
+    let (server, socket) =
+        start(&[("http.origins", r#"["https://app.example"]"#), ("http.rooms", "\"open\"")]);
+    let page = [("Origin", "https://app.example"), ("X-Forwarded-For", "8.34.2.9")];
+    for (user, headers, body) in [("8.34.2.9", &page[..], "{}"), ("bob", &[], r#"{"user":"bob"}"#)] {
+        let before = granted(&server, headers, body);
+        assert_eq!(code(&server, &before), 0);
+        let (status, text) = relais(&socket, &["credentials", "revoke", "--user", user]);
+        assert!(status == 0 && text.contains("allocations ended: 1"), "{user}: {text}");
+        assert_eq!(code(&server, &before), 401);
+        let after = granted(&server, headers, body);
+        assert_eq!(code(&server, &after), 0, "{user}: {after:?}");
+    }
+    // A member of a room has a name of its own each time, and its credential says when it was issued like all others.
+    let stream = TcpStream::connect(web(&server)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let (mut member, _) = tungstenite::client(format!("ws://{}/ws", web(&server)), stream).unwrap();
+    member.send(r#"{"join":{}}"#.into()).unwrap();
+    let welcome: Value = serde_json::from_str(member.read().unwrap().to_text().unwrap()).unwrap();
+    let login = login_of(&welcome["welcome"]["iceServers"]);
+    assert_eq!(code(&server, &login), 0);
+    let policy = rest::parts(&login.0, ':').unwrap().policy.unwrap();
+    assert!(policy.issued.is_some(), "{login:?}");
 }
