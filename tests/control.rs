@@ -354,3 +354,53 @@ fn whoever_is_shown_out_may_come_again_with_fresh_ice_servers() {
     let policy = rest::parts(&login.0, ':').unwrap().policy.unwrap();
     assert!(policy.issued.is_some(), "{login:?}");
 }
+
+#[test]
+fn the_operator_names_users_as_they_are_called() {
+    let (server, socket) = start(&[SHOP]);
+    const ZOE: &str = "Zoë Smith";
+    let own = granted(&server, &[AS_SHOP], &json!({ "user": ZOE }).to_string());
+    assert!(own.0.contains(":Zo%C3%AB%20Smith?"), "{own:?}");
+    let mut client = server.udp().login(&own.0, &own.1);
+    client.relay();
+    // As other services write it that have the secret.
+    let theirs = format!("{LATER}:{ZOE}");
+    let mut other = holder(server.udp(), &theirs);
+    other.relay();
+    assert_eq!(client.permit("10.1.2.3:80".parse().unwrap()), 403);
+    let (_, text) = relais(&socket, &["sessions", "--json", "--user", ZOE]);
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    let mut users: Vec<_> =
+        shown["sessions"].as_array().unwrap().iter().map(|one| one["user"].as_str()).collect();
+    users.sort();
+    assert_eq!(users, [Some("Zo%C3%AB%20Smith"), Some(ZOE)]);
+    let (_, text) = relais(&socket, &["sessions", "--json", "--limit", "1", "--user", ZOE]);
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["sessions"].as_array().unwrap().len(), 1);
+    assert!(eventually(|| {
+        let (_, text) = relais(&socket, &["sessions", "--refusals", "--user", ZOE]);
+        text.contains("10.1.2.3")
+    }));
+    let (status, text) = relais(&socket, &["credentials", "revoke", "--user", ZOE]);
+    assert!(status == 0 && text.contains("allocations ended: 2"), "{text}");
+    assert_eq!((client.refresh(600).code(), other.refresh(600).code()), (401, 401));
+    // What came in between are refusals of both, the newest first.
+    let newest = |name: &str| {
+        let (_, text) = relais(&socket, &["sessions", "--refusals", "--json", "--user", name]);
+        serde_json::from_str::<Value>(&text).unwrap()["refusals"].clone()
+    };
+    assert!(eventually(|| newest(ZOE).as_array().is_some_and(|all| all.len() == 3)), "{}", newest(ZOE));
+    let at: Vec<_> = newest(ZOE).as_array().unwrap().iter().map(|one| one["at"].to_string()).collect();
+    assert!(at.is_sorted_by(|a, b| a >= b), "{at:?}");
+    let lift = ["credentials", "revoke", "--lift", "--user", ZOE];
+    assert_eq!(relais(&socket, &lift), (0, "lifted\n".to_owned()));
+    assert_eq!(code(&server, &own), 0);
+    assert_eq!(holder(server.udp(), &theirs).allocate().code(), 0);
+    assert_eq!(relais(&socket, &lift).0, 2, "there is none any more");
+    // What the key has revoked is lifted by the same name.
+    post(&server, "/v1/revoke", &[AS_SHOP], &json!({ "user": ZOE }).to_string());
+    assert_eq!(code(&server, &own), 401);
+    let (_, text) = relais(&socket, &lift);
+    assert!(text.contains("add `--issuer shop`"), "{text}");
+    assert_eq!(relais(&socket, &[&lift[..], &["--issuer", "shop"]].concat()).0, 0);
+    assert_eq!(code(&server, &own), 0);
+}

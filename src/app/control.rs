@@ -31,8 +31,6 @@ const TIDY: Duration = Duration::from_secs(30);
 const GATHER: Duration = Duration::from_millis(50);
 /// When a file that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Sessions listed at once when nobody says how many.
-const SESSIONS: usize = 1000;
 /// Allocations and refusals in one view.
 const SHOWN: usize = 100;
 /// Views at once; each asks all workers.
@@ -281,8 +279,7 @@ impl Inner {
     }
 
     async fn sessions(&self, filter: SessionFilter) -> Result<Vec<Session>, ControlError> {
-        let limit = filter.limit.unwrap_or(SESSIONS);
-        let sessions = self.workers.sessions(filter.user.as_deref(), limit).await;
+        let sessions = self.workers.sessions(filter.user.as_deref(), filter.limit).await;
         let now = self.clock.now();
         let sessions = sessions.ok_or(ControlError::Silent)?;
         Ok(sessions.iter().map(|session| view::session(session, &now)).collect())
