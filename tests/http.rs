@@ -9,6 +9,8 @@ mod ice;
 #[cfg(feature = "socketio")]
 #[path = "http/socketio.rs"]
 mod socketio;
+#[path = "http/sockets.rs"]
+mod sockets;
 #[path = "http/tokens.rs"]
 mod tokens;
 

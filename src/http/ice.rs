@@ -108,7 +108,7 @@ fn unauthorized(dialect: Dialect) -> Refusal {
             "The operator makes keys with `relais credentials key` and lists them in http.keys; tokens have to be of an \
              issuer in http.tokens, for its audience, and not expired.",
         )
-        .challenge(dialect.challenge())
+        .with(dialect.challenge())
 }
 
 /// Who brings nothing learns nothing of keys, and more of what to do: the server's own page may ask so, and no one else would
@@ -121,7 +121,7 @@ fn nothing_brought(dialect: Dialect) -> Refusal {
              Programs send it as `Authorization: Bearer KEY`. For the trial page set http.rooms = \"named\", since members of a \
              room get iceServers, or paste what `relais ice-servers` prints into it; pages of your own are listed in http.origins.",
         )
-        .challenge(dialect.challenge())
+        .with(dialect.challenge())
 }
 
 fn charged(wait: Result<(), Duration>) -> Result<(), Refusal> {
