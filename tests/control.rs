@@ -14,7 +14,7 @@ use std::process::Command;
 use live::{Client, LOOPBACK, SOON, Server, channel_data, eventually, heard, peer, relay_ports};
 use relais::auth::rest;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest as _};
 
 /// An expiry that is far away.
 const LATER: u64 = 4_000_000_000;
@@ -343,16 +343,23 @@ fn whoever_is_shown_out_may_come_again_with_fresh_ice_servers() {
         let after = granted(&server, headers, body);
         assert_eq!(code(&server, &after), 0, "{user}: {after:?}");
     }
-    // A member of a room has a name of its own each time, and its credential says when it was issued like all others.
-    let stream = TcpStream::connect(web(&server)).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    let (mut member, _) = tungstenite::client(format!("ws://{}/ws", web(&server)), stream).unwrap();
-    member.send(r#"{"join":{}}"#.into()).unwrap();
-    let welcome: Value = serde_json::from_str(member.read().unwrap().to_text().unwrap()).unwrap();
-    let login = login_of(&welcome["welcome"]["iceServers"]);
-    assert_eq!(code(&server, &login), 0);
-    let policy = rest::parts(&login.0, ':').unwrap().policy.unwrap();
-    assert!(policy.issued.is_some(), "{login:?}");
+    // So do members of rooms, who have the name of their address too.
+    let joins = || {
+        let stream = TcpStream::connect(web(&server)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut request = format!("ws://{}/ws", web(&server)).into_client_request().unwrap();
+        request.headers_mut().insert("X-Forwarded-For", "8.34.2.10".parse().unwrap());
+        let (mut member, _) = tungstenite::client(request, stream).unwrap();
+        member.send(r#"{"join":{}}"#.into()).unwrap();
+        let welcome: Value = serde_json::from_str(member.read().unwrap().to_text().unwrap()).unwrap();
+        login_of(&welcome["welcome"]["iceServers"])
+    };
+    let before = joins();
+    assert_eq!(code(&server, &before), 0);
+    let (_, text) = relais(&socket, &["credentials", "revoke", "--user", "8.34.2.10"]);
+    assert!(text.contains("allocations ended: 1"), "{text}");
+    let after = joins();
+    assert_eq!([&before, &after].map(|login| code(&server, login)), [401, 0], "{after:?}");
 }
 
 #[test]

@@ -70,6 +70,13 @@ pub(crate) enum Kind {
     Flag,
 }
 
+impl Kind {
+    /// Whether it takes strings in brackets.
+    pub(crate) fn is_list_of_texts(self) -> bool {
+        matches!(self, Self::Sockets { .. } | Self::Texts { .. })
+    }
+}
+
 impl Key {
     /// Something that could be written.
     pub(crate) fn example(&self) -> String {
