@@ -277,6 +277,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -286,14 +288,24 @@ impl Signals {
             terminate: open(SignalKind::terminate())?,
             interrupt: open(SignalKind::interrupt())?,
             hangup: open(SignalKind::hangup())?,
+            user1: open(SignalKind::user_defined1())?,
+            user2: open(SignalKind::user_defined2())?,
         })
     }
 
     async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Asked::Stop,
+                _ = self.interrupt.recv() => return Asked::Stop,
+                _ = self.hangup.recv() => return Asked::Reload,
+                // What coturn's operators send when a certificate is new.
+                _ = self.user2.recv() => return Asked::Reload,
+                _ = self.user1.recv() => tracing::warn!(
+                    target: "relais",
+                    "SIGUSR1 has no meaning here: SIGTERM drains and stops, SIGHUP reads the configuration again"
+                ),
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The steps of the start that are not the workers' own: secret, log, web listeners, the words to the operator.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -318,10 +318,15 @@ pub(super) fn announce(
     }
     if settings.source.lan {
         let own = certificates.and_then(Certificates::self_signed);
-        println!("{}", lan::welcome(settings, workers.bound(), relay, own));
+        show(&lan::welcome(settings, workers.bound(), relay, own));
     } else if settings.source.zero {
-        println!("{}", welcome(settings, ice));
+        show(&welcome(settings, ice));
     }
+}
+
+/// Puts something on standard output. A server runs without that too.
+fn show(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 fn welcome(settings: &Settings, ice: &Grants) -> String {

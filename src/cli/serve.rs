@@ -1,5 +1,6 @@
 //! `relais serve`.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use super::options::{ConfigArgs, environment, now_unix};
 use crate::app::{self, Reload};
 use crate::config::{self, Overrides, Problem, Settings};
 use crate::net;
+use crate::observe::log;
 
 /// Flags win over environment and file.
 #[derive(Args)]
@@ -97,13 +99,20 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
     let (path, overrides) = (args.config.config.clone(), args.config.overrides(args.overrides()));
     let reload: Reload =
         Box::new(move || config::load(path.as_deref(), environment(), &overrides).map(with_expiry));
-    match app::serve(settings, &warnings, &reload) {
+    let served = app::serve(settings, &warnings, &reload);
+    log::finish();
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {error}"));
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Says something on standard error. A server runs without that too.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Adds what only the clock tells.
@@ -115,13 +124,13 @@ fn with_expiry((settings, mut warnings): (Settings, Vec<Problem>)) -> (Settings,
 /// Points at relay addresses that this machine does not have, and at certificates that are of no use.
 fn check_machine(settings: &Settings) -> Result<(), ExitCode> {
     let local = net::local_addresses().map_err(|error| {
-        eprintln!("error: {error}");
+        say(&format!("error: {error}"));
         ExitCode::from(FAILED)
     })?;
     let mut problems = config::check_local(settings, &local);
     problems.extend(config::certificates(settings, None, now_unix()).err().unwrap_or_default());
     for problem in &problems {
-        eprintln!("{problem}\n");
+        say(&format!("{problem}\n"));
     }
     if problems.iter().any(Problem::is_error) { Err(ExitCode::from(FAILED)) } else { Ok(()) }
 }

@@ -79,7 +79,21 @@ impl Server {
         Self::launch(&[], keys, descriptors)
     }
 
+    /// Starts one whose standard error is this, and does not wait.
+    pub(crate) fn spawn_over(stderr: Stdio, keys: &[(&str, &str)]) -> Self {
+        Self::launch_over(Some(stderr), &[], keys, None)
+    }
+
     fn launch(environment: &[(&str, &str)], keys: &[(&str, &str)], descriptors: Option<u32>) -> Self {
+        Self::launch_over(None, environment, keys, descriptors)
+    }
+
+    fn launch_over(
+        stderr: Option<Stdio>,
+        environment: &[(&str, &str)],
+        keys: &[(&str, &str)],
+        descriptors: Option<u32>,
+    ) -> Self {
         let ip = own_address();
         let directory = std::env::temp_dir().join(format!("relais-live-{}-{ip}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
@@ -116,7 +130,8 @@ impl Server {
         };
         command.args(["serve", "--config", &file]).env_clear().envs(environment.iter().copied());
         command.stdin(Stdio::null());
-        server.child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        server.child =
+            command.stdout(Stdio::null()).stderr(stderr.unwrap_or_else(|| log.into())).spawn().unwrap();
         server
     }
 
