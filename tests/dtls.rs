@@ -19,14 +19,17 @@ use std::time::Duration;
 use dtls::Dtls;
 use live::{Client, Link, SOON, channel_data, eventually, heard, peer};
 use relais::auth::{Authenticator, Credential, User};
-use relais::net::{Clock, DtlsIdentity, Options, RelayAddress, Workers};
-use relais::turn::{Counters, DropReason, PeerPolicy, PolicyRule, Settings, Transport, TransportCounters};
+use relais::net::{Clock, DtlsIdentity, Options, RelayAddress, Seen, Workers};
+use relais::turn::{
+    Counters, DropReason, EndReason, Event, PeerPolicy, PolicyRule, Settings, Transport, TransportCounters,
+};
 use relais::wire::method;
 use rtc_dtls::cipher_suite::CipherSuiteId;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 const CHANNEL: u16 = 0x4001;
 const PASSWORD: &str = "wonderland";
@@ -48,6 +51,8 @@ struct Server {
     runtime: Runtime,
     workers: Option<Workers>,
     address: SocketAddr,
+    /// What its workers tell of ends.
+    ends: mpsc::Receiver<Seen>,
 }
 
 impl Server {
@@ -85,6 +90,7 @@ impl Server {
             ..PeerPolicy::default()
         };
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (witness, ends) = mpsc::channel(64);
         let options = Options {
             udp: if plain { vec![any] } else { Vec::new() },
             tcp: Vec::new(),
@@ -106,7 +112,7 @@ impl Server {
             seed: [1, 2, 3, 4],
             ticket_key: [5; 32],
             revoked: Arc::default(),
-            witness: None,
+            witness: Some(witness),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let workers = Workers::start(options, Clock::start()).unwrap();
@@ -114,7 +120,7 @@ impl Server {
         let address = bound.iter().find(|(transport, _)| *transport == Transport::Dtls).unwrap().1;
         assert_eq!(bound.len(), 1 + usize::from(plain));
         assert!(bound.iter().all(|(_, other)| *other == address), "one socket for both");
-        Self { runtime, workers: Some(workers), address }
+        Self { runtime, workers: Some(workers), address, ends }
     }
 
     fn connect(&self) -> Dtls {
@@ -309,6 +315,21 @@ fn goodbye_ends_the_allocation() {
     wire.close();
     assert!(eventually(|| server.associations() == 0));
     assert_eq!(server.counters().allocations, 0);
+}
+
+#[test]
+fn a_server_that_stops_says_so_of_its_allocations() {
+    let mut server = Server::start();
+    let mut client = server.client();
+    client.relay();
+    server.runtime.block_on(server.workers.take().unwrap().stop());
+    let ends: Vec<EndReason> = std::iter::from_fn(|| server.ends.try_recv().ok())
+        .filter_map(|seen| match seen.event {
+            Event::AllocationEnded { reason, .. } => Some(reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [EndReason::ServerStopped]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One stream of bytes to a client: bare TCP, or TLS over it. Reading and writing never wait; waiting is [`Io::ready`].
 
 use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 
 use rustls::ServerConnection;
 use socket2::SockRef;
@@ -149,6 +150,12 @@ impl Io {
     /// Whether records wait to be sent.
     pub(super) fn has_unsent(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Whether something has come that has not been read.
+    pub(super) fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        self.unread || SockRef::from(&self.socket).peek(&mut byte).is_ok_and(|len| len > 0)
     }
 
     /// Says that nothing more will be written: close_notify (RFC 8446 §6.1), and the end of the TCP stream if all that

@@ -90,6 +90,13 @@ impl Direction {
         Ok(client_io::take(&mut self.ahead, &mut buffer[..most]))
     }
 
+    /// Whether the source has said something that the other side does not have: an end now is not to look like the
+    /// source's own.
+    fn is_cut_short(&self, from: &Io, to: &Io) -> bool {
+        let is_held = !self.waiting.is_empty() || !self.ahead.is_empty() || to.has_unsent();
+        is_held || self.stage == Stage::Reading && from.has_unread()
+    }
+
     fn wants_to_write(&self) -> bool {
         !self.waiting.is_empty() || self.stage == Stage::Closing
     }
@@ -214,7 +221,8 @@ impl Pump {
     }
 
     /// Runs until both sides have closed, one is lost, or `stop` says so. Both connections are closed then, and a lost one
-    /// is passed on as a reset, lest half of something look like all of it. So is the end of a budget.
+    /// is passed on as a reset, lest half of something look like all of it. So is the end of a budget, and whatever ends
+    /// with bytes on their way.
     pub(super) async fn run<T>(
         mut self,
         mut stop: oneshot::Receiver<T>,
@@ -259,6 +267,18 @@ impl Pump {
                     return ConnectionEnd::Silent;
                 }
             }
+        }
+    }
+}
+
+impl Drop for Pump {
+    /// However it ends, the worker's own end included.
+    fn drop(&mut self) {
+        if self.to_peer.is_cut_short(&self.client, &self.peer) {
+            self.peer.reset_on_close();
+        }
+        if self.to_client.is_cut_short(&self.peer, &self.client) {
+            self.client.reset_on_close();
         }
     }
 }
@@ -387,6 +407,40 @@ mod tests {
             (client, peer)
         });
         assert_eq!((end, buffer.counted), (ConnectionEnd::BudgetSpent, [1000, 0]));
+    }
+
+    #[test]
+    fn an_end_with_bytes_on_their_way_is_a_reset_for_whoever_lacks_them() {
+        let (leash, stop) = oneshot::channel();
+        let (end, _) = pumping(stop, |mut client, mut peer| async {
+            peer.write_all(b"whole").await.unwrap();
+            let mut whole = *b"answer whole";
+            client.read_exact(&mut whole).await.unwrap();
+            // More than both sockets hold, and a peer that does not read.
+            let piece = [b'x'; 65_536];
+            while tokio::time::timeout(Duration::from_millis(300), client.write_all(&piece)).await.is_ok() {}
+            drop(leash);
+            let mut heard = Vec::new();
+            assert!(peer.read_to_end(&mut heard).await.is_err(), "half of it is not to look like all");
+            (client, peer)
+        });
+        assert_eq!(end, ConnectionEnd::AllocationEnded);
+    }
+
+    #[test]
+    fn an_end_with_nothing_on_its_way_is_no_reset() {
+        let (leash, stop) = oneshot::channel();
+        let (end, _) = pumping(stop, |mut client, mut peer| async {
+            client.write_all(b"all of it").await.unwrap();
+            let mut heard = *b"first all of it";
+            peer.read_exact(&mut heard).await.unwrap();
+            client.read_exact(&mut heard[..7]).await.unwrap();
+            drop(leash);
+            assert_eq!(peer.read(&mut heard).await.unwrap(), 0);
+            assert_eq!(client.read(&mut heard).await.unwrap(), 0);
+            (client, peer)
+        });
+        assert_eq!(end, ConnectionEnd::AllocationEnded);
     }
 
     #[test]

@@ -20,8 +20,9 @@ use crate::turn::{
 };
 use crate::wire::{Datagram, Marks, Protocol, ReplyBuffer};
 
-/// Rounds of receiving before other tasks of the worker get their turn.
+/// Rounds of receiving before other tasks of the worker get their turn, and datagrams: one round may bring thousands.
 const ROUNDS: usize = 16;
+const DATAGRAMS: usize = 4096;
 /// So many sockets that were ready at once make it likely that more are by now.
 const BUSY: usize = 16;
 /// ICMP errors of one socket before others get their turn.
@@ -127,6 +128,8 @@ pub(super) struct UdpLoop {
     outbox: Outbox,
     /// Counts the rounds.
     round: u32,
+    /// Datagrams since others had their turn.
+    handled: usize,
     /// Whether this round may have left something in a socket.
     left: bool,
     ready: Vec<Ready>,
@@ -150,6 +153,7 @@ impl UdpLoop {
             used: 0,
             outbox: Outbox::new(),
             round: 0,
+            handled: 0,
             left: false,
             ready: Vec::with_capacity(BATCH),
             reply: Box::default(),
@@ -164,11 +168,12 @@ impl UdpLoop {
             // Whatever comes from here on wakes the task again.
             guard.clear_ready();
             let mut more = true;
+            self.handled = 0;
             for _ in 0..ROUNDS {
                 self.ready.clear();
                 self.epoll.ready(&mut self.ready)?;
                 more = !self.ready.is_empty() && self.round();
-                if !more {
+                if !more || self.handled >= DATAGRAMS {
                     break;
                 }
             }
@@ -243,6 +248,7 @@ impl UdpLoop {
             let marks = Marks { tos, dont_fragment: false };
             let back = Way { exit: Exit::Listener(link), to: source, from: local };
             for place in run {
+                self.handled += 1;
                 let bytes = self.batch.memory().get(place.clone()).unwrap_or_default();
                 if listener.dtls && !listener.is_plain(bytes) {
                     let tuple = FiveTuple { transport: Transport::Dtls, ..tuple };
@@ -305,6 +311,7 @@ impl UdpLoop {
             let peer = PeerAddress(worker.shared.to_public(source));
             let (run, Told { tos, .. }) = Run::open(&self.batch, slot);
             for place in run {
+                self.handled += 1;
                 if self.outbox.is_full() {
                     self.send(worker, now);
                 }

@@ -233,8 +233,8 @@ impl Worker {
 
     fn stop(&mut self) {
         let now = self.now();
-        self.stop_dtls(&now);
         self.server.end_all(&now, &mut self.relays);
+        self.stop_dtls(&now);
         self.report_events();
         self.reporter.tick(&now, true);
     }
