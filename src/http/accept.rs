@@ -7,6 +7,7 @@ use super::tls::{self, Arrival, SharedTls};
 use axum::Router;
 use axum::http::Request;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -256,10 +257,16 @@ struct Connection {
 impl Service<Request<Incoming>> for Connection {
     type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
     type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.remote);
-        self.inner.call(request)
+        let answer = self.inner.call(request);
+        // Requests that come together wait for their turn, one at a time: others have work on this thread.
+        async move {
+            tokio::task::yield_now().await;
+            answer.await
+        }
+        .boxed()
     }
 }

@@ -176,6 +176,10 @@ pub struct Limits {
     pub view_burst: u32,
     /// Views a second after that.
     pub views_per_second: u32,
+    /// QR codes that one address gets at once.
+    pub code_burst: u32,
+    /// QR codes a second after that.
+    pub codes_per_second: u32,
     /// Keys and tokens that one address (/32 or /56) presents at once, good or bad.
     pub holder_burst: u32,
     /// The same for each second after that.
@@ -217,6 +221,8 @@ impl Default for Limits {
             locals_per_second: 50,
             view_burst: 20,
             views_per_second: 2,
+            code_burst: 20,
+            codes_per_second: 2,
             holder_burst: 100,
             holders_per_second: 10,
             key_burst: 1000,
@@ -254,6 +260,7 @@ struct Shared {
     ice: Arc<dyn IceSource>,
     control: Arc<dyn Control>,
     views: admission::Admission,
+    codes: admission::Admission,
     admission: admission::Admission,
     locals: admission::Admission<()>,
     holders: admission::Admission,
@@ -303,6 +310,7 @@ pub async fn serve(
         ice,
         control,
         views: admission::Admission::new(limits.view_burst, limits.views_per_second),
+        codes: admission::Admission::new(limits.code_burst, limits.codes_per_second),
         rooms,
         refusals: refused::Lines::default(),
         stats: Arc::clone(&stats),
