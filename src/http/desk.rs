@@ -27,7 +27,7 @@ const MOST_SESSIONS: usize = 100_000;
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection may live, and how long the last request has after the stop.
 const LIFETIME: Duration = Duration::from_secs(30);
-const LAST_REQUEST: Duration = Duration::from_secs(2);
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// The longest body, in bytes.
 const MAX_BODY: usize = 4 << 10;

@@ -283,7 +283,7 @@ impl Shared {
 type SharedState = State<Arc<Shared>>;
 
 /// Serves the page, the API and the rooms until `shutdown` says true or its sender is gone; then closes the
-/// rooms' sockets, lets running requests end (two seconds at most) and returns. `ready` turns true when the
+/// rooms' sockets, lets running requests end (half a second at most) and returns. `ready` turns true when the
 /// relay's own sockets are open. `shared` brings connections of other listeners.
 #[expect(clippy::too_many_arguments, reason = "each is another part of the running server")]
 pub async fn serve(
@@ -331,7 +331,7 @@ pub async fn serve(
     let keeper = tokio::spawn(keeper);
     accept::run(finish(router), listeners, shared, networks, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.
-    let _ = tokio::time::timeout(Duration::from_secs(2), keeper).await;
+    let _ = tokio::time::timeout(accept::LAST_REQUEST, keeper).await;
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` until `shutdown` says true or its sender is gone.
