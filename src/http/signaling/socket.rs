@@ -72,7 +72,7 @@ pub(super) async fn converse(
     let inbox = match meant(shared.options.rooms, url_room.clone()) {
         Some(room) => {
             let peer = Peer { id: ticket.id.clone(), name: "".into() };
-            let joined = ticket.join(Joining { room, peer, kind: Kind::Plain }).await;
+            let joined = ticket.join(Joining { room, peer, alias: None, kind: Kind::Plain }).await;
             joined.map(|(_, inbox)| inbox).map_err(|full| explain(full).1)
         }
         None => Err(NO_ROOM.1),
@@ -269,7 +269,7 @@ impl Conversation {
             )));
         }
         let peer = Peer { id: self.ticket.id.clone(), name: name.into() };
-        let joining = Joining { room: room.clone(), peer, kind: Kind::Own };
+        let joining = Joining { room: room.clone(), peer, alias: None, kind: Kind::Own };
         let full = |full: Full| End::Refused(explain(full));
         let (peers, inbox) = self.ticket.join(joining).await.map_err(full)?;
         self.inbox = Ok(inbox);
