@@ -164,6 +164,29 @@ fn credentials_come_from_a_secret_file_and_never_from_the_command_line() {
 }
 
 #[test]
+fn limits_of_credentials_are_what_was_written_or_refused() {
+    let scratch = Scratch::new("limits");
+    let secret = scratch.file("secret", "north-wind-and-sun\n");
+    let new =
+        |flag: &str, value: &str| relais(&["credentials", "new", "--secret-file", &secret, flag, value]);
+    for (flag, value, wanted) in [
+        ("--peers", "10.0.0.1/8", "write \"10.0.0.0/8\" for the network or \"10.0.0.1\" for the one address"),
+        ("--peers", "x", "not an address or a network"),
+        ("--rate", "2kkk", "a whole number above 0"),
+        ("--rate", "k", "a whole number above 0"),
+    ] {
+        let (code, out, error) = new(flag, value);
+        assert!((code, out.as_str()) == (2, "") && error.contains(wanted), "{value}: {error}");
+    }
+    for (flag, value, wanted) in
+        [("--peers", "10.0.0.0/8", "&peers=10.0.0.0/8"), ("--rate", "2k", "&rate=2000")]
+    {
+        let username = json(&new(flag, value).1)["username"].take().to_string();
+        assert!(username.contains(wanted), "{username}");
+    }
+}
+
+#[test]
 fn tokens_are_minted_with_keys_of_the_configuration_or_of_a_file() {
     use relais::auth::{AccessToken, OauthKey, TokenAlgorithm};
     let scratch = Scratch::new("token");

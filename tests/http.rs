@@ -467,6 +467,21 @@ async fn a_room_in_our_own_words() {
 }
 
 #[tokio::test]
+async fn members_are_counted_by_their_addresses_however_often_they_join() {
+    let server = start(open_rooms()).await;
+    let join = async |address| {
+        let headers = [("x-forwarded-for", address), ("host", "relay.example")];
+        let mut socket = try_socket(&server, "/ws", &headers).await.unwrap();
+        socket.say(json!({"join": {"room": "r"}})).await;
+        socket.hear().await["welcome"]["iceServers"][0]["username"].take()
+    };
+    assert_eq!(join("203.0.113.9").await, "203.0.113.9");
+    assert_eq!(join("203.0.113.9").await, "203.0.113.9", "joining again gives no new quota");
+    assert_eq!(join("2001:db8:0:1::1").await, join("2001:db8:0:ff::1").await);
+    assert_eq!(join("203.0.113.10").await, "203.0.113.10");
+}
+
+#[tokio::test]
 async fn what_one_says_to_another_stays_in_order() {
     let server = start(open_rooms()).await;
     let (mut ann, _) = member(&server, "r", "").await;

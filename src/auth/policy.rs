@@ -52,7 +52,7 @@ impl fmt::Display for Network {
 impl FromStr for Network {
     type Err = BadPolicy;
 
-    /// Reads `address` or `address/prefix`.
+    /// Reads `address` or `address/prefix`. An address with bits behind its prefix is none: it may have been meant alone.
     fn from_str(text: &str) -> Result<Self, BadPolicy> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(number(prefix)?)),
@@ -61,7 +61,8 @@ impl FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| BadPolicy)?;
         let whole = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.unwrap_or(whole);
-        u8::try_from(prefix).ok().and_then(|prefix| Self::new(address, prefix)).ok_or(BadPolicy)
+        let network = u8::try_from(prefix).ok().and_then(|prefix| Self::new(address, prefix));
+        network.filter(|network| network.address == address).ok_or(BadPolicy)
     }
 }
 
@@ -299,6 +300,8 @@ mod tests {
             "peers=::/129",
             "peers=10.0.0.0/",
             "peers=10.0.0.0/+8",
+            "peers=10.0.0.1/8",
+            "peers=2001:db8::1/32",
             "peers=example.org",
             "peers=10.0.0.1&peers=10.0.0.2",
             "speed=5",
@@ -323,14 +326,15 @@ mod tests {
         let contains = |network: &str, ip: &str| {
             network.parse::<Network>().unwrap().contains(ip.parse::<IpAddr>().unwrap())
         };
-        assert!(contains("10.1.2.3/8", "10.255.0.0") && !contains("10.0.0.0/8", "11.0.0.0"));
+        assert!(contains("10.0.0.0/8", "10.255.0.0") && !contains("10.0.0.0/8", "11.0.0.0"));
         assert!(contains("0.0.0.0/0", "255.255.255.255") && !contains("0.0.0.0/0", "::1"));
         assert!(contains("::/0", "2001:db8::1") && !contains("::/0", "10.0.0.1"));
         assert!(contains("10.0.0.1", "10.0.0.1") && !contains("10.0.0.1", "10.0.0.2"));
         assert!(
             contains("2001:db8::/33", "2001:db8:7fff::1") && !contains("2001:db8::/33", "2001:db8:8000::")
         );
-        assert_eq!("10.1.2.3/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
+        let cut = Network::new("10.1.2.3".parse().unwrap(), 8).unwrap();
+        assert_eq!(cut.to_string(), "10.0.0.0/8");
     }
 
     #[test]

@@ -35,22 +35,24 @@ struct GrantArgs {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     allocations: Option<u32>,
     /// The only peers that may be reached: addresses or networks
-    #[arg(long, value_name = "NETWORK,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NETWORK,…", value_delimiter = ',', value_parser = peers)]
     peers: Vec<Network>,
 }
 
 /// A number above 0, in thousands with k, M, G or T.
 fn scaled(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.chars().last().map(|unit| (unit, "kMGT".find(unit))) {
-        Some((unit, Some(power))) => {
-            (text.trim_end_matches(unit), [1_000, 1_000_000, 1_000_000_000, 1_000_000_000_000][power])
-        }
-        _ => (text, 1_u64),
-    };
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let units = [('k', 1_000), ('M', 1_000_000), ('G', 1_000_000_000), ('T', 1_000_000_000_000)];
+    let scaled = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(*unit)?, *factor)));
+    let (digits, factor) = scaled.unwrap_or((text, 1_u64));
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     number
         .filter(|number| *number > 0)
         .ok_or_else(|| "a whole number above 0, with k, M, G or T behind it if need be".to_owned())
+}
+
+/// One of `--peers`.
+fn peers(text: &str) -> Result<Network, String> {
+    crate::config::peers(text).map_err(|(message, cure)| format!("{message}; {cure}"))
 }
 
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! `http.keys`: keys of applications that fetch `iceServers`. Of a key only its hash is kept.
 
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::Entry;
@@ -121,7 +122,7 @@ fn scope(reader: &mut Reader<'_>, entry: &Entry<'_>) -> ApiKey {
     {
         reader.error(&field.node, "`*` stands for all origins", "remove the others, or the `*`");
     }
-    let peers = texts(reader, entry, "peers", network);
+    let peers = texts(reader, entry, "peers", peers);
     if peers.len() > MAX_PEERS
         && let Some(field) = entry.field("peers")
     {
@@ -146,9 +147,18 @@ fn texts<T>(
     list.iter().filter_map(|node| reader.checked(node, &check)).collect()
 }
 
-fn network(text: &str) -> Result<Network, Why> {
-    text.parse().map_err(|_| {
-        (format!("`{text}` is not a network"), "write for example peers = [\"198.51.100.0/24\"]".to_owned())
+/// An address or a network, as `peers` of a key and `--peers` of a credential take it.
+pub(crate) fn peers(text: &str) -> Result<Network, Why> {
+    text.parse().map_err(|_| match text.parse::<IpNet>() {
+        // The one address may have been meant.
+        Ok(wide) => (
+            format!("`{text}` has bits set behind its prefix"),
+            format!("write \"{}\" for the network or \"{}\" for the one address", wide.trunc(), wide.addr()),
+        ),
+        Err(_) => (
+            format!("`{text}` is not an address or a network"),
+            "write for example \"198.51.100.7\" or \"198.51.100.0/24\"".to_owned(),
+        ),
     })
 }
 

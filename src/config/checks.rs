@@ -1,5 +1,6 @@
 //! What only shows when several keys are looked at together, or the machine.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::effect;
@@ -209,6 +210,19 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 
 fn relay(settings: &Settings, problems: &mut Vec<Problem>) {
     let relay = &settings.relay;
+    // What comes to a public address is for one socket, and two local ones would have the same ports in front.
+    let unmapped = relay.addresses.iter().filter_map(|address| match address {
+        RelayAddress::Ip(local) if !relay.external.contains_key(local) => Some(local),
+        _ => None,
+    });
+    let mut taken: BTreeSet<IpAddr> = unmapped.copied().collect();
+    for public in relay.external.values().filter(|public| !taken.insert(**public)) {
+        problems.push(Problem::error(
+            &settings.place("relay.external"),
+            format!("{public} would be the public address of two local ones"),
+            "a 1:1 NAT has one public address for each local one: map one of them, and remove the others from `addresses`",
+        ));
+    }
     if relay.addresses.contains(&RelayAddress::Auto) {
         return;
     }

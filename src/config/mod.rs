@@ -31,6 +31,7 @@ mod tokens;
 mod units;
 mod validity;
 
+pub(crate) use api_keys::peers;
 pub use certificates::{Certificates, OwnCertificate, authorities, certificates};
 pub use checks::{check_local, check_state};
 pub use document::{default_file, effective, explain, schema};

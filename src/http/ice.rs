@@ -164,14 +164,15 @@ pub(super) fn grant(
     })
 }
 
-/// The `iceServers` of a room's member.
+/// The `iceServers` of a room's member, whom quotas count by address as all visitors: joining again gives no new quota.
 pub(super) fn for_member(shared: &Shared, caller: &Caller, id: &str) -> serde_json::Value {
     let request = GrantRequest {
         host: caller.turn_host(&shared.options),
-        user: id.to_owned(),
+        // On this machine, where all have one address, members are told apart.
+        user: if caller.is_local { id.to_owned() } else { caller.prefix.label() },
         ..GrantRequest::default()
     };
-    // An id is short, so there is always a user name for it.
+    // Both are short, so there is always a user name for it.
     shared.ice.grant(&request).map_or_else(|_| serde_json::json!([]), |grant| native::servers(&grant))
 }
 

@@ -206,9 +206,9 @@ async fn native_grant(ask: &Ask) -> Result<IceGrant, Refusal> {
             Some(Err(_)) => return Err(bad("allocations", "takes a number below 2^32")),
             allocations => allocations.and_then(Result::ok),
         },
-        peers: peers
-            .filter(|peers| peers.len() <= 8)
-            .ok_or_else(|| bad("peers", "takes up to 8 networks"))?,
+        peers: peers.filter(|peers| peers.len() <= 8).ok_or_else(|| {
+            bad("peers", "takes up to 8 addresses and networks, these without bits behind their prefix")
+        })?,
         ..Policy::default()
     };
     let wish = Wish { policy, ..ask.wish("ttl", "user")? };

@@ -28,6 +28,11 @@ pub enum Error {
         /// The ones there are.
         have: Vec<IpAddr>,
     },
+    /// Two relay addresses would have one public address, and what comes to it is for one of them.
+    Twice {
+        /// The public address.
+        public: IpAddr,
+    },
     /// There is no address but loopback, and not even that.
     None,
 }
@@ -47,6 +52,11 @@ impl fmt::Display for Error {
                 }
                 f.write_str(". Take one of these, or \"auto\"; a public address that a 1:1 NAT maps goes to relay.external")
             }
+            Self::Twice { public } => write!(
+                f,
+                "relay.external: {public} would be the public address of two relay addresses; name in relay.addresses the one \
+                 that it leads to"
+            ),
             Self::None => f.write_str(
                 "relay.addresses: \"auto\" found no address to relay from; set relay.addresses to an address of this machine",
             ),
@@ -98,13 +108,24 @@ pub fn relay(
             None => found.extend(automatic(&have)),
         }
     }
-    let mut addresses: Vec<RelayAddress> = Vec::new();
-    for local in found {
-        if !addresses.iter().any(|address| address.local == local) {
-            addresses.push(RelayAddress { local, public: external.get(&local).copied().unwrap_or(local) });
-        }
-    }
+    let addresses = mapped(&found, external)?;
     if addresses.is_empty() { Err(Error::None) } else { Ok(addresses) }
+}
+
+/// Each local address once, with its public one, which no two have: only now is it known what "auto" stands for.
+fn mapped(found: &[IpAddr], external: &BTreeMap<IpAddr, IpAddr>) -> Result<Vec<RelayAddress>, Error> {
+    let mut addresses: Vec<RelayAddress> = Vec::new();
+    for local in found.iter().copied() {
+        if addresses.iter().any(|address| address.local == local) {
+            continue;
+        }
+        let public = external.get(&local).copied().unwrap_or(local);
+        if addresses.iter().any(|address| address.public == public) {
+            return Err(Error::Twice { public });
+        }
+        addresses.push(RelayAddress { local, public });
+    }
+    Ok(addresses)
 }
 
 /// The addresses that the default routes of both families leave from; without any, some other address of the
@@ -139,5 +160,23 @@ const fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.segments()[0] & 0xffc0 == 0xfe80,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_relay_addresses_have_one_public_address() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let external = BTreeMap::from([(ip("10.0.0.5"), ip("198.51.100.7"))]);
+        let good = mapped(&["10.0.0.5", "10.0.0.6", "10.0.0.5"].map(ip), &external).unwrap();
+        assert_eq!(
+            good.iter().map(|address| address.public).collect::<Vec<_>>(),
+            ["198.51.100.7", "10.0.0.6"].map(ip)
+        );
+        let error = mapped(&["10.0.0.5", "198.51.100.7"].map(ip), &external).unwrap_err();
+        assert!(error.to_string().contains("198.51.100.7 would be the public address of two"), "{error}");
     }
 }

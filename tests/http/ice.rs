@@ -186,6 +186,7 @@ async fn native_narrows_what_a_key_allows_and_widens_nothing() {
         (r#"{"ttl":"1h"}"#, 400, "bad_field"),
         (r#"{"alocations":3}"#, 400, "unknown_field"),
         (r#"{"peers":["x"]}"#, 400, "bad_field"),
+        (r#"{"peers":["203.0.113.7/24"]}"#, 400, "bad_field"),
         (r#"{"allocations":4294967296}"#, 400, "bad_field"),
         ("{\"ttl\":60,}", 400, "bad_json"),
     ] {

@@ -199,6 +199,14 @@ fn every_key_refuses_what_it_cannot_mean() {
             "[relay]\naddresses = [\"192.0.2.1\"]\nexternal = { \"192.0.2.2\" = \"198.51.100.7\" }",
             "not among",
         ),
+        (
+            "[relay]\nexternal = { \"10.0.0.5\" = \"198.51.100.7\", \"10.0.0.6\" = \"198.51.100.7\" }",
+            "one public address for each local one",
+        ),
+        (
+            "[relay]\naddresses = [\"10.0.0.5\", \"198.51.100.7\"]\nexternal = { \"10.0.0.5\" = \"198.51.100.7\" }",
+            "198.51.100.7 would be the public address of two local ones",
+        ),
         ("[relay]\nports = \"60000-50000\"", "write \"50000-60000\""),
         ("[relay]\nports = \"1000-2000\"", "below 1024"),
         ("[relay]\nports = \"50000-50000\"", "single port"),

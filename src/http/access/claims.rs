@@ -237,6 +237,7 @@ mod tests {
             json!({"sub": "a", "exp": 2000, "turn": {"quota": 4_294_967_296_u64}}),
             json!({"sub": "a", "exp": 2000, "turn": {"peers": []}}),
             json!({"sub": "a", "exp": 2000, "turn": {"peers": ["x"]}}),
+            json!({"sub": "a", "exp": 2000, "turn": {"peers": ["10.0.0.1/8"]}}),
             json!({"sub": "a", "exp": 2000, "turn": {"peers": "10.0.0.0/8"}}),
             json!({"sub": "a", "exp": 2000, "turn": {"tag": ""}}),
             json!({"sub": "a", "exp": 2000, "turn": {"ttl": 0}}),
