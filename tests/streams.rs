@@ -6,8 +6,8 @@
 #[path = "support/live.rs"]
 mod live;
 
-use std::io::{ErrorKind, Write as _};
-use std::net::Shutdown;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
