@@ -451,7 +451,7 @@ async fn qr_codes_have_a_rate_for_each_address() {
 struct Counting(std::sync::atomic::AtomicUsize);
 
 impl IceSource for Counting {
-    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
+    fn grant(&self, request: GrantRequest) -> BoxFuture<'_, Result<IceGrant, UsernameError>> {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ice.grant(request)
     }
