@@ -109,7 +109,7 @@ impl Own {
     fn renew(&mut self, settings: &Settings, received: &Received, now_unix: u64) -> Result<(), Error> {
         match self {
             Self::SelfSigned(made) if settings.tls.makes_own() => made.renew(settings, now_unix)?,
-            Self::Ordered(ordered) => ordered.renew(),
+            Self::Ordered(ordered) => ordered.renew(now_unix),
             Self::None | Self::SelfSigned(_) => *self = Self::of(settings, received, now_unix)?,
         }
         Ok(())
