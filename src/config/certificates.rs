@@ -57,6 +57,8 @@ struct Pair {
 pub struct OwnCertificate {
     /// With its key.
     pub key: Arc<CertifiedKey>,
+    /// When it begins to hold, in seconds of Unix time.
+    pub begin: u64,
     /// When it ends, in seconds of Unix time.
     pub end: u64,
 }
@@ -66,9 +68,9 @@ impl OwnCertificate {
     pub fn read(pem: &[u8]) -> Option<Self> {
         let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().ok()?;
         let secret = PrivateKeyDer::from_pem_slice(pem).ok()?;
-        let end = validity(chain.first()?)?.end;
+        let Validity { begin, end } = validity(chain.first()?)?;
         let key = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider()).ok()?;
-        Some(Self { key: Arc::new(key), end })
+        Some(Self { key: Arc::new(key), begin, end })
     }
 
     /// Whether clients that ask for `name`, a host name or an address, take it for the right one.
@@ -230,13 +232,20 @@ fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, 
 
 fn read(file: &Path) -> Result<Vec<u8>, Why> {
     let shown = file.display();
-    std::fs::read(file).map_err(|error| {
+    let mut text = std::fs::read(file).map_err(|error| {
         (
             format!("{shown} cannot be read: {error}"),
             format!("the file must exist and be readable for the user that runs relais: `ls -lL {shown}`"),
         )
-    })
+    })?;
+    // Editors on Windows put it in front, where it would hide the first of the certificates.
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(text)
 }
+
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// What a file of `tls.certificate` holds.
 const CHAIN: &str = "write the server's certificate first, then those that lead to the root, each from \

@@ -146,7 +146,7 @@ fn each_pair_is_judged_alone_and_its_predecessor_stays() {
     let fourth = certificates(&swapped, None, Some(&third), NOW).unwrap().unwrap();
     assert!(is(&fourth, 0, &first, 1) && is(&fourth, 1, &second, 0));
     // What comes from an authority waits for nobody, and alone nothing is left.
-    let own = OwnCertificate { key: Arc::clone(&first.keys[0]), end: NOW + 1 };
+    let own = OwnCertificate { key: Arc::clone(&first.keys[0]), begin: NOW, end: NOW + 1 };
     let added = certificates(&tls.settings(&["b"], None), Some(&own), Some(&first), NOW).unwrap().unwrap();
     assert_eq!((added.keys.len(), added.errors.len(), added.expiry), (2, 1, NOW + 1));
     let alone = certificates(&tls.settings(&[], None), Some(&own), None, NOW).unwrap().unwrap();
@@ -164,6 +164,17 @@ fn authorities_of_clients_that_are_of_no_use_leave_the_old_ones_in_force() {
     assert!(second.client_roots.is_some());
     let third = certificates(&tls.settings(&["a"], None), None, Some(&second), NOW).unwrap().unwrap();
     assert!(third.client_roots.is_none() && third.errors.is_empty());
+}
+
+#[test]
+fn a_byte_order_mark_hides_nothing() {
+    let tls = Tls::new("mark", &PKCS_ECDSA_P256_SHA256);
+    tls.issue("b", 2040);
+    let text = |file: &str| std::fs::read_to_string(tls.0.0.join(file)).unwrap();
+    tls.0.file("a.crt", &format!("\u{FEFF}{}{}", text("a.crt"), text("b.crt")), 0o600);
+    tls.0.file("a.key", &format!("\u{FEFF}{}", text("a.key")), 0o600);
+    let found = certificates(&tls.settings(&["a"], None), None, None, NOW).unwrap().unwrap();
+    assert_eq!(found.keys[0].cert.len(), 2);
 }
 
 #[test]
