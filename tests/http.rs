@@ -40,16 +40,17 @@ use control::Nobody;
 struct Ice;
 
 impl IceSource for Ice {
-    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
+    fn grant(&self, request: GrantRequest) -> BoxFuture<'_, Result<IceGrant, UsernameError>> {
         let GrantRequest { host, user, .. } = request;
-        Ok(IceGrant {
+        let grant = IceGrant {
             turn: vec![format!("turn:{host}:3478?transport=udp")],
-            username: user.clone(),
+            username: user,
             credential: "c".into(),
             expires_unix: self.now_unix() + 60,
             ttl: 60,
             ..IceGrant::default()
-        })
+        };
+        async { Ok(grant) }.boxed()
     }
 
     fn recall(&self, _host: &str, _username: &str, _credential: &str) -> Option<IceGrant> {
