@@ -62,7 +62,11 @@ pub(super) fn routes(dialects: &[Dialect]) -> Router<Arc<Shared>> {
     router.route("/", if uberti { front.post(uberti_posted) } else { front })
 }
 
-fn with_preflight(route: MethodRouter<Arc<Shared>>, methods: &'static str) -> MethodRouter<Arc<Shared>> {
+/// The route, with an answer for the pages that ask whether they may.
+pub(super) fn with_preflight(
+    route: MethodRouter<Arc<Shared>>,
+    methods: &'static str,
+) -> MethodRouter<Arc<Shared>> {
     route.options(move |State(shared): SharedState, caller: Caller| async move {
         cors::preflight_with_keys(&shared, &caller, methods)
     })

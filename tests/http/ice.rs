@@ -531,13 +531,19 @@ async fn views_are_bounded_for_programs_on_this_machine_too() {
     let limits = Limits { view_burst: 3, views_per_second: 1, ..Limits::default() };
     let server = with(Options { limits, ..Options::default() }).await;
     let guess = r#"{"username":"1:a","credential":"x"}"#;
-    for tries in 0.. {
-        assert!(tries < 20, "no bound");
-        if send(&server, "POST /v1/view", &[("Host", "localhost")], guess).await.status == 429 {
-            assert!(tries >= 3, "{tries}");
-            break;
+    let ask = async || send(&server, "POST /v1/view", &[("Host", "localhost")], guess).await;
+    let mut tries = 0;
+    let refused = loop {
+        let answer = ask().await;
+        if answer.status == 429 {
+            break answer;
         }
-    }
+        tries += 1;
+        assert!(tries < 20, "no bound");
+    };
+    assert!(tries >= 3, "{tries}");
+    assert_eq!(refused.header("retry-after"), Some("1"), "until there is one again");
+    assert!(refused.json()["error"]["help"].as_str().unwrap().contains("twice a second"), "{}", refused.body);
 }
 
 #[tokio::test]
@@ -691,6 +697,7 @@ async fn preflights_are_answered_for_each_dialect() {
     for (line, method) in [
         ("/v1/ice-servers", "GET, POST"),
         ("/v1/revoke", "POST"),
+        ("/v1/view", "POST"),
         ("/v1/turn/keys/shop/credentials/generate-ice-servers", "POST"),
         ("/v1/turn/keys/shop/credentials/generate", "POST"),
         ("/v1/turn/keys/shop/credentials/a/revoke", "POST"),
@@ -716,6 +723,10 @@ async fn preflights_are_answered_for_each_dialect() {
             assert!(["authorization", "content-type", "x-api-key"].iter().all(|name| allowed.contains(name)));
             assert_eq!(answer.header("vary"), Some("origin"));
         }
+    }
+    for (origin, echoed) in [("https://shop.example", "https://shop.example"), ("https://x.example", "*")] {
+        let view = send(&server, "POST /v1/view", &[PROXY, ("Origin", origin)], "{}").await;
+        assert_eq!((view.status, view.header("access-control-allow-origin")), (400, Some(echoed)));
     }
     let access = Access::default();
     access.replace(vec![key("plain", SHOP, "")], vec![]).unwrap();
