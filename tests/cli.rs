@@ -255,6 +255,39 @@ fn tokens_are_minted_with_keys_of_the_configuration_or_of_a_file() {
 }
 
 #[test]
+fn output_that_is_lost_is_a_failure_and_a_reader_that_left_is_none() {
+    let scratch = Scratch::new("lost");
+    let path = scratch.file("relais.toml", GOOD);
+    let run = |words: &[&str], place: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relais"));
+        let output = command.args(words).env_clear().stdout(place).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let commands: [&[&str]; 7] = [
+        &["config", "default"],
+        &["check", &path],
+        &["credentials", "key", "x"],
+        &["credentials", "new", "--config", &path],
+        &["probe", "stun:127.0.0.1:9"],
+        &["probe", "stun:127.0.0.1:9", "--json"],
+        &["--version"],
+    ];
+    for words in commands {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, error) = run(words, full.into());
+        assert!(
+            code == Some(1) && error.contains("standard output cannot be written"),
+            "{words:?}: {code:?} {error}"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, error) = run(words, writer.into());
+        assert!(!error.contains("cannot be written"), "{words:?}: {error}");
+        assert_eq!(code, Some(i32::from(words[0] == "probe")), "{words:?}");
+    }
+}
+
+#[test]
 fn wrong_usage_exits_with_two_and_help_with_zero() {
     assert_eq!(relais(&["serve", "--no-such-flag"]).0, 2);
     assert_eq!(relais(&["no-such-command"]).0, 2);

@@ -318,9 +318,17 @@ pub(super) fn announce(
     }
     if settings.source.lan {
         let own = certificates.and_then(Certificates::self_signed);
-        println!("{}", lan::welcome(settings, workers.bound(), relay, own));
+        greet(&lan::welcome(settings, workers.bound(), relay, own));
     } else if settings.source.zero {
-        println!("{}", welcome(settings, ice));
+        greet(&welcome(settings, ice));
+    }
+}
+
+/// Prints how to use a trial, which serves on where that cannot be printed.
+fn greet(text: &str) {
+    use std::io::Write as _;
+    if let Err(error) = writeln!(io::stdout(), "{text}") {
+        tracing::warn!(target: "relais", %error, "how to use this trial cannot be printed");
     }
 }
 

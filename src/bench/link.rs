@@ -207,7 +207,7 @@ impl Stream {
             Frame::Len(len) if len <= LONGEST_FRAME => Ok(None),
             Frame::More => Ok(None),
             Frame::Len(_) | Frame::Foreign => {
-                Err(io::Error::other("the stream holds something that is no frame"))
+                Err(io::Error::new(io::ErrorKind::Unsupported, "the stream holds something that is no frame"))
             }
         }
     }

@@ -325,14 +325,12 @@ pub(super) fn revocations(args: &RevocationsArgs) -> ExitCode {
         Err(code) => return code,
     };
     if args.json {
-        print(&format!("{answer:#}\n"));
-        return ExitCode::SUCCESS;
+        return print(&format!("{answer:#}\n"));
     }
     let empty = Vec::new();
     let entries = answer["revocations"].as_array().unwrap_or(&empty);
     if entries.is_empty() {
-        print("nothing is revoked\n");
-        return ExitCode::SUCCESS;
+        return print("nothing is revoked\n");
     }
     let fields = ["kind", "value", "issuer", "at", "until"];
     let cell = |entry: &Value, field: &str| match &entry[field] {
@@ -341,8 +339,7 @@ pub(super) fn revocations(args: &RevocationsArgs) -> ExitCode {
     };
     let rows: Vec<Vec<String>> =
         entries.iter().map(|entry| fields.map(|field| cell(entry, field)).to_vec()).collect();
-    print(&table(&["KIND", "WHICH", "ONLY OF KEY", "SINCE", "UNTIL"], &rows));
-    ExitCode::SUCCESS
+    print(&table(&["KIND", "WHICH", "ONLY OF KEY", "SINCE", "UNTIL"], &rows))
 }
 
 #[cfg(test)]
