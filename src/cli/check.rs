@@ -28,6 +28,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
                     .map(|problem| Problem { severity: Severity::Warning, ..problem }),
             );
             problems.extend(config::check_state(&settings));
+            problems.extend(config::check_paths(&settings));
             problems.extend(config::check_expiry(&settings, now_unix()));
             match config::certificates(&settings, None, now_unix()) {
                 Ok(found) => problems.extend(found.into_iter().flat_map(|found| found.warnings)),
