@@ -109,7 +109,8 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         shared
     });
     let store = Store::load(settings.state.as_deref(), clock.now().unix)?;
-    options.revoked = Arc::new(store.list());
+    let (revoked, revoked_now) = watch::channel(Arc::new(store.list()));
+    options.revoked = Arc::clone(&revoked_now.borrow());
     let (witness, news) = control::news();
     options.witness = Some(witness);
     let workers = Workers::start(options, clock).map_err(Error::new)?;
@@ -119,7 +120,13 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     }
     let (current, settings_now) = watch::channel(Arc::new(settings));
     let trusted = certificates.as_ref().map(Certificates::trusted);
-    let ice = Arc::new(ice::Grants::new(settings_now.clone(), workers.bound(), &relay, trusted.clone()));
+    let ice = Arc::new(ice::Grants::new(
+        settings_now.clone(),
+        revoked_now,
+        workers.bound(),
+        &relay,
+        trusted.clone(),
+    ));
     ice.follow(&settings_now.borrow())?;
     let expiry = certificates.as_ref().map(Certificates::expiry);
     let stats: Arc<dyn StatsSource> =
@@ -129,7 +136,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         .zip(start::https_port(workers.bound()))
         .map(|(trusted, port)| http::Https { port, trusted });
     let shown = certificates.as_ref().map(Certificates::shown);
-    let desk = control::Desk::new(workers.handle(), settings_now.clone(), clock, store, news);
+    let desk = control::Desk::new(workers.handle(), settings_now.clone(), clock, store, revoked, news);
     let paper = desk.paper();
     let desk: Arc<dyn http::Control> = Arc::new(desk);
     let mut tasks =

@@ -14,6 +14,7 @@ use std::process::Command;
 use live::{Client, LOOPBACK, SOON, Server, channel_data, eventually, heard, peer, relay_ports};
 use relais::auth::rest;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest as _};
 
 /// An expiry that is far away.
 const LATER: u64 = 4_000_000_000;
@@ -54,11 +55,15 @@ fn relais(socket: &Path, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(text).unwrap())
 }
 
-fn view(server: &Server, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(SocketAddr::new(server.ip.into(), 8080)).unwrap();
+/// Status and body of a request with a JSON body, which nobody may keep.
+fn post(server: &Server, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(web(server)).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let len = body.len();
-    let head = format!("POST /v1/view HTTP/1.1\r\nHost: {}:8080\r\nConnection: close\r\n", server.ip);
+    let mut head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", web(server));
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
     let request = format!("{head}Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
@@ -67,6 +72,34 @@ fn view(server: &Server, body: &str) -> (u16, Value) {
     assert!(head.to_ascii_lowercase().contains("cache-control: no-store"), "{head}");
     (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
+
+fn web(server: &Server) -> SocketAddr {
+    SocketAddr::new(server.ip.into(), 8080)
+}
+
+fn view(server: &Server, body: &str) -> (u16, Value) {
+    post(server, "/v1/view", &[], body)
+}
+
+/// User name and password of fresh iceServers.
+fn granted(server: &Server, headers: &[(&str, &str)], body: &str) -> (String, String) {
+    let (status, answer) = post(server, "/v1/ice-servers", headers, body);
+    assert_eq!(status, 200, "{answer}");
+    login_of(&answer["iceServers"])
+}
+
+fn login_of(ice_servers: &Value) -> (String, String) {
+    let turn = ice_servers.as_array().unwrap().iter().find(|entry| entry["username"].is_string()).unwrap();
+    ["username", "credential"].map(|name| turn[name].as_str().unwrap().to_owned()).into()
+}
+
+/// The code of an Allocate with such a login.
+fn code(server: &Server, (name, password): &(String, String)) -> u16 {
+    server.udp().login(name, password).allocate().code()
+}
+
+const SHOP: (&str, &str) = ("http.keys", r#"[{ name = "shop", key = "key-in-the-file-1234" }]"#);
+const AS_SHOP: (&str, &str) = ("X-API-Key", "key-in-the-file-1234");
 
 #[test]
 fn quota_and_budget_of_a_credential_hold_across_workers() {
@@ -269,4 +302,112 @@ fn commands_make_and_explain_what_a_credential_carries() {
     let nowhere = Path::new("/nowhere/admin.sock");
     let (code, text) = relais(nowhere, &["sessions"]);
     assert!(code == 1 && text.contains("is the server running"), "{code} {text}");
+}
+
+#[test]
+fn what_is_granted_after_a_revocation_is_good_however_soon() {
+    let (server, socket) = start(&[SHOP]);
+    let grant = |body| granted(&server, &[AS_SHOP], body);
+    for round in 0..3 {
+        let before = grant(r#"{"user":"kim","tag":"web"}"#);
+        assert_eq!(code(&server, &before), 0, "{round}");
+        for what in [r#"{"user":"kim"}"#, r#"{"tag":"web"}"#] {
+            let (status, answer) = post(&server, "/v1/revoke", &[AS_SHOP], what);
+            assert_eq!(status, 200, "{answer}");
+            let after = grant(r#"{"user":"kim","tag":"web"}"#);
+            assert_eq!([&before, &after].map(|login| code(&server, login)), [401, 0], "{what} {after:?}");
+        }
+        let before = grant("{}");
+        let (status, text) = relais(&socket, &["credentials", "revoke", "--key", "shop"]);
+        assert_eq!(status, 0, "{text}");
+        let after = grant("{}");
+        assert_eq!([&before, &after].map(|login| code(&server, login)), [401, 0], "{after:?}");
+    }
+    // One credential that is revoked by its name says nothing of others.
+    let login = grant(r#"{"user":"kim"}"#);
+    post(&server, "/v1/revoke", &[AS_SHOP], &json!({"username": login.0}).to_string());
+    assert_eq!(code(&server, &login), 401);
+}
+
+#[test]
+fn whoever_is_shown_out_may_come_again_with_fresh_ice_servers() {
+    let (server, socket) =
+        start(&[("http.origins", r#"["https://app.example"]"#), ("http.rooms", "\"open\"")]);
+    let page = [("Origin", "https://app.example"), ("X-Forwarded-For", "8.34.2.9")];
+    for (user, headers, body) in [("8.34.2.9", &page[..], "{}"), ("bob", &[], r#"{"user":"bob"}"#)] {
+        let before = granted(&server, headers, body);
+        assert_eq!(code(&server, &before), 0);
+        let (status, text) = relais(&socket, &["credentials", "revoke", "--user", user]);
+        assert!(status == 0 && text.contains("allocations ended: 1"), "{user}: {text}");
+        assert_eq!(code(&server, &before), 401);
+        let after = granted(&server, headers, body);
+        assert_eq!(code(&server, &after), 0, "{user}: {after:?}");
+    }
+    // So do members of rooms, who have the name of their address too.
+    let joins = || {
+        let stream = TcpStream::connect(web(&server)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut request = format!("ws://{}/ws", web(&server)).into_client_request().unwrap();
+        request.headers_mut().insert("X-Forwarded-For", "8.34.2.10".parse().unwrap());
+        let (mut member, _) = tungstenite::client(request, stream).unwrap();
+        member.send(r#"{"join":{}}"#.into()).unwrap();
+        let welcome: Value = serde_json::from_str(member.read().unwrap().to_text().unwrap()).unwrap();
+        login_of(&welcome["welcome"]["iceServers"])
+    };
+    let before = joins();
+    assert_eq!(code(&server, &before), 0);
+    let (_, text) = relais(&socket, &["credentials", "revoke", "--user", "8.34.2.10"]);
+    assert!(text.contains("allocations ended: 1"), "{text}");
+    let after = joins();
+    assert_eq!([&before, &after].map(|login| code(&server, login)), [401, 0], "{after:?}");
+}
+
+#[test]
+fn the_operator_names_users_as_they_are_called() {
+    let (server, socket) = start(&[SHOP]);
+    const ZOE: &str = "Zoë Smith";
+    let own = granted(&server, &[AS_SHOP], &json!({ "user": ZOE }).to_string());
+    assert!(own.0.contains(":Zo%C3%AB%20Smith?"), "{own:?}");
+    let mut client = server.udp().login(&own.0, &own.1);
+    client.relay();
+    // As other services write it that have the secret.
+    let theirs = format!("{LATER}:{ZOE}");
+    let mut other = holder(server.udp(), &theirs);
+    other.relay();
+    assert_eq!(client.permit("10.1.2.3:80".parse().unwrap()), 403);
+    let (_, text) = relais(&socket, &["sessions", "--json", "--user", ZOE]);
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    let mut users: Vec<_> =
+        shown["sessions"].as_array().unwrap().iter().map(|one| one["user"].as_str()).collect();
+    users.sort();
+    assert_eq!(users, [Some("Zo%C3%AB%20Smith"), Some(ZOE)]);
+    let (_, text) = relais(&socket, &["sessions", "--json", "--limit", "1", "--user", ZOE]);
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["sessions"].as_array().unwrap().len(), 1);
+    assert!(eventually(|| {
+        let (_, text) = relais(&socket, &["sessions", "--refusals", "--user", ZOE]);
+        text.contains("10.1.2.3")
+    }));
+    let (status, text) = relais(&socket, &["credentials", "revoke", "--user", ZOE]);
+    assert!(status == 0 && text.contains("allocations ended: 2"), "{text}");
+    assert_eq!((client.refresh(600).code(), other.refresh(600).code()), (401, 401));
+    // What came in between are refusals of both, the newest first.
+    let newest = |name: &str| {
+        let (_, text) = relais(&socket, &["sessions", "--refusals", "--json", "--user", name]);
+        serde_json::from_str::<Value>(&text).unwrap()["refusals"].clone()
+    };
+    assert!(eventually(|| newest(ZOE).as_array().is_some_and(|all| all.len() == 3)), "{}", newest(ZOE));
+    let at: Vec<_> = newest(ZOE).as_array().unwrap().iter().map(|one| one["at"].to_string()).collect();
+    assert!(at.is_sorted_by(|a, b| a >= b), "{at:?}");
+    let lift = ["credentials", "revoke", "--lift", "--user", ZOE];
+    assert_eq!(relais(&socket, &lift), (0, "lifted\n".to_owned()));
+    assert_eq!(code(&server, &own), 0);
+    assert_eq!(holder(server.udp(), &theirs).allocate().code(), 0);
+    assert_eq!(relais(&socket, &lift).0, 2, "there is none any more");
+    // What the key has revoked is lifted by the same name.
+    post(&server, "/v1/revoke", &[AS_SHOP], &json!({ "user": ZOE }).to_string());
+    assert_eq!(code(&server, &own), 401);
+    let (_, text) = relais(&socket, &lift);
+    assert!(text.contains("add `--issuer shop`"), "{text}");
+    assert_eq!(relais(&socket, &[&lift[..], &["--issuer", "shop"]].concat()).0, 0);
+    assert_eq!(code(&server, &own), 0);
 }

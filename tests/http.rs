@@ -9,6 +9,8 @@ mod ice;
 #[cfg(feature = "socketio")]
 #[path = "http/socketio.rs"]
 mod socketio;
+#[path = "http/sockets.rs"]
+mod sockets;
 #[path = "http/tokens.rs"]
 mod tokens;
 
@@ -38,16 +40,17 @@ use control::Nobody;
 struct Ice;
 
 impl IceSource for Ice {
-    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
+    fn grant(&self, request: GrantRequest) -> BoxFuture<'_, Result<IceGrant, UsernameError>> {
         let GrantRequest { host, user, .. } = request;
-        Ok(IceGrant {
+        let grant = IceGrant {
             turn: vec![format!("turn:{host}:3478?transport=udp")],
-            username: user.clone(),
+            username: user,
             credential: "c".into(),
             expires_unix: self.now_unix() + 60,
             ttl: 60,
             ..IceGrant::default()
-        })
+        };
+        async { Ok(grant) }.boxed()
     }
 
     fn recall(&self, _host: &str, _username: &str, _credential: &str) -> Option<IceGrant> {
@@ -462,6 +465,21 @@ async fn a_room_in_our_own_words() {
     let left = ann.hear().await;
     assert_eq!(left, json!({"peer-left": {"id": bob_id, "name": "Bob \u{1F600}\"\\"}}));
     eve.is_silent().await;
+}
+
+#[tokio::test]
+async fn members_are_counted_by_their_addresses_however_often_they_join() {
+    let server = start(open_rooms()).await;
+    let join = async |address| {
+        let headers = [("x-forwarded-for", address), ("host", "relay.example")];
+        let mut socket = try_socket(&server, "/ws", &headers).await.unwrap();
+        socket.say(json!({"join": {"room": "r"}})).await;
+        socket.hear().await["welcome"]["iceServers"][0]["username"].take()
+    };
+    assert_eq!(join("203.0.113.9").await, "203.0.113.9");
+    assert_eq!(join("203.0.113.9").await, "203.0.113.9", "joining again gives no new quota");
+    assert_eq!(join("2001:db8:0:1::1").await, join("2001:db8:0:ff::1").await);
+    assert_eq!(join("203.0.113.10").await, "203.0.113.10");
 }
 
 #[tokio::test]

@@ -567,6 +567,28 @@ fn peers_allow_opens_what_is_closed() {
 }
 
 #[test]
+fn peers_allow_opens_the_loopback_of_both_families() {
+    let both = [("relay.addresses", r#"["127.0.0.1", "::1"]"#), ("peers.allow", r#"["127.0.0.0/8", "::1"]"#)];
+    let server = Server::start(&both);
+    for (family, address) in [(1, "127.0.0.1"), (2, "::1")] {
+        let (peer, peer_at) = peer_at(address);
+        let mut client = server.udp();
+        let allocated = client.call(method::ALLOCATE, |writer| {
+            writer
+                .attribute(attr::REQUESTED_TRANSPORT, &[17, 0, 0, 0])
+                .attribute(attr::REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
+        });
+        let relayed = allocated.address(attr::XOR_RELAYED_ADDRESS);
+        assert_eq!(client.permit(peer_at), 0);
+        client.say(peer_at, b"there");
+        assert_eq!(heard(&peer), (b"there".to_vec(), relayed));
+        peer.send_to(b"back", relayed).unwrap();
+        assert_eq!(data_of(&client.receive()), (peer_at, b"back".to_vec()));
+        assert_eq!(client.bind(0x4000, peer_at), 0);
+    }
+}
+
+#[test]
 fn peers_deny_wins() {
     let (half, half_at) = peer_at("127.0.0.3");
     let (other, other_at) = peer_at("127.0.0.3");

@@ -11,7 +11,7 @@ use std::net::Shutdown;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use live::{Client, Reply, SOON, Server, channel_data, eventually, heard, peer, relay_ports};
+use live::{Client, Reply, SOON, Server, channel_data, data_of, eventually, heard, peer, relay_ports};
 use relais::wire::{attr, method};
 use tokio::time::Instant;
 
@@ -181,8 +181,35 @@ fn frames_too_long_to_be_one_end_the_stream() {
     // The longest ChannelData is a frame, though no datagram can carry it on.
     client.send(&channel_data(CHANNEL, &[2; 65_535]));
     assert_eq!(client.refresh(600).code(), 0);
-    client.send(&[0, 3, 0xFF, 0xF4]);
-    assert!(client.is_closed_within(AT_ONCE), "65,544 bytes after login");
+    client.send(&[0, 3, 0xFF, 0xF3]);
+    assert!(client.is_closed_within(AT_ONCE), "no message has a length like this");
+}
+
+#[test]
+fn a_datagram_of_any_length_passes_in_indications_both_ways() {
+    let server = Server::start(&[]);
+    let mut client = server.tcp();
+    let relayed = client.relay();
+    let (peer, peer_address) = peer();
+    assert_eq!(client.permit(peer_address), 0);
+    for len in [65_503, 65_504, 65_505, 65_507] {
+        let payload = vec![9; len];
+        client.say(peer_address, &payload);
+        assert!(heard(&peer).0 == payload, "{len} bytes to the peer");
+        peer.send_to(&payload, relayed).unwrap();
+        assert!(data_of(&client.receive()) == (peer_address, payload), "{len} bytes to the client");
+    }
+}
+
+#[test]
+fn reserved_channel_numbers_are_discarded_and_the_stream_goes_on() {
+    let server = Server::start(&[]);
+    let mut client = server.tcp();
+    client.relay();
+    for number in [0x5000, 0x5FFF, 0x6000, 0x7FFF] {
+        client.send(&channel_data(number, b"12345"));
+        assert_eq!(client.refresh(600).code(), 0, "{number:x}");
+    }
 }
 
 #[test]

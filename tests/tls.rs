@@ -589,9 +589,23 @@ fn the_proxy_header_comes_before_tls_and_its_client_is_the_one_that_counts() {
 
 #[test]
 fn the_handshakes_of_a_prefix_are_bounded_and_others_are_served() {
-    let secure = Secure::start(&[("listen.proxy_from", r#"["127.0.0.1"]"#)]);
+    handshakes_are_bounded(&[]);
+}
+
+#[test]
+fn the_handshakes_of_browsers_are_bounded_as_all_others() {
+    handshakes_are_bounded(&[b"http/1.1"]);
+}
+
+/// With hellos that offer these protocols.
+fn handshakes_are_bounded(protocols: &[&[u8]]) {
+    let secure = Secure::start(&[
+        ("listen.proxy_from", r#"["127.0.0.1"]"#),
+        ("http.listen", r#"["OWN:8080"]"#),
+        ("http.open", "true"),
+    ]);
     let header = |client: &str| format!("PROXY TCP4 {client} 192.0.2.1 40000 5349\r\n");
-    let first = [header("198.51.100.1").as_bytes(), &hello(&secure, &[])].concat();
+    let first = [header("198.51.100.1").as_bytes(), &hello(&secure, protocols)].concat();
     let refused = || refused(&secure, "handshake_rate");
     // A signature each for a hello that is always the same.
     let mut tried = 0;

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 use super::revocations::{Added, Entry, Store, write};
 use super::view;
 use crate::auth::rest::MAX_USERNAME;
+use crate::auth::{self, Revocations};
 use crate::config::Settings;
 use crate::config::ice::rfc3339;
 use crate::http::{
@@ -30,8 +31,6 @@ const TIDY: Duration = Duration::from_secs(30);
 const GATHER: Duration = Duration::from_millis(50);
 /// When a file that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Sessions listed at once when nobody says how many.
-const SESSIONS: usize = 1000;
 /// Allocations and refusals in one view.
 const SHOWN: usize = 100;
 /// Views at once; each asks all workers.
@@ -46,6 +45,8 @@ struct Inner {
     clock: Clock,
     notes: Mutex<Notes>,
     store: Mutex<Store>,
+    /// What is in the store, for those who grant.
+    revoked: watch::Sender<Arc<Revocations>>,
     /// The store is to be written, and nobody else writes it now.
     dirty: Notify,
     pen: Mutex<()>,
@@ -94,6 +95,7 @@ impl Desk {
         settings: watch::Receiver<Arc<Settings>>,
         clock: Clock,
         store: Store,
+        revoked: watch::Sender<Arc<Revocations>>,
         news: mpsc::Receiver<Seen>,
     ) -> Self {
         let notes = Mutex::new(Notes { ring: Ring::new(settings.borrow().auth.separator), news });
@@ -104,6 +106,7 @@ impl Desk {
             clock,
             notes,
             store: Mutex::new(store),
+            revoked,
             dirty: Notify::new(),
             pen: Mutex::default(),
             unkept: AtomicBool::new(false),
@@ -159,7 +162,7 @@ async fn keep(desk: Arc<Inner>) {
                 let mut store = desk.store.lock().await;
                 if store.forget(now) {
                     // Nobody waits for that.
-                    drop(desk.workers.revoke(Arc::new(store.list()), None));
+                    drop(desk.publish(&store, None));
                     desk.dirty.notify_one();
                 }
             }
@@ -184,6 +187,17 @@ impl Inner {
             tracing::error!(target: "relais", %error, "the revocations cannot be written to the state directory");
         }
         written.is_ok()
+    }
+
+    /// Tells all who ask of the list what it is now; waits for nobody, but what is returned does, for the workers.
+    fn publish(
+        &self,
+        store: &Store,
+        new: Option<auth::Revoked>,
+    ) -> impl Future<Output = Option<u64>> + Send + use<> {
+        let list = Arc::new(store.list());
+        self.revoked.send_replace(Arc::clone(&list));
+        self.workers.revoke(list, new)
     }
 
     /// Whether what is in force is kept, or will be within the second.
@@ -213,7 +227,7 @@ impl Inner {
             Added::Full => return Err(ControlError::Full),
         };
         // Under the lock, so that lists come in their order; a worker that does not answer finds it when it can.
-        let ended = self.workers.revoke(Arc::new(store.list()), Some(revoked.clone()));
+        let ended = self.publish(&store, Some(revoked.clone()));
         drop(store);
         let ended = ended.await;
         let kept = self.kept();
@@ -238,7 +252,7 @@ impl Inner {
         if !store.remove(&what, issuer.as_deref()) {
             return Ok(false);
         }
-        let told = self.workers.revoke(Arc::new(store.list()), None);
+        let told = self.publish(&store, None);
         drop(store);
         let told = told.await;
         let kept = self.kept();
@@ -265,8 +279,7 @@ impl Inner {
     }
 
     async fn sessions(&self, filter: SessionFilter) -> Result<Vec<Session>, ControlError> {
-        let limit = filter.limit.unwrap_or(SESSIONS);
-        let sessions = self.workers.sessions(filter.user.as_deref(), limit).await;
+        let sessions = self.workers.sessions(filter.user.as_deref(), filter.limit).await;
         let now = self.clock.now();
         let sessions = sessions.ok_or(ControlError::Silent)?;
         Ok(sessions.iter().map(|session| view::session(session, &now)).collect())

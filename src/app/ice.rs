@@ -4,21 +4,28 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::Error;
-use crate::auth::Policy;
 use crate::auth::rest::{self, UsernameError};
+use crate::auth::{Policy, Revocations};
 use crate::config::ice::{Endpoint, EndpointTransport, IceServers, ice_servers, is_signed, signed, urls};
 use crate::config::{self, Settings, TokenKey};
 use crate::http::{self, Access, GrantRequest, IceGrant, IceSource};
 use crate::net::{Clock, RelayAddress};
 use crate::turn::Transport;
 
+/// How often the clock is looked at by who waits for its next second, and how many times at most: it may be set back.
+const TICK: Duration = Duration::from_millis(25);
+const TICKS: usize = 60;
+
 /// Gives out credentials made with the newest secret.
 pub(super) struct Grants {
     settings: watch::Receiver<Arc<Settings>>,
+    revoked: watch::Receiver<Arc<Revocations>>,
     endpoints: Vec<Endpoint>,
     /// The name for those who reach this machine by a name that only it understands.
     address: String,
@@ -31,6 +38,7 @@ pub(super) struct Grants {
 impl Grants {
     pub(super) fn new(
         settings: watch::Receiver<Arc<Settings>>,
+        revoked: watch::Receiver<Arc<Revocations>>,
         bound: &[(Transport, std::net::SocketAddr)],
         relay: &[RelayAddress],
         trusted: Option<watch::Receiver<bool>>,
@@ -57,7 +65,8 @@ impl Grants {
             _ => IpAddr::from([127, 0, 0, 1]),
         };
         let clock = Clock::start();
-        Self { settings, endpoints, address: address.to_string(), trusted, clock, access: Access::default() }
+        let (address, access) = (address.to_string(), Access::default());
+        Self { settings, revoked, endpoints, address, trusted, clock, access }
     }
 
     /// The host for URLs where a request named `host`. A loopback name means this machine, whose address browsers need to be
@@ -125,10 +134,34 @@ fn token_issuer(issuer: &config::TokenIssuer) -> http::TokenIssuer {
     }
 }
 
-impl IceSource for Grants {
-    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
+impl Grants {
+    /// A credential that is issued now, or in the next second if something of it has been revoked in this one: the two could
+    /// not be told apart, and it would be refused as long as it lives. A later time than now is never written, since it would
+    /// escape what is revoked until then.
+    async fn fresh(&self, mut request: GrantRequest) -> Result<IceGrant, UsernameError> {
+        let now = self.now_unix();
+        request.policy.issued = Some(now);
+        let grant = self.sign(&request, now)?;
+        let later = Policy { issued: Some(now.saturating_add(1)), ..request.policy.clone() };
+        let revoked = Arc::clone(&self.revoked.borrow());
+        let covers = |policy| revoked.cover_name(&grant.username, &request.user, Some(policy));
+        if !covers(&request.policy) || covers(&later) {
+            return Ok(grant);
+        }
+        for _ in 0..TICKS {
+            tokio::time::sleep(TICK).await;
+            let now = self.now_unix();
+            if Some(now) > request.policy.issued {
+                request.policy.issued = Some(now);
+                return self.sign(&request, now);
+            }
+        }
+        Ok(grant)
+    }
+
+    fn sign(&self, request: &GrantRequest, now: u64) -> Result<IceGrant, UsernameError> {
         let settings = Arc::clone(&self.settings.borrow());
-        let now = self.now_unix().min(request.ends.unwrap_or(u64::MAX));
+        let now = now.min(request.ends.unwrap_or(u64::MAX));
         let left = request.ends.map_or(Duration::MAX, |ends| Duration::from_secs(ends - now));
         let ttl = request.ttl.unwrap_or(settings.http.ttl).min(left);
         let (stun, turn) = urls(&self.endpoints(), self.host(&settings, &request.host));
@@ -137,6 +170,15 @@ impl IceSource for Grants {
         };
         let (username, credential, ttl) = (signed.username, signed.credential, ttl.as_secs());
         Ok(IceGrant { stun, turn, username, credential, expires_unix: now.saturating_add(ttl), ttl })
+    }
+}
+
+impl IceSource for Grants {
+    fn grant(&self, request: GrantRequest) -> BoxFuture<'_, Result<IceGrant, UsernameError>> {
+        match request.policy.issued {
+            None => self.fresh(request).boxed(),
+            Some(_) => std::future::ready(self.sign(&request, self.now_unix())).boxed(),
+        }
     }
 
     fn recall(&self, host: &str, username: &str, credential: &str) -> Option<IceGrant> {

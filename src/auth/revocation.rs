@@ -124,7 +124,8 @@ impl Revocations {
         !self.is_empty() && self.cover_name(login.user(), login.subject(), login.policy())
     }
 
-    fn cover_name(&self, username: &str, user: &str, policy: Option<&Policy>) -> bool {
+    /// Whether a credential is revoked of which is known what a login would say: USERNAME, the user in it, and its policy.
+    pub fn cover_name(&self, username: &str, user: &str, policy: Option<&Policy>) -> bool {
         let field = |field: fn(&Policy) -> Option<&String>| policy.and_then(field);
         let key = field(|policy| policy.key.as_ref());
         let tag = field(|policy| policy.tag.as_ref());

@@ -217,8 +217,7 @@ fn entry(name: &str, kind: &str) -> String {
 
 /// Whether the value of a key named `name` may be shown, anywhere in a file.
 pub(crate) fn is_secret(section: &str, name: &str) -> bool {
-    // In [tls] are names of files only.
-    if name.ends_with("_file") || section == "tls" {
+    if name.ends_with("_file") {
         return false;
     }
     let suspicious = ["secret", "pass", "key", "token"].iter().any(|word| name.to_lowercase().contains(word));

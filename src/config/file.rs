@@ -11,6 +11,7 @@ use super::layers::Entry;
 use super::node::{self, Field, Locate, Value};
 use super::place::{Place, SourceText};
 use super::problem::{Problem, did_you_mean};
+use super::reader::is_pem;
 use super::secret_file::private;
 
 /// Reads the file at `path` into entries; what does not belong there becomes problems. `None`: it is no TOML.
@@ -61,7 +62,7 @@ pub(crate) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Opt
         return None;
     }
     let mut secrets = Vec::new();
-    find_secrets("", table.get_ref(), &mut secrets);
+    find_secrets(Some(""), table.get_ref(), &mut secrets);
     if !secrets.is_empty()
         && let Err((message, cure)) = private(path, "secrets or passwords")
     {
@@ -126,19 +127,32 @@ pub(crate) fn unknown_key(section: &str, name: &str) -> (String, String) {
     (message, cure)
 }
 
-/// The spans of values that must not be shown.
-fn find_secrets(section: &str, table: &DeTable<'_>, found: &mut Vec<Range<usize>>) {
+/// The spans of values that must not be shown. `section`: the table's section, empty at the top of the file; `None` where
+/// keys and certificates are names of files.
+fn find_secrets(section: Option<&str>, table: &DeTable<'_>, found: &mut Vec<Range<usize>>) {
     for (name, value) in table {
         let name = name.get_ref();
-        let inner = if section.is_empty() { name } else { section };
-        hide(inner, is_secret(section, name), value, found);
+        let inner = match section {
+            Some("") => Some(&**name),
+            // What [tls] does not know may belong elsewhere.
+            Some("tls") => keys::find("tls", name).is_none().then_some(""),
+            _ => section,
+        };
+        let secret = inner.is_some() && section.is_some_and(|section| is_secret(section, name));
+        hide(inner, secret, value, found);
     }
 }
 
-fn hide(section: &str, secret: bool, value: &toml::Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) {
+fn hide(
+    section: Option<&str>,
+    secret: bool,
+    value: &toml::Spanned<DeValue<'_>>,
+    found: &mut Vec<Range<usize>>,
+) {
     match value.get_ref() {
         DeValue::Table(table) => find_secrets(section, table, found),
         DeValue::Array(list) => list.iter().for_each(|value| hide(section, secret, value, found)),
+        DeValue::String(text) if is_pem(text) => found.push(value.span()),
         _ if secret => found.push(value.span()),
         _ => (),
     }

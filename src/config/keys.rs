@@ -70,6 +70,13 @@ pub(crate) enum Kind {
     Flag,
 }
 
+impl Kind {
+    /// Whether it takes strings in brackets.
+    pub(crate) fn is_list_of_texts(self) -> bool {
+        matches!(self, Self::Sockets { .. } | Self::Texts { .. })
+    }
+}
+
 impl Key {
     /// Something that could be written.
     pub(crate) fn example(&self) -> String {
@@ -298,7 +305,7 @@ pub(crate) static KEYS: &[Key] = &[
         |r, n| r.peer_rules(n), |v| show_list(v)),
 
     key!(limits.allocations_per_user, Kind::Count { min: 1, max: 1_000_000 }, "100",
-        "Allocations that one user may hold at once; one more is answered 486.",
+        "Allocations that one user may hold at once; one more is answered 486. One with addresses of both families counts twice.",
         |r, n| r.count(n), |v| v.to_string()),
     key!(limits.permissions_per_allocation, Kind::Count { min: 1, max: 65_536 }, "1024",
         "Permissions that one allocation may hold at once; one more is answered 508.",

@@ -119,7 +119,8 @@ impl Reader<'_> {
     pub(crate) fn list<'n>(&mut self, node: &'n Node) -> Option<&'n [Node]> {
         match &node.value {
             Value::List(list) => Some(list),
-            Value::Text(text) => {
+            // In a list of tables it would be wrong, and may be a secret.
+            Value::Text(text) if self.key.kind.is_list_of_texts() => {
                 let message = format!("`{}` takes a list, not a string", self.key.name);
                 self.error(node, message, format!("put it in brackets: `{} = [\"{text}\"]`", self.key.name));
                 None
@@ -360,7 +361,7 @@ impl Reader<'_> {
     #[expect(clippy::option_option, reason = "what was read, and whether it could be")]
     pub(crate) fn file(&mut self, node: &Node) -> Option<Option<PathBuf>> {
         let text = self.text(node)?;
-        if text.contains('\n') {
+        if text.contains('\n') || is_pem(text) {
             let message = format!("`{}` takes the name of a file, not what it holds", self.key.name);
             self.error(node, message, format!("write for example `{}`", self.key.example()));
             return None;
@@ -382,6 +383,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Whether this is a key or a certificate itself, instead of the name of its file.
+pub(crate) fn is_pem(text: &str) -> bool {
+    text.contains("-----BEGIN")
 }
 
 /// A relative path in a configuration file starts at that file's directory.

@@ -80,8 +80,8 @@ pub struct RevocationEntry {
 pub struct SessionFilter {
     /// Those of this user alone: what quotas count, or a whole user name.
     pub user: Option<String>,
-    /// So many at most; `None`: all.
-    pub limit: Option<usize>,
+    /// So many at most.
+    pub limit: usize,
 }
 
 /// Packets, and their bytes without headers.

@@ -1,8 +1,8 @@
 //! The admin API: on a Unix socket alone, so that no browser and nobody else on the machine reaches it.
 
-use super::control::{Control, Revocation, SessionFilter};
+use super::control::{Control, Revocation, RevocationEntry, Revoked, SessionFilter};
 use super::error::Refusal;
-use super::finish;
+use super::{finish, ice};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 
 /// Connections at once; more wait.
 const CONNECTIONS: usize = 32;
-/// Sessions in one answer at most.
+/// Sessions in one answer when nobody says how many, and at most.
+const SESSIONS: usize = 1000;
 const MOST_SESSIONS: usize = 100_000;
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
@@ -67,6 +68,26 @@ impl Named {
             _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_body", "One thing is revoked at a time.")
                 .help(format!("Send {EXAMPLE}."))),
         }
+    }
+}
+
+/// What a user is called: as it is written, which is what services with the secret put into user names, and as the server itself
+/// does.
+fn names(user: String) -> impl Iterator<Item = String> {
+    let own = ice::user_name(&user).ok().filter(|own| *own != user);
+    std::iter::once(user).chain(own)
+}
+
+/// Whom to ask for: everybody, or a user by each name.
+fn filters(user: Option<String>) -> Vec<Option<String>> {
+    user.map_or_else(|| vec![None], |user| names(user).map(Some).collect())
+}
+
+/// All that is meant by what is to be revoked, or lifted.
+fn meant(what: Revocation) -> Vec<Revocation> {
+    match what {
+        Revocation::User(user) => names(user).map(Revocation::User).collect(),
+        other => vec![other],
     }
 }
 
@@ -140,8 +161,12 @@ async fn sessions(
     query: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let Filter { user, limit } = filter(query)?;
-    let limit = limit.map(|limit| limit.min(MOST_SESSIONS));
-    let sessions = control.sessions(SessionFilter { user, limit }).await?;
+    let limit = limit.unwrap_or(SESSIONS).min(MOST_SESSIONS);
+    let mut sessions = Vec::new();
+    for user in filters(user) {
+        sessions.extend(control.sessions(SessionFilter { user, limit }).await?);
+    }
+    sessions.truncate(limit);
     Ok(Json(json!({ "sessions": sessions })))
 }
 
@@ -150,7 +175,11 @@ async fn refusals(
     query: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let Filter { user, limit } = filter(query)?;
-    let mut refusals = control.refusals(user).await;
+    let mut refusals = Vec::new();
+    for user in filters(user) {
+        refusals.extend(control.refusals(user).await);
+    }
+    refusals.sort_by(|one, other| other.at.cmp(&one.at));
     refusals.truncate(limit.unwrap_or(usize::MAX));
     Ok(Json(json!({ "refusals": refusals })))
 }
@@ -161,17 +190,30 @@ async fn list(State(control): Desk) -> Json<Value> {
 
 async fn revoke(State(control): Desk, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Refusal> {
     let (what, issuer) = read::<Named>(&body, EXAMPLE)?.what()?;
-    Ok(Json(json!(control.revoke(what, issuer).await?)))
+    let mut done = Revoked { allocations_ended: 0, until: None };
+    for what in meant(what) {
+        let Revoked { allocations_ended, until } = control.revoke(what, issuer.clone()).await?;
+        // They are of one kind, so they last equally long.
+        done = Revoked { allocations_ended: done.allocations_ended + allocations_ended, until };
+    }
+    Ok(Json(json!(done)))
 }
 
 async fn lift(State(control): Desk, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Refusal> {
     let (what, issuer) = read::<Named>(&body, EXAMPLE)?.what()?;
-    let (kind, value, limited) = (what.kind(), what.value().to_owned(), issuer.is_some());
-    if control.lift(what, issuer).await? {
+    let (all, limited) = (meant(what), issuer.is_some());
+    let mut lifted = false;
+    for what in &all {
+        lifted |= control.lift(what.clone(), issuer.clone()).await?;
+    }
+    if lifted {
         return Ok(Json(json!({ "lifted": true })));
     }
     let revocations = control.revocations().await;
-    let near = revocations.into_iter().find(|entry| entry.kind == kind && entry.value == value);
+    let is_near = |entry: &RevocationEntry| {
+        all.iter().any(|what| what.kind() == entry.kind && what.value() == entry.value)
+    };
+    let near = revocations.into_iter().find(is_near);
     let help = match near.map(|entry| entry.issuer) {
         Some(Some(issuer)) => format!("There is one limited to key {issuer}: add `--issuer {issuer}`."),
         Some(None) if limited => {

@@ -1,7 +1,7 @@
 //! How a request is refused: always JSON, with what to do about it.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,8 +15,8 @@ pub(super) struct Refusal {
     help: String,
     /// Seconds to wait before asking again.
     wait: Option<u64>,
-    /// `WWW-Authenticate`.
-    challenge: Option<&'static str>,
+    /// What only some have: how to log in, what to upgrade to. Names are in lower case.
+    headers: &'static [(&'static str, &'static str)],
     /// Why, for the operator alone.
     cause: Option<&'static str>,
 }
@@ -24,7 +24,8 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         let wait = if status.as_u16() == 429 { Some(5) } else { None };
-        Self { status, code, message, help: String::new(), wait, challenge: None, cause: None }
+        let help = String::new();
+        Self { status, code, message, help, wait, headers: &[], cause: None }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -38,9 +39,9 @@ impl Refusal {
         self
     }
 
-    /// With how to log in.
-    pub(super) const fn challenge(mut self, challenge: &'static str) -> Self {
-        self.challenge = Some(challenge);
+    /// With other headers, whose names are in lower case.
+    pub(super) const fn with(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        self.headers = headers;
         self
     }
 
@@ -97,8 +98,8 @@ impl IntoResponse for Refusal {
         if let Some(wait) = self.wait {
             headers.insert(header::RETRY_AFTER, wait.into());
         }
-        if let Some(challenge) = self.challenge {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        for (name, value) in self.headers {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         response
     }

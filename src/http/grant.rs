@@ -16,7 +16,7 @@ pub struct GrantRequest {
     /// When it ends at the latest, in Unix seconds: with the token that buys it. Absolute, since the clock goes on between
     /// the look at the token and the grant.
     pub ends: Option<u64>,
-    /// What it carries.
+    /// What it carries. Without `issued` it says when it is granted.
     pub policy: Policy,
 }
 

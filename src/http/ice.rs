@@ -108,7 +108,7 @@ fn unauthorized(dialect: Dialect) -> Refusal {
             "The operator makes keys with `relais credentials key` and lists them in http.keys; tokens have to be of an \
              issuer in http.tokens, for its audience, and not expired.",
         )
-        .challenge(dialect.challenge())
+        .with(dialect.challenge())
 }
 
 /// Who brings nothing learns nothing of keys, and more of what to do: the server's own page may ask so, and no one else would
@@ -121,7 +121,7 @@ fn nothing_brought(dialect: Dialect) -> Refusal {
              Programs send it as `Authorization: Bearer KEY`. For the trial page set http.rooms = \"named\", since members of a \
              room get iceServers, or paste what `relais ice-servers` prints into it; pages of your own are listed in http.origins.",
         )
-        .challenge(dialect.challenge())
+        .with(dialect.challenge())
 }
 
 fn charged(wait: Result<(), Duration>) -> Result<(), Refusal> {
@@ -151,32 +151,34 @@ pub(super) async fn recall(
 }
 
 /// The grant that a holder gets.
-pub(super) fn grant(
+pub(super) async fn grant(
     shared: &Shared,
     caller: &Caller,
     holder: Holder,
     wish: Wish,
 ) -> Result<IceGrant, Refusal> {
     let request = request(shared, caller, holder, wish)?;
-    shared.ice.grant(&request).map_err(|error| {
+    shared.ice.grant(request).await.map_err(|error| {
         Refusal::new(StatusCode::BAD_REQUEST, "too_long", "No user name can be made of this.")
             .help(format!("{error}: shorten user and tag, or name fewer peers."))
     })
 }
 
-/// The `iceServers` of a room's member.
-pub(super) fn for_member(shared: &Shared, caller: &Caller, id: &str) -> serde_json::Value {
+/// The `iceServers` of a room's member, whom quotas count by address as all visitors: joining again gives no new quota.
+pub(super) async fn for_member(shared: &Shared, caller: &Caller, id: &str) -> serde_json::Value {
     let request = GrantRequest {
         host: caller.turn_host(&shared.options),
-        user: id.to_owned(),
+        // On this machine, where all have one address, members are told apart.
+        user: if caller.is_local { id.to_owned() } else { caller.prefix.label() },
         ..GrantRequest::default()
     };
-    // An id is short, so there is always a user name for it.
-    shared.ice.grant(&request).map_or_else(|_| serde_json::json!([]), |grant| native::servers(&grant))
+    // Both are short, so there is always a user name for it.
+    let granted = shared.ice.grant(request).await;
+    granted.map_or_else(|_| serde_json::json!([]), |grant| native::servers(&grant))
 }
 
 fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Result<GrantRequest, Refusal> {
-    let (default, now) = (shared.ice.default_ttl(), shared.ice.now_unix());
+    let default = shared.ice.default_ttl();
     let mut ends = None;
     let host = caller.turn_host(&shared.options);
     let wanted = wish.ttl.map_or(default, Duration::from_secs).min(LONGEST);
@@ -214,8 +216,8 @@ fn request(shared: &Shared, caller: &Caller, holder: Holder, wish: Wish) -> Resu
                 }
                 (None, named) => named.map_or_else(random, Ok)?,
             };
-            // With this, what is issued after a revocation is not concerned by it.
-            let issued = if right.is_one { right.policy.issued } else { Some(now) };
+            // What is one credential was issued with its token.
+            let issued = right.policy.issued;
             let policy = Policy { issued, ..narrowed(right.policy, wish.policy)? };
             (user, ttl, policy)
         }

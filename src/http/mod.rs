@@ -34,6 +34,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{get, post};
+use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use rustls::sign::CertifiedKey;
 use std::net::SocketAddr;
@@ -231,11 +232,12 @@ pub const MAX_MESSAGE: usize = 64 << 10;
 
 /// Gives out `iceServers`.
 pub trait IceSource: Send + Sync + 'static {
-    /// URLs, and a credential that carries what is asked for.
+    /// URLs, and a credential that carries what is asked for, and when it is issued unless that is asked for too. What was
+    /// revoked before does not concern it; where only another second of issue makes that so, this takes as long.
     ///
     /// # Errors
     /// When user and policy together are longer than a user name can be.
-    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError>;
+    fn grant(&self, request: GrantRequest) -> BoxFuture<'_, Result<IceGrant, UsernameError>>;
 
     /// The grant of a time-limited credential that is at hand; `None` unless it is one of this server and good.
     fn recall(&self, host: &str, username: &str, credential: &str) -> Option<IceGrant>;

@@ -117,7 +117,7 @@ impl Ask {
 
     async fn grant(&self, presented: Option<Presented>, wish: Wish) -> Result<IceGrant, Refusal> {
         let holder = self.admit(presented).await?;
-        ice::grant(&self.shared, &self.caller, holder, wish)
+        ice::grant(&self.shared, &self.caller, holder, wish).await
     }
 
     /// What `Authorization` brings: a bearer's secret, or a name with a secret. What is not understood is a secret that

@@ -247,11 +247,12 @@ impl Opening {
             let Entrance { tls, web, challenge, .. } = self.worker.borrow().entrance.clone();
             (tls.ok_or(StreamRefusal::NotOurs)?, web, challenge)
         };
-        if let Some(web) = web.filter(|_| wants_web(&accepted.client_hello())) {
-            return Ok(Found::Web(web));
-        }
+        // Whoever shakes hands then: the signature costs the same on the web side, and more are waiting there.
         if !self.may_shake_hands() {
             return Err(StreamRefusal::HandshakeRate.into());
+        }
+        if let Some(web) = web.filter(|_| wants_web(&accepted.client_hello())) {
+            return Ok(Found::Web(web));
         }
         self.ahead = Vec::new();
         if let Some(challenge) = challenge.filter(|_| is_authority(&accepted.client_hello())) {

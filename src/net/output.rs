@@ -117,6 +117,7 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::frame::MAX_FRAME;
     use crate::turn::{ClientAddress, Transport};
 
     fn route(port: u16, link: u32) -> ClientRoute {
@@ -163,7 +164,7 @@ mod tests {
         assert!(taken.len() + streams.outputs[index].queue.len() <= MAX_QUEUE_WITH_ANSWERS);
         streams.take(index, &mut taken);
         streams.take(index, &mut taken);
-        assert!(streams.push_to(&route, &[&[0; 65_540]], false), "the largest frame finds an empty queue");
+        assert!(streams.push_to(&route, &[&[0; MAX_FRAME]], false), "the largest frame finds an empty queue");
     }
 
     #[test]

@@ -317,7 +317,7 @@ impl Connection {
         let mut start = 0;
         (self.more, self.needed) = (false, 0);
         while start < bytes.len() {
-            match frame::next(&bytes[start..], MAX_FRAME) {
+            match frame::next(&bytes[start..]) {
                 Frame::Length(len) if len <= MAX_BEFORE_LOGIN || self.is_logged_in(worker, now) => {
                     let there = bytes.len() - start;
                     if len > there {

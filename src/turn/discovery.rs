@@ -78,8 +78,9 @@ impl<'a> Wish<'a> {
         let response_port = match message.get(attr::RESPONSE_PORT) {
             None => None,
             // Nothing can be sent to port 0.
-            Some(&[0, 0, _, _]) => return None,
-            Some(&[high, low, _, _]) => Some(u16::from_be_bytes([high, low])),
+            Some(&[0, 0] | &[0, 0, _, _]) => return None,
+            // The two bytes of padding of RFC 5780 §7.5 may also be taken for those behind every attribute.
+            Some(&[high, low] | &[high, low, _, _]) => Some(u16::from_be_bytes([high, low])),
             Some(_) => return None,
         };
         let padding = message.get(attr::PADDING);

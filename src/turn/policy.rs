@@ -71,7 +71,11 @@ impl PeerPolicy {
     /// Whether permissions may be made for an address, and what its datagrams still have to pass. `None`: 403.
     pub(super) fn gate(&self, ip: IpAddr) -> Option<Gate> {
         if self.decides_by_port(ip) {
-            let open = self.judge(ip, None, || true) || self.allow.iter().any(|rule| rule.covers_address(ip));
+            // A rule with ports opens some of them, perhaps.
+            let may_open =
+                |ip| self.is_open(ip, None) || self.allow.iter().any(|rule| rule.covers_address(ip));
+            let open = self.judge(ip, None, || true)
+                || may_open(ip) && embedded(ip).into_iter().flatten().all(|ip| may_open(ip.into()));
             (open && !self.is_denied(ip, None)).then_some(Gate::ByPort)
         } else {
             self.judge(ip, None, || false).then_some(Gate::Open)
@@ -205,6 +209,8 @@ fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; 2] {
     let bytes = ip.octets();
     let at = |i: usize| Ipv4Addr::new(bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]);
     let first = match ip.segments() {
+        // The loopback address has the form of a compatible one, and is none (RFC 4291 §2.5.3).
+        [0, 0, 0, 0, 0, 0, 0, 1] => None,
         // Compatible ::a.b.c.d, mapped ::ffff:a.b.c.d, translated ::ffff:0:a.b.c.d.
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => Some(at(12)),
         // NAT64 with a prefix of 96 bits.
@@ -345,6 +351,32 @@ mod tests {
         assert_eq!(policy.gate("192.168.1.1".parse().unwrap()), Some(Gate::ByPort));
         assert_eq!(policy.gate("10.2.0.1".parse().unwrap()), Some(Gate::Open));
         assert_eq!(policy.gate("10.1.0.1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn the_loopback_address_of_ipv6_is_opened_by_its_own_rule() {
+        for listeners in [vec![], vec!["[::]:3478".parse().unwrap()]] {
+            let policy =
+                PeerPolicy { allow: vec![rule("::1", 128, None)], listeners, ..PeerPolicy::default() };
+            assert!(reaches(&policy, "[::1]:5000"));
+            assert_eq!(reaches(&policy, "[::1]:3478"), policy.listeners.is_empty());
+            assert!(!reaches(&policy, "127.0.0.1:5000") && !reaches(&policy, "[::]:5000"));
+        }
+    }
+
+    #[test]
+    fn what_stands_in_an_opened_address_closes_it_at_both_doors() {
+        let policy = PeerPolicy {
+            allow: vec![rule("64:ff9b::", 96, Some(1..=9)), rule("10.0.0.0", 8, Some(5..=9))],
+            ..PeerPolicy::default()
+        };
+        assert!(reaches(&policy, "[64:ff9b::a00:1]:5") && !reaches(&policy, "[64:ff9b::a00:1]:4"));
+        assert!(!reaches(&policy, "[64:ff9b::7f00:1]:5"));
+        assert_eq!(
+            policy.gate("64:ff9b::7f00:1".parse().unwrap()),
+            None,
+            "no permission for what never passes"
+        );
     }
 
     #[test]

@@ -93,6 +93,9 @@ fn rfc5780_7_5_answer_goes_to_the_response_port() {
     assert_eq!(answer.address(MAPPED), client.route.tuple.client.0, "its source, not the port it asked for");
     let (_, to, _) = ask(&mut discovering(), &mut client, &[response_port(1)]);
     assert_eq!(to, addr("9.9.9.9:1"));
+    // The padding may be in the length or behind it.
+    let bare = A::Raw(RESPONSE_PORT, 50_000_u16.to_be_bytes().to_vec());
+    assert_eq!(ask(&mut discovering(), &mut client, &[bare]).1, addr("9.9.9.9:50000"));
 }
 
 #[test]
@@ -117,8 +120,10 @@ fn rfc5780_6_1_padding_with_response_port_gets_400() {
 #[test]
 fn rfc5780_7_malformed_attributes_get_400() {
     let mut client = asking("8.34.2.1:3478");
-    for length in [0, 1, 3, 5, 8] {
-        for kind in [CHANGE_REQUEST, RESPONSE_PORT] {
+    for length in [0, 1, 2, 3, 5, 8] {
+        for kind in
+            [CHANGE_REQUEST, RESPONSE_PORT].into_iter().filter(|kind| length != 2 || *kind == CHANGE_REQUEST)
+        {
             let answer = refused(&mut discovering(), &mut client, &[A::Raw(kind, vec![2; length])]);
             assert_eq!(answer.code(), 400, "{kind:04x} of {length} bytes");
         }

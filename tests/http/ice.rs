@@ -19,16 +19,23 @@ const SITE: &str = "site-key-of-24-letters-1";
 /// Signs as the server does.
 pub(crate) struct Source;
 
-impl IceSource for Source {
-    fn grant(&self, request: &GrantRequest) -> Result<IceGrant, UsernameError> {
+impl Source {
+    fn sign(request: &GrantRequest) -> Result<IceGrant, UsernameError> {
         let left = request.ends.map_or(u64::MAX, |ends| ends - NOW);
         let ttl = request.ttl.unwrap_or(Duration::from_secs(14_400)).as_secs().min(left);
-        let username = rest::username(NOW + ttl, ':', &request.user, &request.policy)?;
+        let policy = Policy { issued: request.policy.issued.or(Some(NOW)), ..request.policy.clone() };
+        let username = rest::username(NOW + ttl, ':', &request.user, &policy)?;
         let credential = rest::password(b"north", username.as_bytes());
         let host = &request.host;
         let turn = vec![format!("turn:{host}:3478?transport=udp"), format!("turns:{host}:443?transport=tcp")];
         let stun = vec![format!("stun:{host}:3478")];
         Ok(IceGrant { stun, turn, username, credential, expires_unix: NOW + ttl, ttl })
+    }
+}
+
+impl IceSource for Source {
+    fn grant(&self, request: GrantRequest) -> BoxFuture<'_, Result<IceGrant, UsernameError>> {
+        async move { Self::sign(&request) }.boxed()
     }
 
     fn recall(&self, host: &str, username: &str, credential: &str) -> Option<IceGrant> {
@@ -42,7 +49,7 @@ impl IceSource for Source {
             credential,
             ttl,
             expires_unix: NOW + ttl,
-            ..self.grant(&request).unwrap()
+            ..Self::sign(&request).unwrap()
         })
     }
 
@@ -212,7 +219,8 @@ async fn a_visitor_decides_nothing_but_a_program_on_this_machine_does() {
     let page = [("X-Forwarded-For", "203.0.113.5"), ("Origin", "https://app.example")];
     let answer = send(&server, "POST /v1/ice-servers", &page, r#"{"ttl":60}"#).await;
     let turn = answer.json()["iceServers"][1].take();
-    assert_eq!(parts(&turn["username"], &turn["credential"]), (60, "203.0.113.5".into(), String::new()));
+    let issued = format!("issued={NOW}");
+    assert_eq!(parts(&turn["username"], &turn["credential"]), (60, "203.0.113.5".into(), issued.clone()));
     let longer = send(&server, "POST /v1/ice-servers", &page, r#"{"ttl":99999}"#).await.json();
     assert_eq!(longer["ttl"], 14_400);
     for body in [r#"{"user":"eve"}"#, r#"{"rate":5}"#] {
@@ -223,7 +231,8 @@ async fn a_visitor_decides_nothing_but_a_program_on_this_machine_does() {
     let local = [("Host", "localhost")];
     let turn = send(&server, "POST /v1/ice-servers", &local, r#"{"user":"bob","rate":5}"#).await.json()["iceServers"][1]
         .take();
-    assert_eq!(parts(&turn["username"], &turn["credential"]), (14_400, "bob".into(), "rate=5".into()));
+    let wanted = (14_400, "bob".into(), format!("{issued}&rate=5"));
+    assert_eq!(parts(&turn["username"], &turn["credential"]), wanted);
 }
 
 #[tokio::test]
@@ -462,8 +471,11 @@ async fn matrix_answers_under_both_versions() {
         assert_eq!((answer.status, body["ttl"].as_u64()), (200, Some(3600)));
         assert!(body["uris"].is_array());
         parts(&body["username"], &body["password"]);
-        let refused = send(&server, &line, &[("Authorization", "Bearer wrong")], "").await;
-        assert_eq!((refused.status, refused.json()["errcode"].as_str()), (401, Some("M_UNKNOWN_TOKEN")));
+        // A client that reads M_UNKNOWN_TOKEN logs its user out, and of 403 asks no more.
+        for headers in [&[("Authorization", "Bearer wrong")][..], &[]] {
+            let refused = send(&server, &line, headers, "").await;
+            assert_eq!((refused.status, refused.json()["errcode"].as_str()), (401, Some("M_MISSING_TOKEN")));
+        }
     }
 }
 

@@ -170,7 +170,8 @@ impl Liar {
         }
         if self.dice.one_in(4) {
             let port = self.dice.pick(&[0, 53, 666, 5000u16]).to_be_bytes();
-            all.push(A::Raw(RESPONSE_PORT, vec![port[0], port[1], 0, 0]));
+            let length = self.dice.pick(&[2, 4]);
+            all.push(A::Raw(RESPONSE_PORT, [port[0], port[1], 0, 0][..length].to_vec()));
         }
         if self.dice.one_in(4) {
             all.push(A::Raw(PADDING, vec![0; self.dice.pick(&[0, 1, 500, 1499, 2000])]));

@@ -533,7 +533,7 @@ impl Client {
 
     /// Sends data by a Send indication.
     pub(crate) fn say(&self, peer: SocketAddr, data: &[u8]) {
-        let mut buffer = [0; 2048];
+        let mut buffer = vec![0; data.len() + 100];
         let mut writer =
             MessageWriter::to(&mut buffer, method::SEND, Class::Indication, TransactionId([9; 12]));
         writer.xor_address(attr::XOR_PEER_ADDRESS, peer).attribute(attr::DATA, data);

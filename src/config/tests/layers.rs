@@ -194,6 +194,43 @@ fn a_file_that_is_no_toml_shows_the_place_but_no_secret() {
     has(&bad("[log]\nlevel = \"info\"\nlevel = \"warn\""), "duplicate key");
 }
 
+/// All that `check` prints and the log gets of `text`.
+fn shown(text: &str) -> String {
+    let problems = file(text).map(|_| ()).unwrap_err();
+    problems.iter().map(|problem| format!("{problem}\n{problem:?}\n")).collect()
+}
+
+#[test]
+fn a_secret_that_stands_where_a_list_should_shows_nowhere() {
+    for (section, key) in
+        [("auth", "secrets"), ("auth", "users"), ("auth", "oauth"), ("http", "keys"), ("http", "tokens")]
+    {
+        let shown = shown(&format!("[{section}]\n{key} = \"vErYsEcReT\"\n"));
+        has(&shown, &format!("`{key}` takes a list, not a string"));
+        has(&shown, &format!("write for example `{key} = [{{"));
+        assert!(!shown.contains("vErY"), "{shown}");
+    }
+    // An address is nobody's secret.
+    has(&bad("[listen]\nudp = \"0.0.0.0:3478\""), "put it in brackets: `udp = [\"0.0.0.0:3478\"]`");
+}
+
+#[test]
+fn a_secret_that_stands_below_tls_shows_nowhere_and_the_names_of_files_do() {
+    for text in [
+        "keys = [{ name = \"shop\", key = \"vErYsEcReT\" }]",
+        "tokens = [{ issuer = \"shop\", secret = \"vErYsEcReT\" }]",
+        "secret = \"vErYsEcReT\"",
+        "keys = { deep = [{ password = \"vErYsEcReT\" }] }",
+        "key = \"-----BEGIN PRIVATE KEY-----vErYsEcReT\"",
+        "certificates = [{ certificate = \"a.pem\", key = \"-----BEGIN PRIVATE KEY-----vErYsEcReT\" }]",
+    ] {
+        let shown = shown(&format!("[tls]\n{text}\n"));
+        assert!(!shown.contains("vErY"), "{shown}");
+    }
+    has(&shown("[tls]\nkey = 7\ncertificate = \"there.pem\""), "key = 7");
+    has(&shown("[tls]\ncertificates = [{ kex = 1, key = \"there.pem\" }]"), "key = \"there.pem\"");
+}
+
 #[test]
 fn a_missing_file_says_how_to_write_one() {
     let problems =

@@ -11,10 +11,11 @@ pub(in super::super) fn render(grant: &IceGrant) -> Value {
     json!({ "username": grant.username, "password": grant.credential, "uris": uris, "ttl": grant.ttl })
 }
 
-/// `{errcode,error}`.
+/// `{errcode,error}`. The code of a 401 is the same whatever was wrong, and never `M_UNKNOWN_TOKEN`: at that clients log their
+/// users out, whose tokens are none of ours. A proxy brings our key.
 pub(in super::super) fn refusal(refusal: &Refusal) -> Value {
     let code = match refusal.status().as_u16() {
-        401 => "M_UNKNOWN_TOKEN",
+        401 => "M_MISSING_TOKEN",
         403 => "M_FORBIDDEN",
         429 => "M_LIMIT_EXCEEDED",
         _ => "M_UNKNOWN",

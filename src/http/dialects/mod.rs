@@ -51,11 +51,13 @@ impl Dialect {
         Self::NAMES.iter().find(|(_, dialect)| *dialect == self).map_or("", |(name, _)| name)
     }
 
-    /// The `WWW-Authenticate` of its 401.
-    pub(super) const fn challenge(self) -> &'static str {
+    /// The headers of its 401.
+    pub(super) const fn challenge(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Twilio | Self::Xirsys => r#"Basic realm="relais", charset="UTF-8""#,
-            _ => r#"Bearer realm="relais""#,
+            Self::Twilio | Self::Xirsys => {
+                &[("www-authenticate", r#"Basic realm="relais", charset="UTF-8""#)]
+            }
+            _ => &[("www-authenticate", r#"Bearer realm="relais""#)],
         }
     }
 

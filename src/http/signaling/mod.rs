@@ -1,6 +1,7 @@
 //! `/ws` and `/v1/rooms`: who may come into a room. What is said there is in the modules below, one for each
 //! dialect or family of them.
 
+mod handshake;
 mod own;
 mod pace;
 mod plain;
@@ -14,11 +15,10 @@ use super::rooms::{Full, Ticket};
 use super::{MAX_MESSAGE, Rooms, Shared, SharedState, ice, random_name};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use handshake::Handshake;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -64,7 +64,7 @@ pub(super) async fn upgrade(
     State(shared): SharedState,
     caller: Caller,
     wanted: Result<Query<Wanted>, QueryRejection>,
-    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    handshake: Result<Handshake, Refusal>,
 ) -> Response {
     let Ok(Query(Wanted { room })) = wanted else {
         return Refusal::new(
@@ -75,13 +75,16 @@ pub(super) async fn upgrade(
         .help("The form is /ws?room=NAME, with NAME percent-encoded.")
         .into_response();
     };
-    match admit(&shared, &caller, room.as_deref(), socket).await {
-        Ok((socket, ticket)) => socket
-            .max_message_size(MAX_MESSAGE)
-            .max_frame_size(MAX_MESSAGE)
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .on_upgrade(move |socket| socket::converse(socket, shared, caller, room, ticket)),
+    match admit(&shared, &caller, room.as_deref(), handshake).await {
+        Ok((Handshake { socket, protocol }, ticket)) => {
+            let socket = socket.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+            let mut response = socket
+                .read_buffer_size(READ_BUFFER)
+                .write_buffer_size(0)
+                .on_upgrade(move |socket| socket::converse(socket, shared, caller, room, ticket));
+            handshake::tell_protocol(&mut response, protocol);
+            response
+        }
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -90,20 +93,17 @@ async fn admit(
     shared: &Shared,
     caller: &Caller,
     room: Option<&str>,
-    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<(WebSocketUpgrade, Ticket), Refusal> {
+    handshake: Result<Handshake, Refusal>,
+) -> Result<(Handshake, Ticket), Refusal> {
     may_signal(shared, caller)?;
     if let Some(room) = room {
         check_room(shared.options.rooms, room).map_err(|(code, message, help)| {
             Refusal::new(StatusCode::BAD_REQUEST, code, message).help(help)
         })?;
     }
-    let socket = socket.map_err(|_| {
-        Refusal::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "This address speaks WebSocket only.")
-            .help("Use new WebSocket(…) in a page. A reverse proxy must pass Upgrade and Connection on.")
-    })?;
+    let handshake = handshake?;
     let ticket = shared.rooms.enter(caller.prefix).await.map_err(refuse_full)?;
-    Ok((socket, ticket))
+    Ok((handshake, ticket))
 }
 
 fn refuse_full(full: Full) -> Refusal {

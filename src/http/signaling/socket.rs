@@ -273,7 +273,7 @@ impl Conversation {
         let full = |full: Full| End::Refused(explain(full));
         let (peers, inbox) = self.ticket.join(joining).await.map_err(full)?;
         self.inbox = Ok(inbox);
-        let ice_servers = ice::for_member(&self.shared, &self.caller, &self.ticket.id);
+        let ice_servers = ice::for_member(&self.shared, &self.caller, &self.ticket.id).await;
         self.text(own::welcome(&self.ticket.id, &room, &peers, &ice_servers)).await
     }
 }

@@ -22,7 +22,7 @@ impl Oracle {
         let change = seen.get(CHANGE_REQUEST);
         let response_port = seen.get(RESPONSE_PORT);
         let malformed = change.is_some_and(|value| value.len() != 4)
-            || response_port.is_some_and(|value| value.len() != 4 || value[..2] == [0, 0])
+            || response_port.is_some_and(|value| ![2, 4].contains(&value.len()) || value[..2] == [0, 0])
             || response_port.is_some() && seen.get(PADDING).is_some();
         let due = match () {
             () if judge::unknown(seen, &judge::DISCOVERY) => 420,
@@ -76,7 +76,7 @@ impl Oracle {
         };
         let origin = corner(flags & 4 != 0, flags & 2 != 0);
         let mut back = asker;
-        if let Some([high, low, _, _]) = response_port {
+        if let Some([high, low, ..]) = response_port {
             back.set_port(u16::from_be_bytes([*high, *low]));
         }
         let other = corner(true, true);

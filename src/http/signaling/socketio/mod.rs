@@ -6,7 +6,7 @@ mod secret;
 mod session;
 mod talk;
 
-use super::{Explained, NO_ROOM, check_room, explain, may_signal, meant, refuse_full};
+use super::{Explained, NO_ROOM, check_room, explain, handshake, may_signal, meant, refuse_full};
 use crate::http::accept::stopped;
 use crate::http::caller::Caller;
 use crate::http::error::Refusal;
@@ -325,16 +325,7 @@ impl Side {
         known: Known,
         mut request: Request,
     ) -> Result<Response, Refusal> {
-        let headers = request.headers();
-        let is_websocket =
-            headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        let key = headers
-            .get(header::SEC_WEBSOCKET_KEY)
-            .filter(|_| is_websocket && request.method() == Method::GET);
-        let Some(key) = key else {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "not_a_websocket", "This is no WebSocket.")
-                .help("A reverse proxy must pass Upgrade and Connection on."));
-        };
+        let key = handshake::check(request.method(), request.version(), request.headers())?;
         // After the 101 nobody counts connections, only sessions.
         let pass = session.let_in().ok_or_else(|| {
             Refusal::new(
@@ -345,10 +336,11 @@ impl Side {
             .help("Use that one, or connect anew.")
         })?;
         let mut digest = Sha1::new();
-        digest.update(key.as_bytes());
+        digest.update(key);
         // RFC 6455 §1.3.
         digest.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
         let accept = base64::engine::general_purpose::STANDARD.encode(digest.finalize());
+        let protocol = handshake::protocol(request.headers());
         let upgraded = hyper::upgrade::on(&mut request);
         let request = lasting(Method::GET, request.uri(), session.clone(), ()).ok_or_else(no_session)?;
         let (service, shared) = (self.service.clone(), self.shared.clone());
@@ -368,7 +360,9 @@ impl Side {
             (header::UPGRADE, "websocket"),
             (header::SEC_WEBSOCKET_ACCEPT, &accept),
         ];
-        Ok((StatusCode::SWITCHING_PROTOCOLS, answer).into_response())
+        let mut response = (StatusCode::SWITCHING_PROTOCOLS, answer).into_response();
+        handshake::tell_protocol(&mut response, protocol);
+        Ok(response)
     }
 }
 
