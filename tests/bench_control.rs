@@ -632,7 +632,8 @@ fn run_time_is_that_of_a_process_that_runs_and_counts_once() {
     let own = server.pid().to_string();
     let report = std::env::temp_dir().join(format!("relais-bench-twice-{}.html", std::process::id()));
     let path = report.display().to_string();
-    let twice = bench(&[words[0], words[1], &["--server-pid", &own, "--server-pid", &own, "--report", &path]]);
+    let twice =
+        bench(&[words[0], words[1], &["--server-pid", &own, "--server-pid", &own, "--report", &path]]);
     let page = std::fs::read_to_string(&report).unwrap_or_else(|_| panic!("{}", text(&twice.stderr)));
     std::fs::remove_file(&report).unwrap();
     assert_eq!(page.matches(&format!("({own})")).count(), 1, "{page}");

@@ -154,8 +154,10 @@ fn open(key: &str, addresses: &[SocketAddr], lenient: bool) -> Result<Vec<TcpLis
         let listener = opened.map_err(|error| {
             let cure = match error.kind() {
                 io::ErrorKind::AddrInUse => format!(
-                    "the port is in use; `ss -lntp 'sport = :{}'` shows by whom. Set {key} to another port, or to [] to do without",
-                    address.port()
+                    "the port is in use; `ss -lntp 'sport = :{}'` shows by whom. Set {key} to another port, or to [] to do without: in \
+                     the configuration, or by `--{} ADDR:PORT`",
+                    address.port(),
+                    key.replace('.', "-")
                 ),
                 io::ErrorKind::PermissionDenied => {
                     format!("no permission for a port below 1024; give the program CAP_NET_BIND_SERVICE or set {key} to another port")

@@ -38,8 +38,8 @@ pub(super) struct SessionsArgs {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// So many at most
-    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
-    limit: usize,
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
     /// Show what was refused in the last ten minutes, and why, instead
     #[arg(long)]
     refusals: bool,
@@ -114,7 +114,9 @@ impl DeskArgs {
             return Ok(value);
         }
         let text = |field: &str| value["error"][field].as_str().unwrap_or("no reason given").to_owned();
-        Err(fail(if status < 500 { USAGE } else { FAILED }, &text("message"), &text("help")))
+        // What is not there is no matter of how it was asked for.
+        let is_usage = (400..500).contains(&status) && status != 404;
+        Err(fail(if is_usage { USAGE } else { FAILED }, &text("message"), &text("help")))
     }
 }
 

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::secret_file::private;
 use super::settings::{CertificateFiles, Settings};
 use super::units::Why;
-use super::validity::{Validity, is_version_1, validity};
+use super::validity::{Validity, is_authority, is_version_1, validity};
 
 /// Certificates that end sooner are worth a warning, in seconds: clients with wrong clocks come first.
 const SOON: u64 = 14 * 86_400;
@@ -87,6 +87,10 @@ pub fn certificates(
                 if !settings.listen.dtls.is_empty() && key.key.choose_scheme(&DTLS_SCHEMES).is_none() {
                     problems.push(not_for_dtls(&files.key));
                 }
+                let own = key.cert.first();
+                found.warnings.extend(
+                    own.is_some_and(|own| is_authority(own)).then(|| of_authority(&files.certificate)),
+                );
                 found.keys.push(Arc::new(key));
                 found.expiry = found.expiry.min(validity.end);
                 found.warnings.extend(warning(&files.certificate, validity, now_unix));
@@ -123,6 +127,17 @@ fn not_for_dtls(key: &Path) -> Problem {
         format!("{} is of a kind that DTLS cannot use here", key.display()),
         "keys for DTLS are ECDSA (P-256, P-384) or RSA: `openssl ecparam -name prime256v1 -genkey -noout` makes one; get a \
          certificate for it, or set listen.dtls to []",
+    )
+}
+
+fn of_authority(certificate: &Path) -> Problem {
+    Problem::warning(
+        &Place::File(certificate.to_owned()),
+        format!(
+            "{} is the certificate of an authority (CA:TRUE), which clients refuse as that of a server",
+            certificate.display()
+        ),
+        "`openssl req -x509` makes one for a server with -addext basicConstraints=critical,CA:FALSE",
     )
 }
 
@@ -169,7 +184,7 @@ fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, 
     if chain.first().is_some_and(|own| is_version_1(own)) {
         let message = format!("{} begins with a certificate of version 1", certificate.display());
         let cure = "make one with subjectAltName, such as `openssl req -x509 -key KEY -subj /CN=turn.example.org -addext \
-                    subjectAltName=DNS:turn.example.org -out CERTIFICATE`";
+                    subjectAltName=DNS:turn.example.org -addext basicConstraints=critical,CA:FALSE -out CERTIFICATE`";
         return Err((certificate.clone(), (message, cure.to_owned())));
     }
     let loaded = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider());
