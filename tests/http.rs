@@ -106,10 +106,20 @@ async fn start_with(
     ice: Arc<dyn IceSource>,
     control: Arc<dyn Control>,
 ) -> Server {
+    let stats = Arc::new(Stats(Some(vec![]), GrantRefusals::default()));
+    start_counting(listener, options, ice, control, stats).await
+}
+
+async fn start_counting(
+    listener: TcpListener,
+    options: Options,
+    ice: Arc<dyn IceSource>,
+    control: Arc<dyn Control>,
+    stats: Arc<dyn StatsSource>,
+) -> Server {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(true);
-    let stats = Arc::new(Stats(Some(vec![]), GrantRefusals::default()));
     let running = tokio::spawn(serve(options, ice, control, stats, is_ready, vec![listener], None, stopped));
     Server { address, stop, running, _ready: ready }
 }

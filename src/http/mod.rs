@@ -314,7 +314,7 @@ pub async fn serve(
         .merge(page::routes())
         .route("/qr.svg", get(qr::code))
         .route("/v1/about", get(about::about))
-        .route("/v1/view", post(view::view).options(ice::preflight))
+        .route("/v1/view", routes::with_preflight(post(view::view), "POST"))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
         .with_state(state.clone())
