@@ -403,6 +403,7 @@ async fn the_page_comes_with_a_strict_policy() {
     }
     let missing = ask(&server, "GET /nothing", &[]).await;
     assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"));
+    assert!(missing.body.contains("The trial page is at /"), "{}", missing.body);
     let wrong = ask(&server, "DELETE /v1/ice-servers", &[]).await;
     assert_eq!((wrong.status, wrong.code().as_str()), (405, "method_not_allowed"));
     assert!(wrong.header("allow").unwrap().contains("GET"));
@@ -952,6 +953,13 @@ async fn metrics_show_what_the_workers_count() {
     let mut counters = Counters::default();
     counters.of(Transport::Tcp).to_clients.add(1200);
     let server = admin(Some(vec![counters, counters]), true).await;
+    let missing = ask(&server, "GET /", &[]).await;
+    assert_eq!(missing.status, 404);
+    assert!(
+        missing.body.contains("Health is at /healthz and /readyz, the counters at /metrics."),
+        "{}",
+        missing.body
+    );
     let answer = ask(&server, "GET /metrics", &[]).await;
     assert_eq!(answer.status, 200);
     assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));

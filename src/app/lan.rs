@@ -60,7 +60,7 @@ pub(super) fn welcome(
     let url = |scheme: &str, listeners: &[SocketAddr]| {
         let place = reached(listeners, &addresses)?;
         let host = settings.http.host.as_str();
-        let place = if host.is_empty() { place.to_string() } else { format!("{host}:{}", place.port()) };
+        let place = if host.is_empty() { place.to_string() } else { authority(host, place.port()) };
         Some(format!("{scheme}://{place}/"))
     };
     let mut text = "Relais serves a trial to this network, until you stop it with Ctrl-C.\n".to_owned();
@@ -109,6 +109,14 @@ pub(super) fn welcome(
          addresses. Other private addresses stay closed. Clients from elsewhere are not served.",
     );
     text
+}
+
+/// A host, a name or an address without brackets, with a port, as URLs have them.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, port).to_string(),
+        Err(_) => format!("{host}:{port}"),
+    }
 }
 
 /// Where others reach a listener of these: at its own address, or, if it takes all, at one of the machine's, `own`. Port 443 and
@@ -195,6 +203,24 @@ mod tests {
         assert_eq!(at(&["[::]:8443"]).as_deref(), Some("[fd00::1]:8443"));
         assert_eq!(at(&["127.0.0.1:8443"]).as_deref(), Some("127.0.0.1:8443"));
         assert_eq!(at(&[]), None);
+    }
+
+    #[test]
+    fn urls_have_brackets_around_addresses_of_ipv6() {
+        let mut settings = Settings::defaults();
+        settings.listen.tls = vec!["[::]:8443".parse().unwrap()];
+        settings.http.listen = vec!["[::]:8080".parse().unwrap()];
+        for (host, shown) in
+            [("fd00::1", "[fd00::1]"), ("192.168.1.10", "192.168.1.10"), ("relay.example", "relay.example")]
+        {
+            host.clone_into(&mut settings.http.host);
+            let bound = [(Transport::Tls, settings.listen.tls[0])];
+            let relay = [RelayAddress { local: [192, 168, 1, 10].into(), public: [192, 168, 1, 10].into() }];
+            let text = welcome(&settings, &bound, &relay, None);
+            for url in [format!("https://{shown}:8443/\n"), format!("http://{shown}:8080/\n")] {
+                assert!(text.contains(&url), "{url}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -340,13 +340,13 @@ fn welcome(settings: &Settings, ice: &Grants) -> String {
         "Relais is running. For RTCPeerConnection, until the server stops or `expiresAt`:\n\n{servers}\n"
     );
     for address in &settings.http.listen {
-        let port = address.port();
-        let _ = if address.ip().is_unspecified() {
+        let place = if address.ip().is_unspecified() {
             let host = if settings.http.host.is_empty() { "ADDRESS" } else { &settings.http.host };
-            write!(text, "\nTry a call:  http://{host}:{port}/")
+            lan::authority(host, address.port())
         } else {
-            write!(text, "\nTry a call:  http://{address}/")
+            address.to_string()
         };
+        let _ = write!(text, "\nTry a call:  http://{place}/");
     }
     if settings.http.rooms == Rooms::Off && !settings.http.listen.is_empty() {
         text.push_str(

@@ -35,7 +35,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
             problems.extend(config::check_state(&settings));
             problems.extend(config::check_paths(&settings));
             problems.extend(config::check_expiry(&settings, now_unix()));
-            match config::certificates(&settings, None, now_unix()) {
+            match config::certificates(&settings, None, None, now_unix()) {
                 Ok(found) => problems.extend(found.into_iter().flat_map(|found| found.warnings)),
                 Err(found) => problems.extend(found),
             }

@@ -102,7 +102,7 @@ pub async fn serve_desk(control: Arc<dyn Control>, listener: UnixListener, shutd
         .route("/v1/refusals", get(refusals))
         .route("/v1/revocations", revocations.layer(DefaultBodyLimit::max(MAX_BODY)))
         .with_state(control);
-    let router = finish(router);
+    let router = finish(router, "The admin API is at /v1/sessions, /v1/refusals and /v1/revocations.");
     let mut connections = JoinSet::new();
     let stop = super::accept::stopped(shutdown);
     tokio::pin!(stop);

@@ -322,8 +322,10 @@ pub async fn serve(
     #[cfg(feature = "socketio")]
     let router =
         router.merge(demo::routes().with_state(state.clone())).merge(signaling::socketio::routes(state));
+    const PLACES: &str =
+        "The trial page is at /, the API at /v1/ice-servers and /v1/rooms, the rooms at /ws.";
     let keeper = tokio::spawn(keeper);
-    accept::run(finish(router), listeners, shared, networks, limits, shutdown).await;
+    accept::run(finish(router, PLACES), listeners, shared, networks, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.
     let _ = tokio::time::timeout(Duration::from_secs(2), keeper).await;
 }
@@ -335,12 +337,14 @@ pub async fn serve_admin(
     listeners: Vec<TcpListener>,
     shutdown: watch::Receiver<bool>,
 ) {
+    const PLACES: &str =
+        "Health is at /healthz and /readyz, the counters at /metrics. The trial page is on http.listen.";
     let router = Router::new()
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(admin::metrics))
         .with_state(admin::Health { stats, ready });
-    accept::run(finish(router), listeners, None, Vec::new(), Limits::default(), shutdown).await;
+    accept::run(finish(router, PLACES), listeners, None, Vec::new(), Limits::default(), shutdown).await;
 }
 
 /// The address is there, and does not answer this method.
@@ -349,12 +353,11 @@ fn wrong_method() -> Refusal {
         .help("The header Allow names the methods that this address answers.")
 }
 
-/// What every answer has in common, and the answers for what is not there.
-fn finish(router: Router) -> Router {
+/// What every answer has in common, and the answers for what is not there: `places` says what is.
+fn finish(router: Router, places: &'static str) -> Router {
     router
-        .fallback(async || {
-            Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.")
-                .help("The trial page is at /, the API at /v1/ice-servers and /v1/rooms, the rooms at /ws.")
+        .fallback(async move || {
+            Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.").help(places)
         })
         .method_not_allowed_fallback(async || wrong_method())
         .layer(map_response(async |mut response: Response| {

@@ -342,6 +342,14 @@ fn users_and_secrets_refuse_what_is_half_or_double_or_known_to_all() {
 }
 
 #[test]
+fn keys_are_taken_as_turnadmin_prints_them() {
+    let key = "00112233445566778899aabbccddeeff";
+    let settings = good(&format!("[auth]\nusers = [{{ name = \"a\", key = \"0x{key}\" }}]"));
+    let UserCredential::Key(taken) = &settings.auth.users[0].credential else { panic!("no key") };
+    assert_eq!(taken.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), key);
+}
+
+#[test]
 fn warnings_say_what_will_not_work_as_hoped() {
     const SECRET: &str = "secrets = [{ name = \"a\", secret = \"north-wind-and-sun\" }]";
     let key32 = "0".repeat(32);
