@@ -66,7 +66,8 @@ pub(super) fn welcome(
     let mut text = "Relais serves a trial to this network, until you stop it with Ctrl-C.\n".to_owned();
     let tls = bound.iter().filter(|(transport, _)| *transport == Transport::Tls);
     let tls: Vec<SocketAddr> = tls.map(|(_, address)| *address).collect();
-    if let Some(url) = &url("https", &tls).filter(|_| settings.shares_tls()) {
+    let secure = url("https", &tls).filter(|_| settings.shares_tls());
+    if let Some(url) = &secure {
         let _ = write!(text, "\nOpen on phones and computers:  {url}\n");
         if stdout().is_terminal()
             && let Some(code) = code(url)
@@ -87,13 +88,21 @@ pub(super) fn welcome(
             );
         }
     }
-    if let Some(url) = url("http", &settings.http.listen) {
+    let plain = url("http", &settings.http.listen);
+    if let Some(url) = &plain {
         let _ = write!(text, "\nWithout camera and microphone:  {url}\n");
     }
     if addresses.iter().all(IpAddr::is_loopback) {
         text.push_str(
             "\nThis machine has no address but loopback: connect it to the network, and start again.\n",
         );
+    }
+    if secure.is_none() && plain.is_none() {
+        text.push_str(
+            "\nWithout an HTTP server there are no pages, rooms or credentials, so nobody can use it: give `--http-listen`\n\
+             an address, or leave it out.",
+        );
+        return text;
     }
     text.push_str(
         "\nEverybody in this network may join rooms, and relay through this machine: to each other, and to public\n\
@@ -168,6 +177,16 @@ mod tests {
         for ip in ["8.34.2.2", "1.2.3.4", "2001:db8:1:3::4", "2600::1", "172.32.0.1"] {
             assert!(!near(ip), "{ip}");
         }
+    }
+
+    #[test]
+    fn what_the_trial_offers_is_said_and_no_more() {
+        let mut settings = Settings::defaults();
+        let told = |settings: &Settings| welcome(settings, &[], &[], None);
+        assert!(told(&settings).contains("may join rooms"));
+        settings.http.listen.clear();
+        let bare = told(&settings);
+        assert!(!bare.contains("may join rooms") && bare.contains("--http-listen"), "{bare}");
     }
 
     #[test]

@@ -154,8 +154,10 @@ fn open(key: &str, addresses: &[SocketAddr], lenient: bool) -> Result<Vec<TcpLis
         let listener = opened.map_err(|error| {
             let cure = match error.kind() {
                 io::ErrorKind::AddrInUse => format!(
-                    "the port is in use; `ss -lntp 'sport = :{}'` shows by whom. Set {key} to another port, or to [] to do without",
-                    address.port()
+                    "the port is in use; `ss -lntp 'sport = :{}'` shows by whom. Set {key} to another port, or to [] to do without: in \
+                     the configuration, or by `--{} ADDR:PORT`",
+                    address.port(),
+                    key.replace('.', "-")
                 ),
                 io::ErrorKind::PermissionDenied => {
                     format!("no permission for a port below 1024; give the program CAP_NET_BIND_SERVICE or set {key} to another port")
@@ -318,9 +320,17 @@ pub(super) fn announce(
     }
     if settings.source.lan {
         let own = certificates.and_then(Certificates::self_signed);
-        println!("{}", lan::welcome(settings, workers.bound(), relay, own));
+        greet(&lan::welcome(settings, workers.bound(), relay, own));
     } else if settings.source.zero {
-        println!("{}", welcome(settings, ice));
+        greet(&welcome(settings, ice));
+    }
+}
+
+/// Prints how to use a trial, which serves on where that cannot be printed.
+fn greet(text: &str) {
+    use std::io::Write as _;
+    if let Err(error) = writeln!(io::stdout(), "{text}") {
+        tracing::warn!(target: "relais", %error, "how to use this trial cannot be printed");
     }
 }
 

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::secret_file::private;
 use super::settings::{CertificateFiles, Settings};
 use super::units::Why;
-use super::validity::{Validity, is_version_1, validity};
+use super::validity::{Validity, is_authority, is_version_1, validity};
 
 /// Certificates that end sooner are worth a warning, in seconds: clients with wrong clocks come first.
 const SOON: u64 = 14 * 86_400;
@@ -100,6 +100,10 @@ pub fn certificates(
         match usable_pair(files, !settings.listen.dtls.is_empty(), now_unix) {
             Ok(pair) => {
                 warnings.extend(warning(&files.certificate, pair.validity, now_unix));
+                let own = pair.key.cert.first();
+                warnings.extend(
+                    own.is_some_and(|own| is_authority(own)).then(|| of_authority(&files.certificate)),
+                );
                 pairs.push(pair);
             }
             Err(found) => {
@@ -168,6 +172,17 @@ fn not_for_dtls(key: &Path) -> Problem {
     )
 }
 
+fn of_authority(certificate: &Path) -> Problem {
+    Problem::warning(
+        &Place::File(certificate.to_owned()),
+        format!(
+            "{} is the certificate of an authority (CA:TRUE), which clients refuse as that of a server",
+            certificate.display()
+        ),
+        "`openssl req -x509` makes one for a server with -addext basicConstraints=critical,CA:FALSE",
+    )
+}
+
 /// `http.host` stands in turns: URLs, so a certificate must be for it.
 fn foreign_host(settings: &Settings, keys: &[Arc<CertifiedKey>]) -> Option<Problem> {
     let host = &settings.http.host;
@@ -211,7 +226,7 @@ fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, 
     if chain.first().is_some_and(|own| is_version_1(own)) {
         let message = format!("{} begins with a certificate of version 1", certificate.display());
         let cure = "make one with subjectAltName, such as `openssl req -x509 -key KEY -subj /CN=turn.example.org -addext \
-                    subjectAltName=DNS:turn.example.org -out CERTIFICATE`";
+                    subjectAltName=DNS:turn.example.org -addext basicConstraints=critical,CA:FALSE -out CERTIFICATE`";
         return Err((certificate.clone(), (message, cure.to_owned())));
     }
     let loaded = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider());

@@ -76,6 +76,29 @@ const TLS: &str = "tls = [\"127.0.0.1:5349\"]";
 const HOST: &str = "[http]\nhost = \"relay.example\"";
 
 #[test]
+fn the_certificate_of_an_authority_is_told_of() {
+    let tls = Tls::new("authority", &PKCS_ECDSA_P256_SHA256);
+    let key = KeyPair::from_pem(&std::fs::read_to_string(tls.0.0.join("a.key")).unwrap()).unwrap();
+    for (is_ca, is_told) in [
+        (rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained), true),
+        (rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0)), true),
+        (rcgen::IsCa::ExplicitNoCa, false),
+        (rcgen::IsCa::NoCa, false),
+    ] {
+        let mut parameters = CertificateParams::new(vec!["relay.example".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        parameters.is_ca = is_ca;
+        tls.0.file("a.crt", &parameters.self_signed(&key).unwrap().pem(), 0o600);
+        let found = tls.found(TLS, HOST).unwrap();
+        assert_eq!(found.len(), usize::from(is_told), "{found:?}");
+        for problem in found {
+            assert_eq!(problem.place, tls.file("a.crt"));
+            has(&problem.cure, "basicConstraints=critical,CA:FALSE");
+        }
+    }
+}
+
+#[test]
 fn keys_that_dtls_cannot_use_are_refused_with_dtls_alone() {
     for (name, algorithm) in [("p256", &PKCS_ECDSA_P256_SHA256), ("p384", &PKCS_ECDSA_P384_SHA384)] {
         assert_eq!(Tls::new(name, algorithm).found(BOTH, HOST), Ok(Vec::new()), "{name}");
