@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::{Problem, Settings};
 use crate::http;
@@ -36,6 +37,8 @@ use wiring::Keys;
 
 /// How often a draining server looks whether the last allocation has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
+/// How long HTTP may go on after the last allocation has ended.
+const LAST_WORDS: Duration = Duration::from_millis(700);
 
 /// Why the server did not start or go on. The text says what to do.
 #[derive(Debug)]
@@ -108,7 +111,7 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
         options.web = Some(door);
         shared
     });
-    let store = Store::load(settings.state.as_deref(), clock.now().unix)?;
+    let store = Store::load(settings.state.as_deref(), clock.now())?;
     let (revoked, revoked_now) = watch::channel(Arc::new(store.list()));
     options.revoked = Arc::clone(&revoked_now.borrow());
     let (witness, news) = control::news();
@@ -181,12 +184,15 @@ async fn run(settings: Settings, reload: &Reload) -> Result<(), Error> {
     }
     let _ = shutdown.send(true);
     workers.stop().await;
-    for task in tasks {
-        let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
-    }
+    ended(tasks).await;
     paper.write().await;
     tracing::info!(target: "relais", "stopped");
     Ok(())
+}
+
+/// Waits for all of them, but together no longer than [`LAST_WORDS`].
+async fn ended(tasks: Vec<JoinHandle<()>>) {
+    let _ = tokio::time::timeout(LAST_WORDS, futures_util::future::join_all(tasks)).await;
 }
 
 /// Waits for other certificates. Without any there is nothing to wait for.
@@ -319,4 +325,21 @@ impl Signals {
 enum Asked {
     Stop,
     Reload,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_waits_once_for_all_tasks_together() {
+        let never = || tokio::spawn(std::future::pending());
+        // Each but the first would come after this one, if they were waited for in turn.
+        let deadline = tokio::time::sleep(LAST_WORDS + LAST_WORDS / 2);
+        tokio::select! {
+            biased;
+            () = ended((0..4).map(|_| never()).collect()) => {}
+            () = deadline => panic!("they are waited for one after the other"),
+        }
+    }
 }

@@ -178,7 +178,7 @@ fn search_tries_rates_until_packets_are_lost_or_the_generator_is_at_its_end() {
 #[test]
 fn run_time_of_the_server_is_shared_out_among_the_packets() {
     let server = Server::start(&[]);
-    let pid = std::process::id().to_string();
+    let pid = server.pid().to_string();
     let own = throughput(&uri(&server), &["--allocations", "2", "--server-pid", &pid]);
     assert!(own["server_cpu_us_per_packet"].is_number(), "{own}");
     let without = throughput(&uri(&server), &["--allocations", "2"]);
@@ -381,6 +381,8 @@ fn what_cannot_be_meant_is_usage() {
         (&["--bind", "192.0.2.7"], "--bind"),
         (&["--peer-address", "192.0.2.7"], "--peer-address"),
         (&["--peer-address", "127.0.0.1", "--peer-netns", "no-such"], "no-such"),
+        (&["--peer-address", "127.0.0.1", "--peer-netns", "../../etc/passwd"], "no network namespace"),
+        (&["--peer-address", "127.0.0.1", "--peer-netns", ""], "no network namespace"),
         (&["--rate", "fast"], "300k"),
         (&["--max-loss", "99"], "percentage"),
         (&["--allocations", "0"], "--allocations"),

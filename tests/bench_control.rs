@@ -219,7 +219,7 @@ fn stun_searches_and_takes_servers_from_a_paste() {
 #[test]
 fn churn_goes_through_cycles_and_leaves_nothing() {
     let server = Server::start(&[]);
-    let own = std::process::id().to_string();
+    let own = server.pid().to_string();
     for (uri, transport) in [(uri(&server), "udp"), (format!("{}?transport=tcp", uri(&server)), "tcp")] {
         let output = bench(&[&["churn", &uri, "--parallel", "3", "--server-pid", &own], &ALICE, &LONGER]);
         let found = found(&output);
@@ -303,7 +303,7 @@ fn churn_notices_a_server_that_stands_still() {
 #[test]
 fn hold_keeps_allocations_and_tells_their_memory() {
     let server = Server::start(&[]);
-    let own = std::process::id().to_string();
+    let own = server.pid().to_string();
     let hold = |flags: &[&str]| {
         let common = ["hold", &uri(&server), "--allocations", "40", "--duration", "1s", "--json"];
         found(&bench(&[&common, &ALICE, flags]))
@@ -447,6 +447,13 @@ fn ignores_hangups(process: &str) -> bool {
     u64::from_str_radix(ignored, 16).unwrap() & 1 == 1
 }
 
+/// Whether a process has a handler for SIGINT, which is signal number two.
+fn catches_interrupts(process: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(caught, 16).unwrap() >> 1 & 1 == 1
+}
+
 #[test]
 fn an_interrupted_run_gives_all_back() {
     let server = Server::start(&[]);
@@ -461,6 +468,37 @@ fn an_interrupted_run_gives_all_back() {
             assert!(eventually(|| allocations(&server) == 0.0), "all were given back");
         }
     }
+}
+
+#[test]
+fn an_interrupted_run_leaves_no_empty_report() {
+    let scratch = std::env::temp_dir().join(format!("relais-report-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
+    let server = Server::start(&[]);
+    let (stun, turn) = (Odd::start(Manner::Rightly), uri(&server));
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = format!("stun:{}", silent.local_addr().unwrap());
+    for (name, words) in [
+        ("stun", &["stun", &stun.uri()][..]),
+        ("silent", &["stun", &silent]),
+        ("churn", &["churn", &turn, "--user", "alice", "--password", "wonderland"]),
+        ("direct", &["throughput", "--direct", "--allocations", "1"]),
+    ] {
+        let report = scratch.join(name);
+        let path = report.display().to_string();
+        let more: &[&str] = &["--duration", "10m", "--report", &path];
+        let child =
+            command(&[words, more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let running = Running(child);
+        // Signals are waited for from the moment on at which there is something to give back or to measure.
+        let waits = || catches_interrupts(&running.0.id().to_string());
+        assert!(eventually(|| report.exists() && waits()), "{name}");
+        running.signal("-INT");
+        let (code, said) = running.end();
+        assert!(code == Some(1) && said.contains("interrupted"), "{name}: {code:?} {said}");
+        assert!(!report.exists(), "{name}");
+    }
+    std::fs::remove_dir_all(&scratch).unwrap();
 }
 
 #[test]
@@ -538,12 +576,93 @@ fn what_cannot_be_meant_is_usage() {
         (&["churn", "turn:127.0.0.1"], "--password-file"),
         (&["churn", "stun:127.0.0.1", "--user", "a", "--password", "b"], "turn:"),
         (&["hold", "turn:h", "--refresh", "1ms"], "100ms"),
+        (&["stun", "stun:127.0.0.1", "--rate", "1", "--duration", "1ms"], "give a --duration of 4s or more"),
+        (&["churn", "turn:h", "--rate", "2", "--duration", "1s"], "only 2 in the measured time"),
         (&["hold", "turn:h", "--allocations", "50001"], "--allocations"),
         (&["hold", "turn:h", "--password", "a", "--secret", "b"], "--secret"),
     ] {
         let (code, said) = failure(&[words]);
         assert!(code == 2 && said.contains(wanted), "{words:?}: {code} {said}");
     }
+}
+
+#[test]
+fn too_few_descriptors_are_told_with_the_flag_that_asks_for_less() {
+    for (words, flag) in [
+        ("stun stun:127.0.0.1 --clients 60", "--clients"),
+        ("churn turn:127.0.0.1 --user a --password b --parallel 60", "--parallel"),
+        ("hold turn:127.0.0.1 --user a --password b --allocations 60", "--allocations"),
+    ] {
+        let script = format!("ulimit -n 100; exec \"$0\" bench {words}");
+        let output =
+            Command::new("/bin/sh").args(["-c", &script, env!("CARGO_BIN_EXE_relais")]).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && said.contains("60 sockets") && said.contains(flag),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn run_time_is_that_of_a_process_that_runs_and_counts_once() {
+    let server = Server::start(&[]);
+    let uri = uri(&server);
+    let words: [&[&str]; 3] =
+        [&["stun", &uri, "--rate", "500"], &["--duration", "300ms", "--warmup", "20ms"], &[]];
+    let mut sleeper = Command::new("sleep").arg("600").spawn().unwrap();
+    // It has to be asleep: until then it runs.
+    let state = || std::fs::read_to_string(format!("/proc/{}/stat", sleeper.id())).unwrap();
+    assert!(eventually(|| state().contains("(sleep) S")));
+    let pid = sleeper.id().to_string();
+    let said = bench(&[words[0], words[1], &["--server-pid", &pid]]);
+    let json = bench(&[words[0], words[1], &["--server-pid", &pid, "--json"]]);
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    let said = text(&said.stdout);
+    assert!(
+        !said.contains("Server's CPU") && said.contains("did not grow") && said.contains("sleep ("),
+        "{said}"
+    );
+    let json = found(&json);
+    assert!(
+        json["server_cpu_us_per_request"].is_null() && json["samples"][0]["server_cpu_us"].is_null(),
+        "{json}"
+    );
+    let own = server.pid().to_string();
+    let report = std::env::temp_dir().join(format!("relais-bench-twice-{}.html", std::process::id()));
+    let path = report.display().to_string();
+    let twice =
+        bench(&[words[0], words[1], &["--server-pid", &own, "--server-pid", &own, "--report", &path]]);
+    let page = std::fs::read_to_string(&report).unwrap_or_else(|_| panic!("{}", text(&twice.stderr)));
+    std::fs::remove_file(&report).unwrap();
+    assert_eq!(page.matches(&format!("({own})")).count(), 1, "{page}");
+}
+
+#[test]
+fn a_plain_connection_to_a_port_for_tls_is_told() {
+    // The first byte of an alert, which is what TLS answers to something else.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = move || {
+        for stream in listener.incoming().take(2) {
+            use std::io::{Read as _, Write as _};
+            let mut stream = stream.unwrap();
+            assert!(stream.read(&mut [0; 2_000]).unwrap() > 0);
+            stream.write_all(&[0x15, 3, 1, 0, 2, 2, 10]).unwrap();
+        }
+    };
+    let thread = std::thread::spawn(serve);
+    let uri = format!("turn:{address}?transport=tcp");
+    for kind in ["churn", "throughput"] {
+        let one = if kind == "churn" { "--parallel" } else { "--allocations" };
+        let (code, said) = failure(&[&[kind, &uri, one, "1"], &ALICE]);
+        assert!(
+            code == 1 && said.contains("neither STUN nor TURN") && said.contains("turns:"),
+            "{kind}: {said}"
+        );
+    }
+    thread.join().unwrap();
 }
 
 #[test]

@@ -80,6 +80,26 @@ fn check_prints_every_problem_with_its_place_and_cure() {
 }
 
 #[test]
+fn check_takes_its_file_as_other_commands_do_too() {
+    let scratch = Scratch::new("check-config");
+    let path = scratch.file("relais.toml", GOOD);
+    let expected = relais(&["check", &path]);
+    assert_eq!(relais(&["check", "-c", &path]), expected);
+    assert_eq!(relais(&["check", "--config", &path]), expected);
+    assert_eq!((relais(&["check"]).0, relais(&["check", &path, "-c", &path]).0), (2, 2));
+}
+
+#[test]
+fn the_default_file_says_what_has_to_be_filled_in() {
+    let scratch = Scratch::new("default");
+    let (_, text, _) = relais(&["config", "default"]);
+    assert!(text.lines().take(8).any(|line| line.contains("has to be filled in")), "{text}");
+    let path = scratch.file("relais.toml", &text);
+    let (code, out, _) = relais(&["check", &path]);
+    assert!(code == 1 && out.contains("write in [auth]: secrets ="), "{out}");
+}
+
+#[test]
 fn config_default_is_the_file_in_the_repository() {
     let (code, out, _) = relais(&["config", "default"]);
     assert_eq!((code, out.as_str()), (0, include_str!("../config/relais.toml")));
@@ -158,7 +178,7 @@ fn credentials_come_from_a_secret_file_and_never_from_the_command_line() {
     let (code, _, error) = relais(&["credentials", "new", "--secret", "north-wind-and-sun"]);
     assert!(code == 2 && error.contains("use `--secret-file FILE`"), "{error}");
     let (code, _, error) = relais(&["credentials", "new", "--secret-file", &secret, "--ttl", "49h"]);
-    assert!(code == 1 && error.contains("--> flag --ttl"), "{error}");
+    assert!(code == 2 && error.contains("--> flag --ttl"), "{error}");
     let (code, _, error) = relais(&["credentials", "new"]);
     assert!(code == 1 && error.contains("no secret to sign"), "{error}");
 }
@@ -240,24 +260,73 @@ fn tokens_are_minted_with_keys_of_the_configuration_or_of_a_file() {
         code == 0 && out.starts_with("username (kid): 2026-11\n") && out.contains("RTCIceServer:"),
         "{out}"
     );
-    for (arguments, wanted) in [
-        (vec![], "has no key to seal tokens with"),
-        (vec!["--config", &config, "--kid", "north"], "auth.oauth has 2026-11, cbc"),
+    for (arguments, wanted_code, wanted) in [
+        (vec![], 1, "has no key to seal tokens with"),
+        (vec!["--config", &config, "--kid", "north"], 1, "auth.oauth has 2026-11, cbc"),
         (
             vec!["--kid", "k", "--key-file", &file, "--algorithm", "A128GCM"],
+            2,
             "the key has 32 bytes; A128GCM takes 16",
         ),
     ] {
         let (code, out, error) = relais(&[&["credentials", "token"], &arguments[..]].concat());
-        assert!((code, out.as_str()) == (1, "") && error.contains(wanted), "{error}");
+        assert!((code, out.as_str()) == (wanted_code, "") && error.contains(wanted), "{error}");
     }
     assert_eq!(relais(&["credentials", "token", "--key-file", &file]).0, 2, "a key has a name");
+}
+
+#[test]
+fn output_that_is_lost_is_a_failure_and_a_reader_that_left_is_none() {
+    let scratch = Scratch::new("lost");
+    let path = scratch.file("relais.toml", GOOD);
+    let run = |words: &[&str], place: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relais"));
+        let output = command.args(words).env_clear().stdout(place).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let commands: [&[&str]; 7] = [
+        &["config", "default"],
+        &["check", &path],
+        &["credentials", "key", "x"],
+        &["credentials", "new", "--config", &path],
+        &["probe", "stun:127.0.0.1:9"],
+        &["probe", "stun:127.0.0.1:9", "--json"],
+        &["--version"],
+    ];
+    for words in commands {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, error) = run(words, full.into());
+        assert!(
+            code == Some(1) && error.contains("standard output cannot be written"),
+            "{words:?}: {code:?} {error}"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, error) = run(words, writer.into());
+        assert!(!error.contains("cannot be written"), "{words:?}: {error}");
+        assert_eq!(code, Some(i32::from(words[0] == "probe")), "{words:?}");
+    }
 }
 
 #[test]
 fn wrong_usage_exits_with_two_and_help_with_zero() {
     assert_eq!(relais(&["serve", "--no-such-flag"]).0, 2);
     assert_eq!(relais(&["no-such-command"]).0, 2);
+    assert_eq!(relais(&["sessions", "--limit", "0"]).0, 2);
+    let scratch = Scratch::new("usage");
+    let path = scratch.file("relais.toml", GOOD);
+    let bad = scratch.file("bad.toml", &format!("{GOOD}realm = 5\n"));
+    for (words, code) in [
+        (&["credentials", "new", "--config", &path, "--ttl", "x"][..], 2),
+        (&["ice-servers", "--config", &path, "--host", "https://h"], 2),
+        (&["credentials", "token", "--config", &path, "--lifetime", "0s"], 2),
+        (&["--workers", "300"], 2),
+        (&["--config", &path, "--workers", "300"], 2),
+        (&["credentials", "new", "--config", &bad], 1),
+        (&["credentials", "new", "--config", &bad, "--ttl", "x"], 1),
+    ] {
+        assert_eq!(relais(words).0, code, "{words:?}");
+    }
     assert_eq!(relais(&["--help"]).0, 0);
     assert_eq!(relais(&["--version"]).1, concat!("relais ", env!("CARGO_PKG_VERSION"), "\n"));
 }
@@ -265,8 +334,25 @@ fn wrong_usage_exits_with_two_and_help_with_zero() {
 #[test]
 fn serve_refuses_a_broken_configuration_before_anything_else() {
     let (code, out, error) = relais(&["--listen-udp", "nonsense"]);
-    assert_eq!((code, out.as_str()), (1, ""));
+    assert_eq!((code, out.as_str()), (2, ""));
     assert!(error.contains("--> flag --listen-udp") && error.ends_with("1 error\n"), "{error}");
+}
+
+#[test]
+fn a_port_that_is_taken_names_the_flag_that_moves_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for flag in ["--http-listen", "--admin-listen"] {
+        let mut words = vec!["--listen-udp", "127.0.0.1:0", "--listen-tcp", "127.0.0.1:0", flag, &address];
+        words.extend(
+            ["--http-listen", "--admin-listen"]
+                .into_iter()
+                .filter(|other| *other != flag)
+                .flat_map(|other| [other, ""]),
+        );
+        let (code, _, error) = relais(&words);
+        assert!(code == 1 && error.contains(&format!("by `{flag} ADDR:PORT`")), "{code} {error}");
+    }
 }
 
 #[test]

@@ -106,10 +106,20 @@ async fn start_with(
     ice: Arc<dyn IceSource>,
     control: Arc<dyn Control>,
 ) -> Server {
+    let stats = Arc::new(Stats(Some(vec![]), GrantRefusals::default()));
+    start_counting(listener, options, ice, control, stats).await
+}
+
+async fn start_counting(
+    listener: TcpListener,
+    options: Options,
+    ice: Arc<dyn IceSource>,
+    control: Arc<dyn Control>,
+    stats: Arc<dyn StatsSource>,
+) -> Server {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(true);
-    let stats = Arc::new(Stats(Some(vec![]), GrantRefusals::default()));
     let running = tokio::spawn(serve(options, ice, control, stats, is_ready, vec![listener], None, stopped));
     Server { address, stop, running, _ready: ready }
 }
@@ -393,6 +403,7 @@ async fn the_page_comes_with_a_strict_policy() {
     }
     let missing = ask(&server, "GET /nothing", &[]).await;
     assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"));
+    assert!(missing.body.contains("The trial page is at /"), "{}", missing.body);
     let wrong = ask(&server, "DELETE /v1/ice-servers", &[]).await;
     assert_eq!((wrong.status, wrong.code().as_str()), (405, "method_not_allowed"));
     assert!(wrong.header("allow").unwrap().contains("GET"));
@@ -422,6 +433,73 @@ async fn qr_codes_are_made_for_links_to_this_server_alone() {
     }
     let answer = ask(&server, "GET /qr.svg", &host).await;
     assert_eq!((answer.status, answer.code().as_str()), (400, "bad_query"));
+}
+
+#[tokio::test]
+async fn qr_codes_have_a_rate_for_each_address() {
+    let server = start(Options::default()).await;
+    let draw = async |address| {
+        let headers = [("Host", "relay.example"), ("X-Forwarded-For", address)];
+        ask(&server, "GET /qr.svg?text=https%3A%2F%2Frelay.example%2F", &headers).await
+    };
+    let mut drawn = 0;
+    let refused = loop {
+        let answer = draw("203.0.113.5").await;
+        if answer.status != 200 {
+            break answer;
+        }
+        drawn += 1;
+        assert!(drawn < 1000, "there is no rate");
+    };
+    assert!(drawn >= 20, "{drawn}");
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_requests"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(draw("203.0.113.6").await.status, 200, "others do not suffer");
+}
+
+/// Counts what it is asked for.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+impl IceSource for Counting {
+    fn grant(&self, request: GrantRequest) -> BoxFuture<'_, Result<IceGrant, UsernameError>> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ice.grant(request)
+    }
+
+    fn recall(&self, host: &str, username: &str, credential: &str) -> Option<IceGrant> {
+        Ice.recall(host, username, credential)
+    }
+
+    fn default_ttl(&self) -> Duration {
+        Ice.default_ttl()
+    }
+
+    fn now_unix(&self) -> u64 {
+        Ice.now_unix()
+    }
+}
+
+#[tokio::test]
+async fn requests_that_come_together_leave_others_their_turns() {
+    const REQUESTS: usize = 64;
+    let ice = Arc::new(Counting::default());
+    let server = start_with(listener().await.0, Options::default(), ice.clone(), Arc::new(Nobody)).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /v1/ice-servers HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    stream.write_all(request.repeat(REQUESTS).as_bytes()).await.unwrap();
+    // All of it runs on one thread, as in the server, so a turn of this task shows what another task got done.
+    let answered = async {
+        let (mut before, mut most) = (0, 0);
+        while before < REQUESTS {
+            tokio::task::yield_now().await;
+            let now = ice.0.load(std::sync::atomic::Ordering::Relaxed);
+            most = most.max(now - before);
+            before = now;
+        }
+        most
+    };
+    assert_eq!(timeout(Duration::from_secs(20), answered).await.expect("all answers"), 1);
 }
 
 #[tokio::test]
@@ -942,6 +1020,13 @@ async fn metrics_show_what_the_workers_count() {
     let mut counters = Counters::default();
     counters.of(Transport::Tcp).to_clients.add(1200);
     let server = admin(Some(vec![counters, counters]), true).await;
+    let missing = ask(&server, "GET /", &[]).await;
+    assert_eq!(missing.status, 404);
+    assert!(
+        missing.body.contains("Health is at /healthz and /readyz, the counters at /metrics."),
+        "{}",
+        missing.body
+    );
     let answer = ask(&server, "GET /metrics", &[]).await;
     assert_eq!(answer.status, 200);
     assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));

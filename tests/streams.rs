@@ -6,8 +6,8 @@
 #[path = "support/live.rs"]
 mod live;
 
-use std::io::{ErrorKind, Write as _};
-use std::net::Shutdown;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -453,7 +453,8 @@ fn without_descriptors_nothing_breaks_and_all_comes_back() {
 
     // More want in, on both kinds of TCP listener; nobody is served, and nobody spins over it.
     let waiting: Vec<Client> = (0..8).map(|_| server.tcp()).collect();
-    let admin = Client::tcp((server.ip, 9478).into());
+    let mut admin = TcpStream::connect((server.ip, 9478)).unwrap();
+    admin.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let began = server.cpu();
     sleep(Duration::from_secs(1));
     let used = server.cpu() - began;
@@ -466,6 +467,13 @@ fn without_descriptors_nothing_breaks_and_all_comes_back() {
         1,
         "it is said, and not again and again: {log}"
     );
+    // Whoever asks for health does not wait for ever.
+    let _ = admin.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    match admin.read(&mut [0; 1]) {
+        Ok(read) => assert_eq!(read, 0),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    assert!(server.log().matches("HTTP cannot accept").count() <= 1, "{}", server.log());
 
     drop((waiting, admin));
     for client in &mut clients {

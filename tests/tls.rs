@@ -544,6 +544,32 @@ fn a_broken_pair_keeps_the_old_one_and_says_why() {
 }
 
 #[test]
+fn a_pair_of_no_use_does_not_keep_another_from_being_renewed() {
+    let (authority, files) = (Authority::new("Test"), certificates::Files::new("tls-two"));
+    let [certificate, key] = files.pair("a", &authority.issue(&[NAME]));
+    let [other, other_key] = files.pair("b", &authority.issue(&["b.example"]));
+    let server = live::Server::start(&[
+        ("listen.tls", r#"["OWN:5349"]"#),
+        ("tls.certificate", &certificate),
+        ("tls.key", &key),
+        ("tls.certificates", &format!("[{{ certificate = {other}, key = {other_key} }}]")),
+    ]);
+    let shown = |name: &str| {
+        let link = TlsLink::new((server.ip, 5349).into(), name, authority.client(&[], None)).unwrap();
+        let stream = link.stream.read().unwrap();
+        stream.conn.peer_certificates().unwrap()[0].to_vec()
+    };
+    let (first, second) = (shown(NAME), shown("b.example"));
+    files.pair("b", &authority.issue_until(&["b.example"], (2021, 1, 1)));
+    files.pair("a", &authority.issue(&[NAME]));
+    server.signal("HUP");
+    assert!(eventually(|| shown(NAME) != first), "{}", server.log());
+    assert_eq!(shown("b.example"), second);
+    server.wait_for_log("the old ones stay in their place");
+    assert!(server.log().contains("the certificate ended at 2021-01-01T00:00:00Z"));
+}
+
+#[test]
 fn a_key_open_to_others_and_an_end_that_is_near_are_told() {
     use std::os::unix::fs::PermissionsExt as _;
     let (authority, files) = (Authority::new("Test"), certificates::Files::new("tls-open"));

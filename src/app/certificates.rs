@@ -24,21 +24,20 @@ const REMIND: Duration = Duration::from_secs(86_400);
 
 /// What certificates are made into.
 struct Loaded {
-    keys: Vec<Arc<CertifiedKey>>,
+    found: config::Certificates,
     turn: Arc<ServerConfig>,
     web: Arc<ServerConfig>,
     /// There with any DTLS listener.
     dtls: Option<Arc<DtlsIdentity>>,
-    expiry: u64,
-    warnings: Vec<Problem>,
 }
 
 fn load(
     settings: &Settings,
     own: Option<&OwnCertificate>,
+    last: Option<&config::Certificates>,
     now_unix: u64,
 ) -> Result<Option<Loaded>, Vec<Problem>> {
-    let Some(found) = config::certificates(settings, own, now_unix)? else { return Ok(None) };
+    let Some(found) = config::certificates(settings, own, last, now_unix)? else { return Ok(None) };
     let config = |protocols: &[&[u8]]| {
         net::tls_config(&found.keys, found.client_roots.clone(), protocols).map_err(|error| {
             let message = format!("TLS cannot be set up: {error}");
@@ -50,7 +49,7 @@ fn load(
         None => None,
         Some(_) => Some(Arc::new(identity(&found)?)),
     };
-    Ok(Some(Loaded { keys: found.keys, turn, web, dtls, expiry: found.expiry, warnings: found.warnings }))
+    Ok(Some(Loaded { found, turn, web, dtls }))
 }
 
 fn identity(found: &config::Certificates) -> Result<DtlsIdentity, Vec<Problem>> {
@@ -110,7 +109,7 @@ impl Own {
     fn renew(&mut self, settings: &Settings, received: &Received, now_unix: u64) -> Result<(), Error> {
         match self {
             Self::SelfSigned(made) if settings.tls.makes_own() => made.renew(settings, now_unix)?,
-            Self::Ordered(ordered) => ordered.renew(),
+            Self::Ordered(ordered) => ordered.renew(now_unix),
             Self::None | Self::SelfSigned(_) => *self = Self::of(settings, received, now_unix)?,
         }
         Ok(())
@@ -160,6 +159,8 @@ pub(super) struct Certificates {
     /// Whether somebody vouches for one of them.
     trusted: watch::Sender<bool>,
     shown: watch::Sender<Vec<Arc<CertifiedKey>>>,
+    /// Those that stay where new ones are of no use.
+    last: config::Certificates,
     /// As the files were when they were read last.
     seen: Vec<(PathBuf, Stamp)>,
     read: Timestamp,
@@ -174,20 +175,21 @@ impl Certificates {
     pub(super) fn load(settings: &Settings, received: Received, clock: Clock) -> Result<Option<Self>, Error> {
         let (seen, now) = (stamps(settings), clock.now());
         let own = Own::of(settings, &received, now.unix)?;
-        let loaded = load(settings, own.current(), now.unix).map_err(|problems| {
+        let loaded = load(settings, own.current(), None, now.unix).map_err(|problems| {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             let text = problems.join("\n");
             // Whoever shows it begins with the same word.
             Error(text.strip_prefix("error: ").unwrap_or(&text).to_owned())
         })?;
         Ok(loaded.map(|loaded| {
-            start::log_problems(&loaded.warnings);
-            let expiry = Arc::new(AtomicU64::new(if own.is_stand_in() { 0 } else { loaded.expiry }));
+            start::log_problems(&loaded.found.warnings);
+            let expiry = Arc::new(AtomicU64::new(if own.is_stand_in() { 0 } else { loaded.found.expiry }));
             Self {
                 clock,
                 trusted: watch::Sender::new(own.is_trusted(settings)),
                 own,
-                shown: watch::Sender::new(loaded.keys),
+                shown: watch::Sender::new(loaded.found.keys.clone()),
+                last: loaded.found,
                 received,
                 seen,
                 read: now.mono,
@@ -251,19 +253,21 @@ impl Certificates {
         }
     }
 
-    /// Takes up the files as they are now, or keeps what there is and says why.
+    /// Takes up the files as they are now. Where one is of no use what there is stays, and the log says why.
     pub(super) async fn reload(&mut self, settings: &Settings, handle: &Handle) {
         (self.seen, self.read) = (stamps(settings), self.clock.now().mono);
         let now_unix = self.clock.now().unix;
         if let Err(error) = self.own.renew(settings, &self.received, now_unix) {
             tracing::error!(target: "relais::tls", %error, "certificate not renewed; the old one stays");
         }
-        match load(settings, self.own.current(), now_unix) {
+        match load(settings, self.own.current(), Some(&self.last), now_unix) {
             Ok(Some(loaded)) => {
-                start::log_problems(&loaded.warnings);
+                let found = loaded.found;
+                start::log_problems(&found.warnings);
+                start::log_problems(&found.errors);
                 self.trusted.send_replace(self.own.is_trusted(settings));
-                self.shown.send_replace(loaded.keys);
-                let expiry = if self.own.is_stand_in() { 0 } else { loaded.expiry };
+                self.shown.send_replace(found.keys.clone());
+                let expiry = if self.own.is_stand_in() { 0 } else { found.expiry };
                 self.expiry.store(expiry, Ordering::Relaxed);
                 self.turn = loaded.turn;
                 self.web.send_replace(loaded.web);
@@ -272,8 +276,16 @@ impl Certificates {
                     self.dtls = Some(Arc::clone(&identity));
                     handle.set_dtls(identity).await;
                 }
-                let until = config::ice::rfc3339(loaded.expiry);
-                tracing::info!(target: "relais::tls", until, "certificates loaded; running connections keep theirs");
+                if found.errors.is_empty() {
+                    let until = config::ice::rfc3339(found.expiry);
+                    tracing::info!(target: "relais::tls", until, "certificates loaded; running connections keep theirs");
+                } else {
+                    tracing::error!(
+                        target: "relais::tls",
+                        "certificates not loaded; the old ones stay in their place, the others are taken up"
+                    );
+                }
+                self.last = found;
             }
             // The listeners are there until a restart.
             Ok(None) => {}

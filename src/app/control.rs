@@ -156,9 +156,9 @@ async fn keep(desk: Arc<Inner>) {
                 return;
             },
             _ = tidy.tick() => {
-                let now = desk.now();
-                desk.notes.lock().await.up_to(now);
-                desk.lines.lock().await.tell(&desk.clock.now(), "credentials revoked", false);
+                let now = desk.clock.now();
+                desk.notes.lock().await.up_to(now.unix);
+                desk.lines.lock().await.tell(&now, "credentials revoked", false);
                 let mut store = desk.store.lock().await;
                 if store.forget(now) {
                     // Nobody waits for that.
@@ -208,7 +208,7 @@ impl Inner {
 
     async fn revoke(&self, what: Revocation, issuer: Option<String>) -> Result<Revoked, ControlError> {
         check(&what)?;
-        let now = self.now();
+        let now = self.clock.now();
         let (separator, listed) = {
             let auth = &self.settings.borrow().auth;
             let is_listed = |name: &str| auth.users.iter().any(|user| user.name == name);
@@ -219,7 +219,7 @@ impl Inner {
             (auth.separator, listed)
         };
         let mut store = self.store.lock().await;
-        let Entry { revoked, until } = match store.add(what, issuer, now, separator, listed) {
+        let Entry { revoked, until, .. } = match store.add(what, issuer, now, separator, listed) {
             Added::Entry(entry) => entry,
             Added::Pointless(until) => {
                 return Ok(Revoked { allocations_ended: 0, until: until.map(rfc3339) });
@@ -268,7 +268,7 @@ impl Inner {
 
     async fn revocations(&self) -> Vec<RevocationEntry> {
         let store = self.store.lock().await;
-        let shown = store.entries().iter().map(|Entry { revoked, until }| RevocationEntry {
+        let shown = store.entries().iter().map(|Entry { revoked, until, .. }| RevocationEntry {
             kind: revoked.what.kind(),
             value: revoked.what.value().to_owned(),
             issuer: revoked.issuer.clone(),

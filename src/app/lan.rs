@@ -60,13 +60,14 @@ pub(super) fn welcome(
     let url = |scheme: &str, listeners: &[SocketAddr]| {
         let place = reached(listeners, &addresses)?;
         let host = settings.http.host.as_str();
-        let place = if host.is_empty() { place.to_string() } else { format!("{host}:{}", place.port()) };
+        let place = if host.is_empty() { place.to_string() } else { authority(host, place.port()) };
         Some(format!("{scheme}://{place}/"))
     };
     let mut text = "Relais serves a trial to this network, until you stop it with Ctrl-C.\n".to_owned();
     let tls = bound.iter().filter(|(transport, _)| *transport == Transport::Tls);
     let tls: Vec<SocketAddr> = tls.map(|(_, address)| *address).collect();
-    if let Some(url) = &url("https", &tls).filter(|_| settings.shares_tls()) {
+    let secure = url("https", &tls).filter(|_| settings.shares_tls());
+    if let Some(url) = &secure {
         let _ = write!(text, "\nOpen on phones and computers:  {url}\n");
         if stdout().is_terminal()
             && let Some(code) = code(url)
@@ -87,7 +88,8 @@ pub(super) fn welcome(
             );
         }
     }
-    if let Some(url) = url("http", &settings.http.listen) {
+    let plain = url("http", &settings.http.listen);
+    if let Some(url) = &plain {
         let _ = write!(text, "\nWithout camera and microphone:  {url}\n");
     }
     if addresses.iter().all(IpAddr::is_loopback) {
@@ -95,11 +97,26 @@ pub(super) fn welcome(
             "\nThis machine has no address but loopback: connect it to the network, and start again.\n",
         );
     }
+    if secure.is_none() && plain.is_none() {
+        text.push_str(
+            "\nWithout an HTTP server there are no pages, rooms or credentials, so nobody can use it: give `--http-listen`\n\
+             an address, or leave it out.",
+        );
+        return text;
+    }
     text.push_str(
         "\nEverybody in this network may join rooms, and relay through this machine: to each other, and to public\n\
          addresses. Other private addresses stay closed. Clients from elsewhere are not served.",
     );
     text
+}
+
+/// A host, a name or an address without brackets, with a port, as URLs have them.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, port).to_string(),
+        Err(_) => format!("{host}:{port}"),
+    }
 }
 
 /// Where others reach a listener of these: at its own address, or, if it takes all, at one of the machine's, `own`. Port 443 and
@@ -163,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn what_the_trial_offers_is_said_and_no_more() {
+        let mut settings = Settings::defaults();
+        let told = |settings: &Settings| welcome(settings, &[], &[], None);
+        assert!(told(&settings).contains("may join rooms"));
+        settings.http.listen.clear();
+        let bare = told(&settings);
+        assert!(!bare.contains("may join rooms") && bare.contains("--http-listen"), "{bare}");
+    }
+
+    #[test]
     fn pages_are_where_something_listens() {
         let own: Vec<IpAddr> =
             ["192.168.1.10", "fe80::1", "fd00::1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).into();
@@ -176,6 +203,24 @@ mod tests {
         assert_eq!(at(&["[::]:8443"]).as_deref(), Some("[fd00::1]:8443"));
         assert_eq!(at(&["127.0.0.1:8443"]).as_deref(), Some("127.0.0.1:8443"));
         assert_eq!(at(&[]), None);
+    }
+
+    #[test]
+    fn urls_have_brackets_around_addresses_of_ipv6() {
+        let mut settings = Settings::defaults();
+        settings.listen.tls = vec!["[::]:8443".parse().unwrap()];
+        settings.http.listen = vec!["[::]:8080".parse().unwrap()];
+        for (host, shown) in
+            [("fd00::1", "[fd00::1]"), ("192.168.1.10", "192.168.1.10"), ("relay.example", "relay.example")]
+        {
+            host.clone_into(&mut settings.http.host);
+            let bound = [(Transport::Tls, settings.listen.tls[0])];
+            let relay = [RelayAddress { local: [192, 168, 1, 10].into(), public: [192, 168, 1, 10].into() }];
+            let text = welcome(&settings, &bound, &relay, None);
+            for url in [format!("https://{shown}:8443/\n"), format!("http://{shown}:8080/\n")] {
+                assert!(text.contains(&url), "{url}: {text}");
+            }
+        }
     }
 
     #[test]

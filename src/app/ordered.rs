@@ -55,8 +55,8 @@ impl Ordered {
         Ok(Some(Self { file, received, kept, stand_in }))
     }
 
-    /// Takes up what the authority has issued since.
-    pub(super) fn renew(&mut self) {
+    /// Takes up what the authority has issued since. One that has ended is no better than what there is.
+    pub(super) fn renew(&mut self, now_unix: u64) {
         let received = self.received.borrow_and_update().clone();
         let found = match received {
             Some(pem) => OwnCertificate::read(&pem),
@@ -64,7 +64,7 @@ impl Ordered {
                 std::fs::read(&self.file).ok().map(Zeroizing::new).and_then(|pem| OwnCertificate::read(&pem))
             }
         };
-        if let Some(found) = found {
+        if let Some(found) = found.filter(|found| found.end > now_unix) {
             (self.kept, self.stand_in) = (Some(found), None);
         }
     }
@@ -114,6 +114,47 @@ fn short_hash(parts: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 2027-01-15, in seconds.
+    const NOW: u64 = 1_800_000_000;
+
+    /// Key and certificate that end with a year.
+    fn issued(year: i32) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec!["turn.example.org".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(year + 1, 1, 1);
+        format!("{}{}", key.serialize_pem(), parameters.self_signed(&key).unwrap().pem())
+    }
+
+    #[test]
+    fn one_that_has_ended_does_not_come_back() {
+        let directory = std::env::temp_dir().join(format!("relais-ordered-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let acme = Acme {
+            domains: vec!["turn.example.org".to_owned()],
+            contact: None,
+            directory: "https://one/".to_owned(),
+            ca_file: None,
+        };
+        let file = directory.join(certificate_file(&acme));
+        let mut settings = Settings::defaults();
+        (settings.tls.acme, settings.state) = (Some(acme), Some(directory.clone()));
+        std::fs::write(&file, issued(2025)).unwrap();
+        let (sender, received) = watch::channel(None);
+        let mut ordered = Ordered::load(&settings, received, NOW).unwrap().unwrap();
+        let stand_in = ordered.current().unwrap().end;
+        ordered.renew(NOW);
+        assert!(!ordered.is_trusted());
+        assert_eq!(ordered.current().unwrap().end, stand_in);
+        std::fs::write(&file, issued(2039)).unwrap();
+        ordered.renew(NOW);
+        assert!(ordered.is_trusted());
+        let end = ordered.current().unwrap().end;
+        sender.send_replace(Some(Arc::new(Zeroizing::new(issued(2025).into_bytes()))));
+        ordered.renew(NOW);
+        assert_eq!(ordered.current().unwrap().end, end, "what is good stays");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn each_order_has_a_file_of_its_own() {

@@ -2,6 +2,7 @@
 //! directory if there is one.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, state};
 use crate::auth::rest::{self, MAX_USERNAME};
 use crate::auth::{Revocation, Revocations, Revoked};
+use crate::time::{Now, Timestamp};
 
 /// Its name in the state directory.
 const FILE: &str = "revocations.json";
@@ -35,6 +37,21 @@ pub(super) struct Entry {
     pub(super) revoked: Revoked,
     /// In Unix seconds; `None`: until it is lifted.
     pub(super) until: Option<u64>,
+    /// The same on the monotonic clock, as far off as it was when the entry came here. It is forgotten when both have passed: a
+    /// wall clock that jumps, and is right again later, makes nothing good that is revoked.
+    passes: Timestamp,
+}
+
+impl Entry {
+    /// `life`: for how many seconds it can concern anything at all.
+    fn new(revoked: Revoked, until: Option<u64>, life: u64, now: Now) -> Self {
+        let left = until.map_or(0, |until| until.saturating_sub(now.unix)).min(life);
+        Self { revoked, until, passes: now.mono + Duration::from_secs(left) }
+    }
+
+    fn concerns(&self, now: Now) -> bool {
+        self.until.is_none_or(|until| until > now.unix || self.passes > now.mono)
+    }
 }
 
 /// What has become of a revocation.
@@ -67,9 +84,11 @@ impl Line {
         Self { kind, value, issuer: issuer.clone(), at: *at, until: entry.until }
     }
 
-    fn entry(self) -> Option<Entry> {
+    fn entry(self, now: Now) -> Option<Entry> {
         let what = Revocation::of(&self.kind, self.value)?;
-        Some(Entry { revoked: Revoked { what, issuer: self.issuer, at: self.at }, until: self.until })
+        // A clock that has not been set since the machine started stands long before.
+        let life = self.until.map_or(0, |until| until.saturating_sub(self.at));
+        Some(Entry::new(Revoked { what, issuer: self.issuer, at: self.at }, self.until, life, now))
     }
 }
 
@@ -85,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is a file that cannot be read or set aside: what it revokes would be good again.
-    pub(super) fn load(directory: Option<&Path>, now: u64) -> Result<Self, Error> {
+    pub(super) fn load(directory: Option<&Path>, now: Now) -> Result<Self, Error> {
         let mut store = Self { entries: Vec::new(), directory: directory.map(Path::to_owned) };
         let Some(directory) = directory else { return Ok(store) };
         let place = directory.join(FILE);
@@ -102,7 +121,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             Err(error) => return Err(cannot("read", error)),
         };
-        match text.and_then(|text| entries(&text)) {
+        match text.and_then(|text| entries(&text, now)) {
             Some(entries) => store.entries = entries,
             None => {
                 let set_aside =
@@ -133,12 +152,12 @@ impl Store {
         &mut self,
         what: Revocation,
         issuer: Option<String>,
-        now: u64,
+        now: Now,
         separator: char,
         listed: bool,
     ) -> Added {
         self.forget(now);
-        let until = until(&what, issuer.as_deref(), now, separator, listed);
+        let until = until(&what, issuer.as_deref(), now.unix, separator, listed);
         if let Some(issuer) = &issuer
             && !may_concern(&what, issuer, separator)
         {
@@ -155,7 +174,7 @@ impl Store {
         if is_full && !renews {
             return Added::Full;
         }
-        let entry = Entry { revoked: Revoked { what, issuer, at: now }, until };
+        let entry = Entry::new(Revoked { what, issuer, at: now.unix }, until, u64::MAX, now);
         self.entries.push(entry.clone());
         Added::Entry(entry)
     }
@@ -168,9 +187,9 @@ impl Store {
     }
 
     /// Forgets those that concern nothing any more. Whether there were any.
-    pub(super) fn forget(&mut self, now: u64) -> bool {
+    pub(super) fn forget(&mut self, now: Now) -> bool {
         let before = self.entries.len();
-        self.entries.retain(|entry| entry.until.is_none_or(|until| until > now));
+        self.entries.retain(|entry| entry.concerns(now));
         self.entries.len() != before
     }
 
@@ -211,11 +230,11 @@ fn may_concern(what: &Revocation, issuer: &str, separator: char) -> bool {
 }
 
 /// What stands in a file. `None`: it is broken.
-fn entries(text: &[u8]) -> Option<Vec<Entry>> {
+fn entries(text: &[u8], now: Now) -> Option<Vec<Entry>> {
     let lines: Vec<Line> = serde_json::from_slice(text).ok()?;
     let is_sound = |entry: &Entry| (1..=MAX_USERNAME).contains(&entry.revoked.what.value().len());
     let entries: Vec<Entry> =
-        lines.into_iter().map(|line| line.entry().filter(is_sound)).collect::<Option<_>>()?;
+        lines.into_iter().map(|line| line.entry(now).filter(is_sound)).collect::<Option<_>>()?;
     (entries.len() <= MOST).then_some(entries)
 }
 
@@ -243,6 +262,11 @@ pub(super) async fn write((directory, content): (PathBuf, Vec<u8>)) -> io::Resul
 mod tests {
     use super::*;
 
+    /// Both clocks as they go together.
+    fn at(unix: u64) -> Now {
+        Now { mono: Timestamp::after_start(Duration::from_secs(unix)), unix }
+    }
+
     fn user(name: &str) -> Revocation {
         Revocation::User(name.to_owned())
     }
@@ -257,16 +281,38 @@ mod tests {
     #[test]
     fn entries_live_as_long_as_what_they_concern() {
         let mut store = Store::default();
-        let mut until = |what: Revocation, listed| added(store.add(what, None, 1000, ':', listed)).until;
+        let mut until = |what: Revocation, listed| added(store.add(what, None, at(1000), ':', listed)).until;
         assert_eq!(until(Revocation::Username("9000:alice".into()), false), Some(9000));
         assert_eq!(until(Revocation::Username("900:alice".into()), false), Some(4600));
         assert_eq!(until(Revocation::Key("web".into()), false), Some(1000 + LONGEST));
         assert_eq!(until(user("alice"), false), None, "whoever has the secret chooses any expiry");
         assert_eq!(until(Revocation::Tag("demo".into()), false), None);
         assert_eq!(until(Revocation::Username("kid".into()), false), None);
-        assert!(store.forget(9000) && store.entries().len() == 4);
-        assert!(store.forget(u64::MAX) && store.entries().len() == 3);
+        assert!(store.forget(at(9000)) && store.entries().len() == 4);
+        assert!(store.forget(at(u64::MAX)) && store.entries().len() == 3);
         assert!(store.remove(&user("alice"), None) && !store.remove(&user("alice"), None));
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_and_comes_back_makes_nothing_good_again() {
+        let seconds = |seconds| Timestamp::after_start(Duration::from_secs(seconds));
+        let name = Revocation::Username("9000:alice".into());
+        let mut store = Store::default();
+        added(store.add(name.clone(), None, at(1000), ':', false));
+        let jumped = Now { mono: seconds(1030), unix: 1030 + 86_400 };
+        assert!(!store.forget(jumped) && store.entries().len() == 1);
+        added(store.add(user("other"), Some("web".into()), jumped, ':', false));
+        assert!(store.remove(&name, None), "it is still there");
+        // What came while the clock was wrong waits for both clocks.
+        assert!(!store.forget(at(1030 + LONGEST)) && store.forget(at(1030 + LONGEST + 86_400)));
+    }
+
+    #[test]
+    fn what_is_loaded_before_the_clock_is_set_does_not_stay_for_ever() {
+        let line = r#"[{"kind":"key","value":"web","at":1000000000,"until":1000172800}]"#;
+        let seconds = |seconds| Timestamp::after_start(Duration::from_secs(seconds));
+        let entries = entries(line.as_bytes(), Now { mono: seconds(5), unix: 0 }).unwrap();
+        assert_eq!(entries[0].passes, seconds(5 + 172_800));
     }
 
     #[test]
@@ -281,16 +327,16 @@ mod tests {
             name("9000:alice?policy&key=web&speed=1"),
             Revocation::Key("app".into()),
         ] {
-            let done = store.add(pointless, web(), 1000, ':', false);
+            let done = store.add(pointless, web(), at(1000), ':', false);
             assert!(matches!(done, Added::Pointless(Some(_))), "{done:?}");
         }
         assert!(store.entries().is_empty());
-        let mut until = |what: Revocation| added(store.add(what, web(), 1000, ':', true)).until;
+        let mut until = |what: Revocation| added(store.add(what, web(), at(1000), ':', true)).until;
         assert_eq!(until(name("9000:alice?policy&key=web")), Some(9000));
         assert_eq!(until(name("4000000000:alice?policy&key=web")), Some(1000 + LONGEST));
         assert_eq!(until(user("listed")), Some(1000 + LONGEST));
         assert_eq!(until(Revocation::Tag("demo".into())), Some(1000 + LONGEST));
-        assert!(store.forget(1000 + LONGEST) && store.entries().is_empty());
+        assert!(store.forget(at(1000 + LONGEST)) && store.entries().is_empty());
     }
 
     #[test]
@@ -299,7 +345,7 @@ mod tests {
         let mut fill = |issuer: Option<&str>, now| {
             let mut count = 0;
             while !matches!(
-                store.add(user(&count.to_string()), issuer.map(str::to_owned), now, ':', false),
+                store.add(user(&count.to_string()), issuer.map(str::to_owned), at(now), ':', false),
                 Added::Full
             ) {
                 count += 1;
@@ -311,24 +357,28 @@ mod tests {
         }
         assert_eq!(fill(Some("e"), 0), MOST - RESERVED - 4 * MOST_OF_ISSUER);
         assert_eq!(fill(None, 0), RESERVED);
-        assert_eq!(store.add(user("new"), Some("a".into()), 0, ':', false), Added::Full);
-        added(store.add(user("5"), Some("a".into()), 1, ':', false));
-        added(store.add(user("5"), None, 1, ':', false));
+        assert_eq!(store.add(user("new"), Some("a".into()), at(0), ':', false), Added::Full);
+        added(store.add(user("5"), Some("a".into()), at(1), ':', false));
+        added(store.add(user("5"), None, at(1), ':', false));
         assert_eq!(store.entries().len(), MOST, "what is there is renewed");
-        added(store.add(user("new"), None, LONGEST, ':', false));
+        added(store.add(user("new"), None, at(LONGEST), ':', false));
     }
 
     #[test]
     fn what_is_kept_comes_back_and_what_is_broken_is_set_aside() {
         let directory = std::env::temp_dir().join(format!("relais-revocations-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let load = |now| Store::load(Some(&directory), now).unwrap();
+        let load = |now| Store::load(Some(&directory), at(now)).unwrap();
         let mut store = load(0);
-        added(store.add(user("alice"), Some("web".into()), 10, ':', false));
-        added(store.add(Revocation::Tag("demo".into()), None, 20, ':', false));
+        added(store.add(user("alice"), Some("web".into()), at(10), ':', false));
+        added(store.add(Revocation::Tag("demo".into()), None, at(20), ':', false));
         let (place, content) = store.file().unwrap();
         state::write(&place, FILE, &content).unwrap();
-        assert_eq!(load(30).entries(), store.entries());
+        let loaded = load(30);
+        let known = |store: &Store| {
+            store.entries().iter().map(|entry| (entry.revoked.clone(), entry.until)).collect::<Vec<_>>()
+        };
+        assert_eq!(known(&loaded), known(&store));
         assert_eq!(load(30 + LONGEST).entries().len(), 1);
         let empty = r#"[{"kind":"user","value":"","at":1,"until":null}]"#;
         let many =
@@ -341,11 +391,11 @@ mod tests {
         }
         // What cannot be read at all is no broken file.
         fs::create_dir(directory.join(FILE)).unwrap();
-        let error = Store::load(Some(&directory), 30).err().unwrap().to_string();
+        let error = Store::load(Some(&directory), at(30)).err().unwrap().to_string();
         assert!(error.contains("cannot be read") && error.contains("help"), "{error}");
         fs::remove_dir(directory.join(FILE)).unwrap();
         std::os::unix::fs::symlink(directory.join(format!("{BROKEN}.1")), directory.join(FILE)).unwrap();
-        assert!(Store::load(Some(&directory), 30).is_err(), "a link is not followed");
+        assert!(Store::load(Some(&directory), at(30)).is_err(), "a link is not followed");
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -133,7 +133,10 @@ impl SelfSigned {
 }
 
 fn is_good(certificate: &OwnCertificate, names: &Names, now_unix: u64) -> bool {
-    certificate.end.saturating_sub(now_unix) >= RENEWAL && names.are_in(certificate)
+    // It has been made by a clock that was ahead if it is still to begin.
+    certificate.begin <= now_unix
+        && certificate.end.saturating_sub(now_unix) >= RENEWAL
+        && names.are_in(certificate)
 }
 
 /// Makes one, keeps it if there is a place for it, and says so.
@@ -245,6 +248,8 @@ mod tests {
         let old = names(Some("attic"), &["192.168.1.10", "2001:db8::1"]);
         let made = certificate(&old, NOW);
         assert!(is_good(&made, &old, NOW));
+        assert!(is_good(&made, &old, NOW - DAY));
+        assert!(!is_good(&made, &old, NOW - DAY - 1), "it is still to begin");
         assert!(is_good(&made, &old, NOW + LIFETIME - RENEWAL));
         assert!(!is_good(&made, &old, NOW + LIFETIME - RENEWAL + 1), "it ends soon");
         let fits = |host: &str, addresses: &[&str]| is_good(&made, &names(Some(host), addresses), NOW);

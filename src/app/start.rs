@@ -1,7 +1,7 @@
 //! The steps of the start that are not the workers' own: secret, log, web listeners, the words to the operator.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -154,8 +154,10 @@ fn open(key: &str, addresses: &[SocketAddr], lenient: bool) -> Result<Vec<TcpLis
         let listener = opened.map_err(|error| {
             let cure = match error.kind() {
                 io::ErrorKind::AddrInUse => format!(
-                    "the port is in use; `ss -lntp 'sport = :{}'` shows by whom. Set {key} to another port, or to [] to do without",
-                    address.port()
+                    "the port is in use; `ss -lntp 'sport = :{}'` shows by whom. Set {key} to another port, or to [] to do without: in \
+                     the configuration, or by `--{} ADDR:PORT`",
+                    address.port(),
+                    key.replace('.', "-")
                 ),
                 io::ErrorKind::PermissionDenied => {
                     format!("no permission for a port below 1024; give the program CAP_NET_BIND_SERVICE or set {key} to another port")
@@ -318,15 +320,18 @@ pub(super) fn announce(
     }
     if settings.source.lan {
         let own = certificates.and_then(Certificates::self_signed);
-        show(&lan::welcome(settings, workers.bound(), relay, own));
+        greet(&lan::welcome(settings, workers.bound(), relay, own));
     } else if settings.source.zero {
-        show(&welcome(settings, ice));
+        greet(&welcome(settings, ice));
     }
 }
 
-/// Puts something on standard output. A server runs without that too.
-fn show(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+/// Prints how to use a trial, which serves on where that cannot be printed.
+fn greet(text: &str) {
+    use std::io::Write as _;
+    if let Err(error) = writeln!(io::stdout(), "{text}") {
+        tracing::warn!(target: "relais", %error, "how to use this trial cannot be printed");
+    }
 }
 
 fn welcome(settings: &Settings, ice: &Grants) -> String {
@@ -335,13 +340,13 @@ fn welcome(settings: &Settings, ice: &Grants) -> String {
         "Relais is running. For RTCPeerConnection, until the server stops or `expiresAt`:\n\n{servers}\n"
     );
     for address in &settings.http.listen {
-        let port = address.port();
-        let _ = if address.ip().is_unspecified() {
+        let place = if address.ip().is_unspecified() {
             let host = if settings.http.host.is_empty() { "ADDRESS" } else { &settings.http.host };
-            write!(text, "\nTry a call:  http://{host}:{port}/")
+            lan::authority(host, address.port())
         } else {
-            write!(text, "\nTry a call:  http://{address}/")
+            address.to_string()
         };
+        let _ = write!(text, "\nTry a call:  http://{place}/");
     }
     if settings.http.rooms == Rooms::Off && !settings.http.listen.is_empty() {
         text.push_str(

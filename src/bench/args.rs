@@ -58,6 +58,18 @@ impl BenchCommand {
             Self::Hold(args) => &args.server.server_pid,
         }
     }
+
+    /// Leaves one of each process: named twice, it would count twice.
+    pub(super) fn take_each_process_once(&mut self) {
+        let pids = match self {
+            Self::Throughput(args) => &mut args.server.server_pid,
+            Self::Stun(args) => args.server.pids_mut(),
+            Self::Churn(args) => &mut args.server.server_pid,
+            Self::Hold(args) => &mut args.server.server_pid,
+        };
+        pids.sort_unstable();
+        pids.dedup();
+    }
 }
 
 /// Which server, and as whom.

@@ -30,6 +30,12 @@ pub(super) fn run_time(pids: &[u32]) -> Result<Option<u64>, Failure> {
     Ok(Some(sum))
 }
 
+/// What has come between two readings of [`run_time`]; `None` without any, for processes that have not run at all are not
+/// those that did the work.
+pub(super) fn spent(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+    after.zip(before).map(|(after, before)| after.saturating_sub(before)).filter(|spent| *spent > 0)
+}
+
 /// Looks whether all of these processes are there, before anything is done for a figure that cannot be had.
 ///
 /// # Errors

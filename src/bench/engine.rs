@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use record::Record;
 
 use super::clock::{nanoseconds, seconds, timestamp};
-use super::cpu::{own_run_time, run_time};
+use super::cpu::{own_run_time, run_time, spent};
 use super::crew::{Crew, datagrams_in};
 use super::explain;
 use super::interrupt;
@@ -166,7 +166,7 @@ impl Engine {
         let sent = self.lanes.sent();
         self.drain(sent)?;
         record.latency.add(&self.lanes.interval).unwrap_or_default();
-        let server = run_time(&self.pids)?.zip(server).map(|(after, before)| after.saturating_sub(before));
+        let server = spent(server, run_time(&self.pids)?);
         self.lanes.end();
         let seconds = seconds(end - begin);
         let generator_cpu = ratio(own.saturating_sub(record.idle), end - begin).min(1.0);

@@ -119,13 +119,17 @@ pub(super) fn lost_way(server: SocketAddr, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => super::link::unreachable_server(server, error),
         io::ErrorKind::InvalidData => super::link::no_handshake(server, &error.to_string()),
+        io::ErrorKind::Unsupported => Failure::new(
+            format!("{server} speaks neither STUN nor TURN"),
+            "a port for TLS (5349 by default) is reached by turns:HOST:PORT; else check the port in the URI",
+        ),
         _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
             super::link::cannot_open(error)
         }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::new(
             format!("{server} has closed a connection"),
             "look into the server's log: too many connections from one address \
-             (limits.streams_per_address for relais), or it was stopped",
+             (limits.streams_per_address for relais), or it was stopped; a port for TLS is reached by turns:HOST:PORT",
         ),
         _ => {
             Failure::new(format!("the way to {server} is lost: {error}"), "check that the server still runs")
@@ -147,7 +151,7 @@ pub(super) fn lost_peer(relayed: Option<SocketAddr>, error: &io::Error) -> Failu
 pub(super) fn interrupted() -> Failure {
     Failure::new(
         "interrupted",
-        "what was made was given back, as far as the server answers; there is no result",
+        "there is no result; allocations were given back, as far as the server answers",
     )
 }
 

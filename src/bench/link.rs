@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::outcome::Failure;
 use super::server::Target;
 use crate::client::{Frame, frame};
+use crate::probe::explain::{CA_AS_SERVER, CA_CURE};
 use crate::sys::{self, Way};
 
 /// How long a connection and its handshake may take.
@@ -207,7 +208,7 @@ impl Stream {
             Frame::Len(len) if len <= LONGEST_FRAME => Ok(None),
             Frame::More => Ok(None),
             Frame::Len(_) | Frame::Foreign => {
-                Err(io::Error::other("the stream holds something that is no frame"))
+                Err(io::Error::new(io::ErrorKind::Unsupported, "the stream holds something that is no frame"))
             }
         }
     }
@@ -296,7 +297,9 @@ pub(super) fn unreachable_server(server: SocketAddr, error: &io::Error) -> Failu
 }
 
 pub(super) fn no_handshake(server: SocketAddr, error: &str) -> Failure {
-    let help = if error.contains("certificate") {
+    let help = if error.contains(CA_AS_SERVER) {
+        CA_CURE
+    } else if error.contains("certificate") {
         "check the name in the URI and the server's certificate; --ca FILE names whom to trust, --insecure trusts anybody"
     } else {
         "check that this port speaks TLS, as 5349 does by default; a port that does not is reached by turn:HOST:PORT?transport=tcp"

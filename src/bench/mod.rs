@@ -31,7 +31,7 @@ use std::process::ExitCode;
 pub use args::BenchArgs;
 use args::BenchCommand;
 use bars::{Bars, Line, Words};
-use outcome::{Failure, settle};
+use outcome::{Failure, settle, without_idle};
 use present::Output;
 
 /// Exit code of a finding.
@@ -42,7 +42,8 @@ const USAGE: u8 = 2;
 
 /// Runs the command. The exit code is 0 when there is a result, 1 when there is none or one not to rely on, and 2 when the
 /// command cannot be run like this.
-pub fn run(args: &BenchArgs) -> ExitCode {
+pub fn run(mut args: BenchArgs) -> ExitCode {
+    args.command.take_each_process_once();
     match measure(&args.command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FOUND),
@@ -63,6 +64,7 @@ fn measure(command: &BenchCommand) -> Result<bool, Failure> {
             let mut found = throughput::run(args, &mut bars)?;
             drop(bars);
             settle(&mut found.samples, found.lost);
+            without_idle(&mut found.samples, found.server_cpu_us_per_packet);
             Ok(output.present(&found)? && !found.generator_limited)
         }
         BenchCommand::Stun(args) => {
@@ -72,13 +74,15 @@ fn measure(command: &BenchCommand) -> Result<bool, Failure> {
             let mut found = control::stun::run(args, &mut bars)?;
             drop(bars);
             settle(&mut found.samples, found.lost);
+            without_idle(&mut found.samples, found.server_cpu_us_per_request);
             Ok(output.present(&found)? && !found.generator_limited)
         }
         BenchCommand::Churn(args) => {
             let output = Output::open(&args.output, &args.server.server_pid)?;
             let mut bars = Bars::new(Words { made: "clients", counted: "cycles", line: Line::Done });
-            let found = control::block_on(control::churn::run(args, &mut bars))?;
+            let mut found = control::block_on(control::churn::run(args, &mut bars))?;
             drop(bars);
+            without_idle(&mut found.samples, found.server_cpu_us_per_cycle);
             Ok(output.present(&found)? && !found.generator_limited)
         }
         BenchCommand::Hold(args) => {

@@ -98,6 +98,14 @@ pub(super) struct Sample {
     pub(super) server_cpu_us: Option<f64>,
 }
 
+/// Takes the server's run time out of samples when there is none of the whole: processes that have not run in all that time
+/// are not the server.
+pub(super) fn without_idle(samples: &mut [Sample], of_all: Option<f64>) {
+    if of_all.is_none() {
+        samples.iter_mut().for_each(|sample| sample.server_cpu_us = None);
+    }
+}
+
 /// Gives each interval the share that was lost of what was sent in it, now that all of it is known: `lost` in all. While a
 /// run goes on, what is on its way looks like a loss, and arrives in the next interval.
 pub(super) fn settle(samples: &mut [Sample], lost: u64) {

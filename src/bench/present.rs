@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -13,6 +12,7 @@ use super::pages::{Circumstances, Shown};
 use super::report::Tone;
 use crate::config::ice::rfc3339;
 use crate::probe::now_unix;
+use crate::probe::out::print;
 
 /// Where a result goes.
 pub(super) struct Output<'a> {
@@ -70,25 +70,8 @@ impl<'a> Output<'a> {
         if let (Some(path), false, Ok(())) = (&self.args.report, self.args.json, &report) {
             text += &format!("\nreport: {}\n", path.display());
         }
-        print(&text)?;
+        print(&text);
         report.map(|()| page.verdict.0 != Tone::Bad)
-    }
-}
-
-/// Writes to standard output, past the buffer of the library, which takes a descriptor that cannot be written to for one
-/// that takes all.
-fn print(text: &str) -> Result<(), Failure> {
-    let written = std::io::stdout()
-        .as_fd()
-        .try_clone_to_owned()
-        .and_then(|out| File::from(out).write_all(text.as_bytes()));
-    match written {
-        // A reader that went away is no failure of ours.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
-            format!("the result cannot be written: {error}"),
-            "give standard output a place that takes it, or --report a file",
-        )),
-        _ => Ok(()),
     }
 }
 

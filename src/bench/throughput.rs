@@ -33,6 +33,7 @@ const FEWEST_BURSTS: f64 = 4.0;
 /// There is no result, and why.
 pub(super) fn run(args: &ThroughputArgs, progress: &mut dyn Progress) -> Result<Throughput, Failure> {
     let plan = Plan::new(args)?;
+    interrupt::listen();
     let (server, transport, mut engine, setup) = if args.direct {
         (DIRECT.to_owned(), "udp".to_owned(), direct(args, &plan)?, 0.0)
     } else {
@@ -160,7 +161,6 @@ fn through(
     progress: &mut dyn Progress,
 ) -> Result<(Engine, f64), Failure> {
     raise_limits(plan.sockets)?;
-    interrupt::listen();
     let mut crew = Crew::of_server(target.address)?;
     let begin = crew.clock.now();
     let peer_ip = match args.peer_address {
@@ -300,7 +300,8 @@ fn peer_sockets(namespace: Option<&str>, ip: IpAddr, count: usize) -> Result<Vec
     match namespace {
         None => open().map_err(|error| cannot_bind(ip, &error)),
         Some(name) => sys::within(name, open).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Failure::usage(
+            // Of a file that is something else, the kernel says EINVAL.
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Failure::usage(
                 format!("there is no network namespace {name:?}"),
                 "`ip netns list` shows which there are",
             ),

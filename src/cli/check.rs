@@ -1,6 +1,6 @@
 //! `relais check FILE`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -14,11 +14,16 @@ use crate::net;
 #[derive(Args)]
 pub(super) struct CheckArgs {
     /// Configuration file
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "config")]
+    file: Option<PathBuf>,
+    /// The same, as other commands take it
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
-    let (problems, code) = match config::load(Some(&args.file), environment(), &Overrides::default()) {
+    let file = args.file.as_deref().or(args.config.as_deref()).unwrap_or_else(|| Path::new(""));
+    let (problems, code) = match config::load(Some(file), environment(), &Overrides::default()) {
         Ok((settings, mut problems)) => {
             // The file may be for another machine, so an address that this one lacks is worth no more than a word.
             let local = net::local_addresses().unwrap_or_default();
@@ -28,8 +33,9 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
                     .map(|problem| Problem { severity: Severity::Warning, ..problem }),
             );
             problems.extend(config::check_state(&settings));
+            problems.extend(config::check_paths(&settings));
             problems.extend(config::check_expiry(&settings, now_unix()));
-            match config::certificates(&settings, None, now_unix()) {
+            match config::certificates(&settings, None, None, now_unix()) {
                 Ok(found) => problems.extend(found.into_iter().flat_map(|found| found.warnings)),
                 Err(found) => problems.extend(found),
             }
@@ -48,7 +54,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
         (true, false) => format!("ok, {counted}"),
         (false, _) => counted,
     };
-    out.push_str(&format!("{}: {verdict}\n", args.file.display()));
+    out.push_str(&format!("{}: {verdict}\n", file.display()));
     print(&out);
     code
 }

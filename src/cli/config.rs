@@ -28,15 +28,12 @@ pub(super) fn run(command: ConfigCommand) -> ExitCode {
         ConfigCommand::Default => print(&config::default_file()),
         ConfigCommand::Show(args) => match args.load_loudly(Overrides::default()) {
             Ok(settings) => print(&config::effective(&settings)),
-            Err(code) => return code,
+            Err(code) => code,
         },
         ConfigCommand::Schema => print(&format!("{:#}\n", config::schema())),
         ConfigCommand::Explain { key } => match config::explain(&key) {
             Ok(text) => print(&text),
-            Err(message) => {
-                return fail(FAILED, &message, "sections: `relais config explain relay`");
-            }
+            Err(message) => fail(FAILED, &message, "sections: `relais config explain relay`"),
         },
     }
-    ExitCode::SUCCESS
 }

@@ -38,8 +38,8 @@ pub(super) struct SessionsArgs {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// So many at most
-    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
-    limit: usize,
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
     /// Show what was refused in the last ten minutes, and why, instead
     #[arg(long)]
     refusals: bool,
@@ -114,7 +114,9 @@ impl DeskArgs {
             return Ok(value);
         }
         let text = |field: &str| value["error"][field].as_str().unwrap_or("no reason given").to_owned();
-        Err(fail(if status < 500 { USAGE } else { FAILED }, &text("message"), &text("help")))
+        // What is not there is no matter of how it was asked for.
+        let is_usage = (400..500).contains(&status) && status != 404;
+        Err(fail(if is_usage { USAGE } else { FAILED }, &text("message"), &text("help")))
     }
 }
 
@@ -325,14 +327,12 @@ pub(super) fn revocations(args: &RevocationsArgs) -> ExitCode {
         Err(code) => return code,
     };
     if args.json {
-        print(&format!("{answer:#}\n"));
-        return ExitCode::SUCCESS;
+        return print(&format!("{answer:#}\n"));
     }
     let empty = Vec::new();
     let entries = answer["revocations"].as_array().unwrap_or(&empty);
     if entries.is_empty() {
-        print("nothing is revoked\n");
-        return ExitCode::SUCCESS;
+        return print("nothing is revoked\n");
     }
     let fields = ["kind", "value", "issuer", "at", "until"];
     let cell = |entry: &Value, field: &str| match &entry[field] {
@@ -341,8 +341,7 @@ pub(super) fn revocations(args: &RevocationsArgs) -> ExitCode {
     };
     let rows: Vec<Vec<String>> =
         entries.iter().map(|entry| fields.map(|field| cell(entry, field)).to_vec()).collect();
-    print(&table(&["KIND", "WHICH", "ONLY OF KEY", "SINCE", "UNTIL"], &rows));
-    ExitCode::SUCCESS
+    print(&table(&["KIND", "WHICH", "ONLY OF KEY", "SINCE", "UNTIL"], &rows))
 }
 
 #[cfg(test)]

@@ -47,10 +47,7 @@ pub(super) fn run(args: &HealthArgs) -> ExitCode {
         }
     };
     match ask(address) {
-        Ok((200, body)) => {
-            print(&format!("ready: {}\n", body.trim()));
-            ExitCode::SUCCESS
-        }
+        Ok((200, body)) => print(&format!("ready: {}\n", body.trim())),
         Ok((status, body)) => {
             fail(FAILED, &format!("not ready: status {status}"), &format!("it says: {}", body.trim()))
         }

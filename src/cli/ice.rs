@@ -207,6 +207,5 @@ pub(super) fn credentials(command: &CredentialsCommand) -> ExitCode {
 }
 
 fn show(value: &serde_json::Value) -> ExitCode {
-    print(&format!("{value:#}\n"));
-    ExitCode::SUCCESS
+    print(&format!("{value:#}\n"))
 }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bench::{self, BenchArgs};
-use crate::probe::{self, ProbeArgs};
+use crate::probe::{self, ProbeArgs, out};
 
 /// Exit code of a finding or a failure.
 const FAILED: u8 = 1;
@@ -69,11 +69,20 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing is left to do if even this cannot be printed.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+            let printed = error.print();
+            return match printed {
+                // Nothing is left to do if even this cannot be printed.
+                _ if error.use_stderr() => ExitCode::from(USAGE),
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => lost(&error.to_string()),
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
+    end(carry_out(cli))
+}
+
+/// Runs a command.
+fn carry_out(cli: Cli) -> ExitCode {
     match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
@@ -84,15 +93,27 @@ pub fn run() -> ExitCode {
         Some(Command::Credentials(command)) => ice::credentials(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::Probe(args)) => probe::run(args),
-        Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Bench(args)) => bench::run(args),
     }
 }
 
-/// Writes `text` to standard output; a reader that went away is no failure of ours.
-fn print(text: &str) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+/// The exit code of a command that ended with `code`: nothing has succeeded whose output was lost.
+fn end(code: ExitCode) -> ExitCode {
+    out::lost().map_or(code, lost)
+}
+
+fn lost(why: &str) -> ExitCode {
+    fail(
+        FAILED,
+        &format!("standard output cannot be written: {why}"),
+        "give it a place that takes it, with room; what the command did is done",
+    )
+}
+
+/// Prints a result.
+fn print(text: &str) -> ExitCode {
+    out::print(text);
+    ExitCode::SUCCESS
 }
 
 /// Says on standard error why there is no result, and what to do.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{FAILED, USAGE, fail};
-use crate::config::{self, Overrides, Problem, Settings};
+use crate::config::{self, Overrides, Place, Problem, Settings};
 
 /// Where the configuration is.
 #[derive(Args)]
@@ -40,7 +40,12 @@ impl ConfigArgs {
                 eprintln!("{problem}\n");
             }
             eprintln!("{}", count(&problems));
-            ExitCode::from(FAILED)
+            // What only the command line has wrong is wrong usage.
+            let is_usage = problems
+                .iter()
+                .filter(|problem| problem.is_error())
+                .all(|problem| matches!(problem.place, Place::Flag(_)));
+            ExitCode::from(if is_usage { USAGE } else { FAILED })
         })
     }
 

@@ -128,7 +128,7 @@ fn check_machine(settings: &Settings) -> Result<(), ExitCode> {
         ExitCode::from(FAILED)
     })?;
     let mut problems = config::check_local(settings, &local);
-    problems.extend(config::certificates(settings, None, now_unix()).err().unwrap_or_default());
+    problems.extend(config::certificates(settings, None, None, now_unix()).err().unwrap_or_default());
     for problem in &problems {
         say(&format!("{problem}\n"));
     }

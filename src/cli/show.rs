@@ -30,8 +30,7 @@ pub(super) fn run(args: &ShowArgs) -> ExitCode {
     let name = &args.username;
     let Some(parts) = rest::parts(name, settings.auth.separator) else {
         if settings.auth.users.iter().any(|user| user.name == *name) {
-            print("a lasting user of auth.users: it does not expire and has no policy\n");
-            return ExitCode::SUCCESS;
+            return print("a lasting user of auth.users: it does not expire and has no policy\n");
         }
         return fail(
             FAILED,

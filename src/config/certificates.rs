@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::secret_file::private;
 use super::settings::{CertificateFiles, Settings};
 use super::units::Why;
-use super::validity::{Validity, is_version_1, validity};
+use super::validity::{Validity, is_authority, is_version_1, validity};
 
 /// Certificates that end sooner are worth a warning, in seconds: clients with wrong clocks come first.
 const SOON: u64 = 14 * 86_400;
@@ -39,6 +39,17 @@ pub struct Certificates {
     pub expiry: u64,
     /// What is worth knowing although it works today.
     pub warnings: Vec<Problem>,
+    /// What is of no use, so that its predecessor stays in its place.
+    pub errors: Vec<Problem>,
+    pairs: Vec<Pair>,
+}
+
+/// A certificate of the operator's.
+#[derive(Clone)]
+struct Pair {
+    files: CertificateFiles,
+    key: Arc<CertifiedKey>,
+    validity: Validity,
 }
 
 /// A certificate that the server has made or got by itself.
@@ -46,6 +57,8 @@ pub struct Certificates {
 pub struct OwnCertificate {
     /// With its key.
     pub key: Arc<CertifiedKey>,
+    /// When it begins to hold, in seconds of Unix time.
+    pub begin: u64,
     /// When it ends, in seconds of Unix time.
     pub end: u64,
 }
@@ -55,9 +68,9 @@ impl OwnCertificate {
     pub fn read(pem: &[u8]) -> Option<Self> {
         let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().ok()?;
         let secret = PrivateKeyDer::from_pem_slice(pem).ok()?;
-        let end = validity(chain.first()?)?.end;
+        let Validity { begin, end } = validity(chain.first()?)?;
         let key = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider()).ok()?;
-        Some(Self { key: Arc::new(key), end })
+        Some(Self { key: Arc::new(key), begin, end })
     }
 
     /// Whether clients that ask for `name`, a host name or an address, take it for the right one.
@@ -69,52 +82,85 @@ impl OwnCertificate {
     }
 }
 
-/// Reads the files that `[tls]` names, and adds `own`. `None`: there is no certificate. `now_unix` is in seconds.
+/// Reads the files that `[tls]` names, and adds `own`. `None`: there is no certificate. `last`: those in use, each of which
+/// stays if its successor is of no use. `now_unix` is in seconds.
 ///
 /// # Errors
-/// Everything that is wrong with them: unreadable, no PEM, a key of another certificate or open to others, expired.
+/// Everything that is wrong with them: unreadable, no PEM, a key of another certificate or open to others, expired. With
+/// `last` only if nothing at all is left to show.
 pub fn certificates(
     settings: &Settings,
     own: Option<&OwnCertificate>,
+    last: Option<&Certificates>,
     now_unix: u64,
 ) -> Result<Option<Certificates>, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut found =
-        Certificates { keys: Vec::new(), client_roots: None, expiry: u64::MAX, warnings: Vec::new() };
-    for files in settings.tls.pairs() {
-        match pair(&files) {
-            Ok((key, validity)) => {
-                if !settings.listen.dtls.is_empty() && key.key.choose_scheme(&DTLS_SCHEMES).is_none() {
-                    problems.push(not_for_dtls(&files.key));
-                }
-                found.keys.push(Arc::new(key));
-                found.expiry = found.expiry.min(validity.end);
-                found.warnings.extend(warning(&files.certificate, validity, now_unix));
-                problems.extend(expired(&files.certificate, validity, now_unix));
+    let (mut pairs, mut errors, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    let named = settings.tls.pairs();
+    for (place, files) in named.iter().enumerate() {
+        match usable_pair(files, !settings.listen.dtls.is_empty(), now_unix) {
+            Ok(pair) => {
+                warnings.extend(warning(&files.certificate, pair.validity, now_unix));
+                let own = pair.key.cert.first();
+                warnings.extend(
+                    own.is_some_and(|own| is_authority(own)).then(|| of_authority(&files.certificate)),
+                );
+                pairs.push(pair);
             }
-            Err((file, (message, cure))) => problems.push(Problem::error(&Place::File(file), message, cure)),
+            Err(found) => {
+                errors.extend(found);
+                pairs.extend(last.and_then(|last| last.predecessor(place, &named)).cloned());
+            }
         }
     }
-    if let Some(own) = own {
-        found.keys.push(Arc::clone(&own.key));
-        found.expiry = found.expiry.min(own.end);
-    }
+    let mut client_roots = None;
     if let Some(file) = &settings.tls.client_ca {
         match authorities(file) {
-            Ok(roots) => found.client_roots = Some(Arc::new(roots)),
-            Err((message, cure)) => problems.push(Problem::error(&Place::File(file.clone()), message, cure)),
+            Ok(roots) => client_roots = Some(Arc::new(roots)),
+            Err((message, cure)) => {
+                errors.push(Problem::error(&Place::File(file.clone()), message, cure));
+                client_roots = last.and_then(|last| last.client_roots.clone());
+            }
         }
     }
     if let Some(file) = settings.tls.acme.as_ref().and_then(|acme| acme.ca_file.as_ref())
         && let Err((message, cure)) = authorities(file)
     {
-        problems.push(Problem::error(&Place::File(file.clone()), message, cure));
+        errors.push(Problem::error(&Place::File(file.clone()), message, cure));
     }
-    if !problems.is_empty() {
-        return Err(problems);
+    let keys: Vec<_> =
+        pairs.iter().map(|pair| &pair.key).chain(own.map(|own| &own.key)).map(Arc::clone).collect();
+    if !errors.is_empty() && (last.is_none() || keys.is_empty()) {
+        return Err(errors);
     }
-    found.warnings.extend(foreign_host(settings, &found.keys));
-    Ok((!found.keys.is_empty()).then_some(found))
+    let ends = pairs.iter().map(|pair| pair.validity.end).chain(own.map(|own| own.end));
+    let Some(expiry) = ends.min() else { return Ok(None) };
+    warnings.extend(foreign_host(settings, &keys));
+    Ok(Some(Certificates { keys, client_roots, expiry, warnings, errors, pairs }))
+}
+
+impl Certificates {
+    /// What stays where the pair at `place` of those that are `named` now is of no use: the one from the same files, or, if
+    /// their names are new, the one whose place they take.
+    fn predecessor(&self, place: usize, named: &[CertificateFiles]) -> Option<&Pair> {
+        let same = self.pairs.iter().find(|pair| named.get(place) == Some(&pair.files));
+        same.or_else(|| self.pairs.get(place).filter(|pair| !named.contains(&pair.files)))
+    }
+}
+
+fn usable_pair(files: &CertificateFiles, has_dtls: bool, now_unix: u64) -> Result<Pair, Vec<Problem>> {
+    let (key, validity) = pair(files)
+        .map_err(|(file, (message, cure))| vec![Problem::error(&Place::File(file), message, cure)])?;
+    let is_not_for_dtls = has_dtls && key.key.choose_scheme(&DTLS_SCHEMES).is_none();
+    let problems: Vec<Problem> = is_not_for_dtls
+        .then(|| not_for_dtls(&files.key))
+        .into_iter()
+        .chain(expired(&files.certificate, validity, now_unix))
+        .collect();
+    if problems.is_empty() {
+        Ok(Pair { files: files.clone(), key: Arc::new(key), validity })
+    } else {
+        Err(problems)
+    }
 }
 
 fn not_for_dtls(key: &Path) -> Problem {
@@ -123,6 +169,17 @@ fn not_for_dtls(key: &Path) -> Problem {
         format!("{} is of a kind that DTLS cannot use here", key.display()),
         "keys for DTLS are ECDSA (P-256, P-384) or RSA: `openssl ecparam -name prime256v1 -genkey -noout` makes one; get a \
          certificate for it, or set listen.dtls to []",
+    )
+}
+
+fn of_authority(certificate: &Path) -> Problem {
+    Problem::warning(
+        &Place::File(certificate.to_owned()),
+        format!(
+            "{} is the certificate of an authority (CA:TRUE), which clients refuse as that of a server",
+            certificate.display()
+        ),
+        "`openssl req -x509` makes one for a server with -addext basicConstraints=critical,CA:FALSE",
     )
 }
 
@@ -169,7 +226,7 @@ fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, 
     if chain.first().is_some_and(|own| is_version_1(own)) {
         let message = format!("{} begins with a certificate of version 1", certificate.display());
         let cure = "make one with subjectAltName, such as `openssl req -x509 -key KEY -subj /CN=turn.example.org -addext \
-                    subjectAltName=DNS:turn.example.org -out CERTIFICATE`";
+                    subjectAltName=DNS:turn.example.org -addext basicConstraints=critical,CA:FALSE -out CERTIFICATE`";
         return Err((certificate.clone(), (message, cure.to_owned())));
     }
     let loaded = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider());
@@ -190,13 +247,20 @@ fn pair(files: &CertificateFiles) -> Result<(CertifiedKey, Validity), (PathBuf, 
 
 fn read(file: &Path) -> Result<Vec<u8>, Why> {
     let shown = file.display();
-    std::fs::read(file).map_err(|error| {
+    let mut text = std::fs::read(file).map_err(|error| {
         (
             format!("{shown} cannot be read: {error}"),
             format!("the file must exist and be readable for the user that runs relais: `ls -lL {shown}`"),
         )
-    })
+    })?;
+    // Editors on Windows put it in front, where it would hide the first of the certificates.
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(text)
 }
+
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// What a file of `tls.certificate` holds.
 const CHAIN: &str = "write the server's certificate first, then those that lead to the root, each from \

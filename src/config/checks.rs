@@ -1,13 +1,15 @@
 //! What only shows when several keys are looked at together, or the machine.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::effect;
+use super::listeners;
 use super::load::loopback_only;
+use super::paths;
 use super::place::Place;
 use super::problem::Problem;
-use super::settings::{Acme, Listen, RelayAddress, Rooms, Settings, UserCredential};
+use super::settings::{Acme, RelayAddress, Rooms, Settings, UserCredential};
 
 /// The longest realm with which a challenge stays at twice the size of the request that asks for it.
 const SHORT_REALM: usize = 8;
@@ -35,82 +37,14 @@ pub(super) fn nobody(settings: &Settings) -> Problem {
 
 /// Adds what is wrong across keys.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
-    listeners(settings, problems);
+    listeners::check(settings, problems);
+    paths::check(settings, problems);
     tls(settings, problems);
     relay(settings, problems);
     nat_discovery(settings, problems);
     auth(settings, problems);
     http(settings, problems);
     effect::check(settings, problems);
-}
-
-fn listeners(settings: &Settings, problems: &mut Vec<Problem>) {
-    let Listen { udp, tcp, tls, dtls, .. } = &settings.listen;
-    if [udp, tcp, tls, dtls].iter().all(|addresses| addresses.is_empty()) {
-        problems.push(Problem::error(
-            &settings.place("listen.udp"),
-            "`listen.udp`, `tcp`, `tls` and `dtls` are all empty: no client could reach the server",
-            "write at least `udp = [\"0.0.0.0:3478\"]`",
-        ));
-    }
-    for (key, addresses) in [("listen.udp", udp), ("listen.tcp", tcp), ("listen.tls", tls)] {
-        for address in addresses {
-            let port = address.port();
-            if (1..1024).contains(&port) && port != 80 && port != 443 {
-                problems.push(Problem::warning(
-                    &settings.place(key),
-                    format!("browsers refuse TURN servers on port {port}"),
-                    "below 1024 they take only 80 and 443; the usual port is 3478",
-                ));
-            }
-        }
-    }
-    let groups = [
-        ("listen.tcp", tcp),
-        ("listen.tls", tls),
-        ("http.listen", &settings.http.listen),
-        ("admin.listen", &settings.admin.listen),
-    ];
-    for (at, (later, addresses)) in groups.iter().enumerate() {
-        for (earlier, others) in groups.iter().take(at) {
-            // TCP and TLS are told apart on one socket, but only if it is the same one.
-            let shared = |address: SocketAddr, other: SocketAddr| {
-                *later == "listen.tls" && *earlier == "listen.tcp" && address == other
-            };
-            for address in addresses.iter().filter(|address| {
-                others.iter().any(|other| collide(**address, *other) && !shared(**address, *other))
-            }) {
-                let cure = match (*earlier, *later) {
-                    ("listen.tcp", "listen.tls") => {
-                        "give one of them another port, or write the address exactly as in `listen.tcp`, then one port \
-                         serves both"
-                    }
-                    _ => "give one of them another port",
-                };
-                problems.push(Problem::error(
-                    &settings.place(later),
-                    format!("`{later}` wants {address}, which `{earlier}` takes already"),
-                    cure,
-                ));
-            }
-        }
-    }
-    for address in dtls {
-        if udp.iter().any(|other| collide(*address, *other) && address != other) {
-            problems.push(Problem::error(
-                &settings.place("listen.dtls"),
-                format!("`listen.dtls` wants {address}, which `listen.udp` takes in part"),
-                "write the same address in both, which then serves both, or give one of them another port",
-            ));
-        }
-    }
-    if !loopback_only(&settings.admin.listen) {
-        problems.push(Problem::warning(
-            &settings.place("admin.listen"),
-            "health and metrics can be reached from other machines",
-            "keep `admin.listen` on loopback, or let a firewall pass your monitoring alone",
-        ));
-    }
 }
 
 fn tls(settings: &Settings, problems: &mut Vec<Problem>) {
@@ -200,12 +134,6 @@ fn acme(acme: &Acme, settings: &Settings, problems: &mut Vec<Problem>) {
             "add it to `domains`, or write one of them into `http.host`",
         ));
     }
-}
-
-/// Whether two listeners of a kind cannot both be open.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
-    let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (wildcard || a.ip() == b.ip())
 }
 
 fn relay(settings: &Settings, problems: &mut Vec<Problem>) {

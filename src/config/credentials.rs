@@ -176,6 +176,8 @@ impl<'n> Entry<'n> {
 }
 
 fn key_of_hex(text: &str) -> Result<Vec<u8>, Why> {
+    // As coturn's turnadmin prints them.
+    let text = text.strip_prefix("0x").unwrap_or(text);
     let digits: Option<Vec<u8>> =
         text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     match digits {

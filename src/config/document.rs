@@ -20,7 +20,8 @@ pub fn default_file() -> String {
          # Layers: defaults < this file < environment (RELAIS__RELAY__PORTS=...) < command-line flags.\n\
          # Durations are strings with units: \"500ms\", \"30s\", \"10m\", \"1h\", \"1d\".\n\
          # Relative paths in this file start at its directory. A file with secrets must not be readable by\n\
-         # others: chmod 640. `relais check FILE` says what is wrong with it, and where.\n",
+         # others: chmod 640. `relais check FILE` says what is wrong with it, and where.\n\
+         # One line has to be filled in: `secrets` in [auth] (or `users`, or `oauth`), or nobody could relay.\n",
     );
     for (section, sentence) in SECTIONS {
         let _ = write!(out, "\n# {sentence}\n[{section}]\n");

@@ -52,11 +52,12 @@ pub(crate) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Opt
             }
             line = here;
             let message = format!("this is not TOML: {}", error.message().replace('\n', ", "));
-            problems.push(Problem::error(
-                &place,
-                message,
-                "strings need quotes; lists look like [\"a\", \"b\"]",
-            ));
+            let cure = if message.contains("duplicate key") {
+                "a key and a section stand in the file once: write it once, with all that belongs to it"
+            } else {
+                "strings need quotes; lists look like [\"a\", \"b\"]"
+            };
+            problems.push(Problem::error(&place, message, cure));
         }
         return None;
     }

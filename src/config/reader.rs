@@ -171,6 +171,15 @@ impl Reader<'_> {
                     );
                     None
                 }
+                Ok(SocketAddr::V6(address)) if address.ip().to_ipv4_mapped().is_some() => {
+                    let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
+                    reader.error(
+                        element,
+                        format!("`{text}` is IPv4 in an IPv6 disguise, and IPv6 sockets here take IPv6 only"),
+                        format!("write \"{plain}\""),
+                    );
+                    None
+                }
                 Ok(address) => Some(address),
                 Err(_) => {
                     let message = format!("`{text}` is not an address with a port");

@@ -108,7 +108,11 @@ fn key_set(text: &str, node: &Node) -> Result<TokenKey, Why> {
     let Some((scheme, rest)) = text.split_once("://") else {
         let path = beside(&node.place, text);
         return match std::fs::metadata(&path) {
-            Ok(found) if found.is_file() => Ok(TokenKey::KeySetFile(path)),
+            Ok(found) if found.is_file() && is_key_set(&path) => Ok(TokenKey::KeySetFile(path)),
+            Ok(found) if found.is_file() => Err((
+                format!("{} is no key set", path.display()),
+                "it is JSON that begins with {\"keys\": [ (RFC 7517 §5); a key in PEM goes into `public_key_file`".to_owned(),
+            )),
             Ok(_) => {
                 Err((format!("{} is no file", path.display()), "name a file, or an https: URL".to_owned()))
             }
@@ -130,6 +134,13 @@ fn key_set(text: &str, node: &Node) -> Result<TokenKey, Why> {
             "write https:; http: is for loopback only".to_owned(),
         )),
     }
+}
+
+/// Whether a file has the form of a key set. Which of its keys are of use is told when they are fetched, again and again.
+fn is_key_set(path: &Path) -> bool {
+    let read =
+        std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    read.is_some_and(|set| set["keys"].is_array())
 }
 
 /// Shows issuers without their secrets.

@@ -1,6 +1,6 @@
 //! Small texts with a form: durations, names, origins, log levels.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -113,7 +113,15 @@ pub(crate) fn socket_address_cure(text: &str, port: u16) -> String {
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return match address {
             IpAddr::V4(v4) => format!("add the port: \"{v4}:{port}\""),
-            IpAddr::V6(v6) => format!("brackets around the address, then the port: \"[{v6}]:{port}\""),
+            IpAddr::V6(v6) => {
+                // The last group may have been meant as the port.
+                let parted = text.rsplit_once(':').filter(|(host, given)| {
+                    host.parse::<Ipv6Addr>().is_ok() && given.parse::<u16>().is_ok_and(|port| port > 0)
+                });
+                let parted =
+                    parted.map_or_else(String::new, |(host, given)| format!("\"[{host}]:{given}\" or "));
+                format!("brackets around the address, then the port: {parted}\"[{v6}]:{port}\"")
+            }
         };
     }
     match text.rsplit_once(':') {
@@ -242,7 +250,8 @@ pub(crate) fn host(text: &str) -> Result<String, Why> {
     if bare.parse::<IpAddr>().is_ok() {
         return Ok(bare.to_owned());
     }
-    if text.len() <= 253 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)) {
+    // Names of containers have underscores, too.
+    if domain(&text.replace('_', "u")).is_ok() {
         return Ok(text.to_owned());
     }
     Err((
@@ -362,7 +371,10 @@ mod tests {
         assert_eq!(host("[2001:db8::1]").unwrap(), "2001:db8::1");
         assert!(host("https://turn.example.org").is_err());
         assert!(host("turn.example.org:3478").is_err());
-        assert!(host("").is_ok());
+        assert!(host("").is_ok() && host("turn_1").is_ok() && host("turn.example.org").is_ok());
+        for wrong in ["a..b", "-x", "x-", ".", "a.", ".a"] {
+            assert!(host(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(separator("|").unwrap(), '|');
         assert!(separator("::").is_err());
         assert!(separator("1").is_err());

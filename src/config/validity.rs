@@ -39,6 +39,21 @@ pub(super) fn is_version_1(certificate: &[u8]) -> bool {
     first.and_then(|(_, signed, _)| element(signed)).is_some_and(|(tag, ..)| tag != VERSION)
 }
 
+/// Whether a certificate in DER is that of an authority: its basic constraints (RFC 5280 §4.2.1.9) say so.
+pub(super) fn is_authority(certificate: &[u8]) -> bool {
+    const ID: [u8; 5] = [0x06, 0x03, 0x55, 0x1D, 0x13];
+    const BOOLEAN: u8 = 0x01;
+    let behind = || {
+        let at = certificate.windows(ID.len()).position(|window| window == ID)?;
+        let (tag, content, rest) = element(certificate.get(at + ID.len()..)?)?;
+        // Whether it is critical stands in front, if it does.
+        let (_, value, _) = if tag == BOOLEAN { element(rest)? } else { (tag, content, rest) };
+        let (_, constraints, _) = element(value)?;
+        element(constraints)
+    };
+    matches!(behind(), Some((BOOLEAN, [1..=255], _)))
+}
+
 /// Tag, content, and what follows.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = bytes.split_first()?;

@@ -7,6 +7,7 @@ use super::tls::{self, Arrival, SharedTls};
 use axum::Router;
 use axum::http::Request;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,16 +24,23 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 
 /// How long after the stop a connection has for the request in hand.
-const LAST_REQUEST: Duration = Duration::from_secs(2);
+pub(super) const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// The same after the end of its lifetime. The longest request is a poll for signaling, which a ping ends.
 const LAST_POLL: Duration = Duration::from_secs(30);
 
 /// One request's head. The largest honest one is a browser's with cookies of its own for localhost.
 const MAX_HEAD: usize = 16 << 10;
+
+/// How long the listeners rest when there are no descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the log says so.
+const REMINDER: Duration = Duration::from_secs(10);
 
 /// Refused clients that are given time to read why.
 const MAX_REFUSED: usize = 64;
@@ -62,6 +70,9 @@ pub(super) async fn run(
     let mut per_address = BTreeMap::<Prefix, usize>::new();
     let mut refused = JoinSet::new();
     let mut first = 0;
+    // Given up for a moment when there are no descriptors left, so that a client learns that nobody will answer.
+    let mut reserve = std::fs::File::open("/dev/null").ok();
+    let mut said: Option<Instant> = None;
     let stop = stopped(shutdown.clone());
     tokio::pin!(stop);
     loop {
@@ -79,11 +90,20 @@ pub(super) async fn run(
             },
             accepted = any(&listeners, &mut first) => match accepted {
                 Ok((stream, remote)) => Accepted::Plain(stream, remote),
+                Err(error) if is_transient(&error) => continue,
                 Err(error) => {
-                    if !is_transient(&error) {
-                        tracing::warn!(%error, "HTTP cannot accept a connection; trying again in 100 ms");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    if said.is_none_or(|said| said.elapsed() >= REMINDER) {
+                        said = Some(Instant::now());
+                        tracing::warn!(
+                            target: "relais::http",
+                            %error,
+                            "HTTP cannot accept connections: mostly it lacks file descriptors, then raise LimitNOFILE or ulimit -n"
+                        );
                     }
+                    drop(reserve.take());
+                    drop(tokio::time::timeout(Duration::from_millis(1), any(&listeners, &mut first)).await);
+                    reserve = std::fs::File::open("/dev/null").ok();
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             },
@@ -256,10 +276,16 @@ struct Connection {
 impl Service<Request<Incoming>> for Connection {
     type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
     type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.remote);
-        self.inner.call(request)
+        let answer = self.inner.call(request);
+        // Requests that come together wait for their turn, one at a time: others have work on this thread.
+        async move {
+            tokio::task::yield_now().await;
+            answer.await
+        }
+        .boxed()
     }
 }

@@ -100,11 +100,6 @@ impl<K: Ord + Clone> Admission<K> {
         Self { burst, per_second, table: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Whether `who` may have one more now.
-    pub(super) async fn admit(&self, who: K) -> bool {
-        self.charge(who).await.is_ok()
-    }
-
     /// Takes one for `who`, or says how long until there is one.
     pub(super) async fn charge(&self, who: K) -> Result<(), Duration> {
         self.charge_at(who, Instant::now()).await

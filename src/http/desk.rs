@@ -28,7 +28,7 @@ const MOST_SESSIONS: usize = 100_000;
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection may live, and how long the last request has after the stop.
 const LIFETIME: Duration = Duration::from_secs(30);
-const LAST_REQUEST: Duration = Duration::from_secs(2);
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// The longest body, in bytes.
 const MAX_BODY: usize = 4 << 10;
@@ -102,7 +102,7 @@ pub async fn serve_desk(control: Arc<dyn Control>, listener: UnixListener, shutd
         .route("/v1/refusals", get(refusals))
         .route("/v1/revocations", revocations.layer(DefaultBodyLimit::max(MAX_BODY)))
         .with_state(control);
-    let router = finish(router);
+    let router = finish(router, "The admin API is at /v1/sessions, /v1/refusals and /v1/revocations.");
     let mut connections = JoinSet::new();
     let stop = super::accept::stopped(shutdown);
     tokio::pin!(stop);

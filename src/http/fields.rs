@@ -56,7 +56,7 @@ impl Fields {
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
         let found = match self.0.get(name) {
             None | Some(Value::Null) => return Ok(None),
-            Some(Value::Number(number)) => number.as_u64(),
+            Some(Value::Number(number)) => number.as_u64().or_else(|| whole(number.as_f64()?)),
             Some(Value::String(text)) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
             Some(_) => None,
         };
@@ -91,6 +91,15 @@ impl Fields {
             }
         }
     }
+}
+
+/// A number that has been written with a point or an exponent, and is whole all the same. From 2^53 on it could have been
+/// another one.
+fn whole(number: f64) -> Option<u64> {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    let is_whole = number.fract() == 0.0 && (0.0..EXACT).contains(&number);
+    // Of such a number these are the digits.
+    is_whole.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
 /// What is wrong with a field.
@@ -221,7 +230,27 @@ mod tests {
             assert_eq!(refusal.code(), code, "{body}");
             assert!(refusal.cure().contains(help), "{body}: {}", refusal.cure());
         }
-        for value in ["0", "-1", "1.5", "\"x\"", "\"\"", "[]", "true", "18446744073709551616"] {
+        // Languages that know one kind of number write whole ones as they like.
+        for (value, number) in [("60.0", 60), ("6e1", 60), ("1e10", 10_000_000_000)] {
+            let fields = read("", "", &format!("{{\"ttl\":{value}}}")).await.unwrap();
+            assert_eq!(fields.number("ttl").unwrap(), Some(number), "{value}");
+        }
+        for value in [
+            "0",
+            "0.0",
+            "-0.0",
+            "-1",
+            "-1.0",
+            "1.5",
+            "1e16",
+            "1e99",
+            "\"x\"",
+            "\"\"",
+            "\"6e1\"",
+            "[]",
+            "true",
+            "18446744073709551616",
+        ] {
             let fields = read("", "", &format!("{{\"ttl\":{value}}}")).await.unwrap();
             assert_eq!(fields.number("ttl").unwrap_err().code(), "bad_field", "{value}");
         }

@@ -177,6 +177,10 @@ pub struct Limits {
     pub view_burst: u32,
     /// Views a second after that.
     pub views_per_second: u32,
+    /// QR codes that one address gets at once.
+    pub code_burst: u32,
+    /// QR codes a second after that.
+    pub codes_per_second: u32,
     /// Keys and tokens that one address (/32 or /56) presents at once, good or bad.
     pub holder_burst: u32,
     /// The same for each second after that.
@@ -218,6 +222,8 @@ impl Default for Limits {
             locals_per_second: 50,
             view_burst: 20,
             views_per_second: 2,
+            code_burst: 20,
+            codes_per_second: 2,
             holder_burst: 100,
             holders_per_second: 10,
             key_burst: 1000,
@@ -256,6 +262,7 @@ struct Shared {
     ice: Arc<dyn IceSource>,
     control: Arc<dyn Control>,
     views: admission::Admission,
+    codes: admission::Admission,
     admission: admission::Admission,
     locals: admission::Admission<()>,
     holders: admission::Admission,
@@ -278,7 +285,7 @@ impl Shared {
 type SharedState = State<Arc<Shared>>;
 
 /// Serves the page, the API and the rooms until `shutdown` says true or its sender is gone; then closes the
-/// rooms' sockets, lets running requests end (two seconds at most) and returns. `ready` turns true when the
+/// rooms' sockets, lets running requests end (half a second at most) and returns. `ready` turns true when the
 /// relay's own sockets are open. `shared` brings connections of other listeners.
 #[expect(clippy::too_many_arguments, reason = "each is another part of the running server")]
 pub async fn serve(
@@ -305,6 +312,7 @@ pub async fn serve(
         ice,
         control,
         views: admission::Admission::new(limits.view_burst, limits.views_per_second),
+        codes: admission::Admission::new(limits.code_burst, limits.codes_per_second),
         rooms,
         refusals: refused::Lines::default(),
         stats: Arc::clone(&stats),
@@ -314,7 +322,7 @@ pub async fn serve(
         .merge(page::routes())
         .route("/qr.svg", get(qr::code))
         .route("/v1/about", get(about::about))
-        .route("/v1/view", post(view::view).options(ice::preflight))
+        .route("/v1/view", routes::with_preflight(post(view::view), "POST"))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
         .with_state(state.clone())
@@ -322,10 +330,12 @@ pub async fn serve(
     #[cfg(feature = "socketio")]
     let router =
         router.merge(demo::routes().with_state(state.clone())).merge(signaling::socketio::routes(state));
+    const PLACES: &str =
+        "The trial page is at /, the API at /v1/ice-servers and /v1/rooms, the rooms at /ws.";
     let keeper = tokio::spawn(keeper);
-    accept::run(finish(router), listeners, shared, networks, limits, shutdown).await;
+    accept::run(finish(router, PLACES), listeners, shared, networks, limits, shutdown).await;
     // With the last request and socket gone the doors are gone too, and the keeper ends by itself.
-    let _ = tokio::time::timeout(Duration::from_secs(2), keeper).await;
+    let _ = tokio::time::timeout(accept::LAST_REQUEST, keeper).await;
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` until `shutdown` says true or its sender is gone.
@@ -335,12 +345,14 @@ pub async fn serve_admin(
     listeners: Vec<TcpListener>,
     shutdown: watch::Receiver<bool>,
 ) {
+    const PLACES: &str =
+        "Health is at /healthz and /readyz, the counters at /metrics. The trial page is on http.listen.";
     let router = Router::new()
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(admin::metrics))
         .with_state(admin::Health { stats, ready });
-    accept::run(finish(router), listeners, None, Vec::new(), Limits::default(), shutdown).await;
+    accept::run(finish(router, PLACES), listeners, None, Vec::new(), Limits::default(), shutdown).await;
 }
 
 /// The address is there, and does not answer this method.
@@ -349,12 +361,11 @@ fn wrong_method() -> Refusal {
         .help("The header Allow names the methods that this address answers.")
 }
 
-/// What every answer has in common, and the answers for what is not there.
-fn finish(router: Router) -> Router {
+/// What every answer has in common, and the answers for what is not there: `places` says what is.
+fn finish(router: Router, places: &'static str) -> Router {
     router
-        .fallback(async || {
-            Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.")
-                .help("The trial page is at /, the API at /v1/ice-servers and /v1/rooms, the rooms at /ws.")
+        .fallback(async move || {
+            Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.").help(places)
         })
         .method_not_allowed_fallback(async || wrong_method())
         .layer(map_response(async |mut response: Response| {

@@ -1,17 +1,20 @@
-//! `/qr.svg`: a link to this server's page as a QR code, so that a phone need not type the name of a room.
+//! `/qr.svg`: a link to this server's page as a QR code, so that a phone need not type the name of a room. A code costs a
+//! thousand times what another answer does, so each address has a rate.
 
+use super::SharedState;
 use super::caller::Caller;
 use super::error::Refusal;
-use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Deserialize;
 use std::fmt::Write as _;
 
-/// The longest link in bytes.
-const LONGEST: usize = 512;
+/// The longest link in bytes: a host name of a hundred letters, and the longest name of a room if it is ASCII. What a code
+/// costs grows faster than its link.
+const LONGEST: usize = 256;
 
 /// Light modules around the code, which readers need (ISO 18004).
 const QUIET: i32 = 4;
@@ -23,7 +26,11 @@ pub(super) struct Wanted {
 
 /// `GET /qr.svg?text=…`. Only links to the host that was asked: nobody gets codes for other places drawn under this
 /// server's name.
-pub(super) async fn code(caller: Caller, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+pub(super) async fn code(
+    State(shared): SharedState,
+    caller: Caller,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Response {
     let Ok(Query(Wanted { text })) = wanted else {
         return Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "The query has no text.")
             .help("The form is /qr.svg?text=LINK, with LINK percent-encoded.")
@@ -31,8 +38,19 @@ pub(super) async fn code(caller: Caller, wanted: Result<Query<Wanted>, QueryReje
     };
     if text.len() > LONGEST || !caller.is_own_link(&text) {
         return Refusal::new(StatusCode::BAD_REQUEST, "not_own_link", "This is no link to this server.")
-            .help("Codes are made for http: and https: links to the very host that is asked, of at most 512 bytes.")
+            .help("Codes are made for http: and https: links to the very host that is asked, of at most 256 bytes.")
             .into_response();
+    }
+    // Callers on this machine as well: a proxy that names nobody may have a crowd behind it.
+    if let Err(wait) = shared.codes.charge(caller.prefix).await {
+        return Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            "Your address asks too often.",
+        )
+        .help("Keep the code: it stays right as long as the link does.")
+        .wait(wait)
+        .into_response();
     }
     let Ok(code) = QrCode::encode_text(&text, QrCodeEcc::Medium) else {
         return Refusal::new(StatusCode::BAD_REQUEST, "not_own_link", "The link does not fit.")

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts as _, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -62,7 +63,11 @@ pub(super) fn routes(dialects: &[Dialect]) -> Router<Arc<Shared>> {
     router.route("/", if uberti { front.post(uberti_posted) } else { front })
 }
 
-fn with_preflight(route: MethodRouter<Arc<Shared>>, methods: &'static str) -> MethodRouter<Arc<Shared>> {
+/// The route, with an answer for the pages that ask whether they may.
+pub(super) fn with_preflight(
+    route: MethodRouter<Arc<Shared>>,
+    methods: &'static str,
+) -> MethodRouter<Arc<Shared>> {
     route.options(move |State(shared): SharedState, caller: Caller| async move {
         cors::preflight_with_keys(&shared, &caller, methods)
     })
@@ -278,35 +283,48 @@ async fn revoke(ask: &Ask, presented: Option<Presented>, what: Revocation) -> Re
     })
 }
 
-async fn cloudflare_grant(ask: &Ask, key: &str) -> Result<IceGrant, Refusal> {
-    ask.grant(ask.authorization(&[key]), ask.wish("ttl", "customIdentifier")?).await
-}
+/// What stands in a path, if it is text.
+type Named<T> = Result<Path<T>, PathRejection>;
 
-async fn cloudflare_ice(State(shared): SharedState, Path(key): Path<String>, request: Request) -> Response {
-    answer!(shared, Cloudflare, request, |ask| async {
-        json_answer(StatusCode::CREATED, cloudflare::render(&cloudflare_grant(&ask, &key).await?))
+fn named<T>(path: Named<T>) -> Result<T, Refusal> {
+    path.map(|Path(named)| named).map_err(|_| {
+        Refusal::new(StatusCode::BAD_REQUEST, "bad_form", "A name or value is not percent-encoded well.")
+            .help("It stands in the path, and is UTF-8 as soon as it is decoded.")
     })
 }
 
-async fn cloudflare_one(State(shared): SharedState, Path(key): Path<String>, request: Request) -> Response {
+async fn cloudflare_grant(ask: &Ask, key: Named<String>) -> Result<IceGrant, Refusal> {
+    let key = named(key)?;
+    ask.grant(ask.authorization(&[&key]), ask.wish("ttl", "customIdentifier")?).await
+}
+
+async fn cloudflare_ice(State(shared): SharedState, key: Named<String>, request: Request) -> Response {
     answer!(shared, Cloudflare, request, |ask| async {
-        json_answer(StatusCode::CREATED, cloudflare::render_one(&cloudflare_grant(&ask, &key).await?))
+        json_answer(StatusCode::CREATED, cloudflare::render(&cloudflare_grant(&ask, key).await?))
+    })
+}
+
+async fn cloudflare_one(State(shared): SharedState, key: Named<String>, request: Request) -> Response {
+    answer!(shared, Cloudflare, request, |ask| async {
+        json_answer(StatusCode::CREATED, cloudflare::render_one(&cloudflare_grant(&ask, key).await?))
     })
 }
 
 async fn cloudflare_revoke(
     State(shared): SharedState,
-    Path((key, username)): Path<(String, String)>,
+    path: Named<(String, String)>,
     request: Request,
 ) -> Response {
     answer!(shared, Cloudflare, request, |ask| async {
+        let (key, username) = named(path)?;
         revoke(&ask, ask.authorization(&[&key]), Revocation::Username(username)).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
 }
 
-async fn twilio_token(State(shared): SharedState, Path(sid): Path<String>, request: Request) -> Response {
+async fn twilio_token(State(shared): SharedState, sid: Named<String>, request: Request) -> Response {
     answer!(shared, Twilio, request, |ask| async {
+        let sid = named(sid)?;
         let grant = ask.grant(ask.authorization(&[&sid]), ask.wish("Ttl", "")?).await?;
         json_answer(StatusCode::CREATED, twilio::render(&grant, &sid))
     })
@@ -336,7 +354,12 @@ async fn metered_create(State(shared): SharedState, request: Request) -> Respons
 
 async fn xirsys_ice(State(shared): SharedState, request: Request) -> Response {
     answer!(shared, Xirsys, request, |ask| async {
-        let one = ask.fields.text("format")?.is_some_and(|format| format == "urls");
+        // What Xirsys' clients send besides means nothing here.
+        let one = match ask.fields.text("format")?.as_deref() {
+            None => false,
+            Some("urls") => true,
+            Some(_) => return Err(bad("format", "knows no other value than urls")),
+        };
         let grant = ask.grant(ask.authorization(&[]), ask.wish("expire", "")?).await?;
         json_answer(StatusCode::OK, if one { xirsys::render_one(&grant) } else { xirsys::render(&grant) })
     })

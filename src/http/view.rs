@@ -47,20 +47,17 @@ pub(super) async fn view(State(shared): SharedState, caller: Caller, body: Body)
         Err(refusal) => refusal.into_response(),
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    cors::share(response.headers_mut(), &caller, shared.options.open);
+    cors::share_with_keys(response.headers_mut(), &shared, &caller);
     response
 }
 
 async fn answer(shared: &super::Shared, caller: &Caller, body: Body) -> Result<View, Refusal> {
     // Callers on this machine as well: passwords could be tried here.
-    if !shared.views.admit(caller.prefix).await {
-        return Err(Refusal::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_requests",
-            "Your address asks too often.",
-        )
-        .help("Ask once a second at most."));
-    }
+    shared.views.charge(caller.prefix).await.map_err(|wait| {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Your address asks too often.")
+            .help("Ask twice a second at most; Retry-After says when to ask again.")
+            .wait(wait)
+    })?;
     // Read as JSON whatever its type says: tools call it a form by default.
     let deadline = shared.options.limits.body_deadline;
     let fields = Fields::read(None, &HeaderMap::new(), body, deadline).await;

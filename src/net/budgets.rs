@@ -5,9 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::PoisonError;
 #[expect(clippy::disallowed_types, reason = "a budget belongs to all workers")]
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::time::{Now, Timestamp};
 use crate::turn::Budget;
 
 /// Credentials that are remembered. One more takes the place of the one that ended longest ago; while none has ended it is not
@@ -17,6 +19,9 @@ const MOST: usize = 1 << 16;
 const MOST_OF_ONE: usize = 64;
 /// For how many seconds after its end a credential is remembered: by then its allocations have ended.
 const REMEMBERED: u64 = 86_400;
+/// For how many seconds its end may be ahead on the monotonic clock: the longest `http.ttl`. A wall clock that was never set
+/// would put it off for decades.
+const AHEAD: u64 = 172_800;
 
 /// A user name, as the beginning of its SHA-256.
 type Name = [u8; 16];
@@ -40,6 +45,9 @@ struct Books {
 struct Left {
     bytes: u64,
     until: u64,
+    /// The same on the monotonic clock, as far off as it was at first. Both have to pass: a wall clock that jumps, and is right
+    /// again later, gives no budget twice.
+    passes: Timestamp,
     owner: Name,
 }
 
@@ -52,23 +60,31 @@ impl Books {
     }
 
     /// Makes room for one more of this owner at `now`. `false`: there is none.
-    fn make_room(&mut self, owner: Name, now: u64) -> bool {
-        while let Some(&(end, name)) = self.ends.first()
-            && end.saturating_add(REMEMBERED) <= now
+    fn make_room(&mut self, owner: Name, now: Now) -> bool {
+        while let Some(&(_, name)) = self.ends.first()
+            && self.has_ended(name, REMEMBERED, now)
         {
             self.forget(name);
         }
         let own = self.owned.range((owner, 0, Name::default())..=(owner, u64::MAX, [u8::MAX; 16]));
         if own.clone().count() >= MOST_OF_ONE {
-            return self.evict(own.map(|(_, end, name)| (*end, *name)).next(), now);
+            return self.evict(own.map(|(_, _, name)| *name).next(), now);
         }
-        self.left.len() < MOST || self.evict(self.ends.first().copied(), now)
+        self.left.len() < MOST || self.evict(self.ends.first().map(|(_, name)| *name), now)
+    }
+
+    /// Whether it ended `seconds` ago or earlier.
+    fn has_ended(&self, name: Name, seconds: u64, now: Now) -> bool {
+        self.left.get(&name).is_some_and(|left| {
+            left.until.saturating_add(seconds) <= now.unix
+                && left.passes + Duration::from_secs(seconds) <= now.mono
+        })
     }
 
     /// Forgets this one, if it has ended.
-    fn evict(&mut self, first: Option<(u64, Name)>, now: u64) -> bool {
-        let ended = first.filter(|(end, _)| *end <= now);
-        ended.map(|(_, name)| self.forget(name)).is_some()
+    fn evict(&mut self, first: Option<Name>, now: Now) -> bool {
+        let ended = first.filter(|name| self.has_ended(*name, 0, now));
+        ended.map(|name| self.forget(name)).is_some()
     }
 }
 
@@ -92,7 +108,9 @@ impl Budgets {
             }
             books.ends.insert((budget.until, name));
             books.owned.insert((owner, budget.until, name));
-            books.left.insert(name, Left { bytes: budget.total, until: budget.until, owner });
+            let ahead = budget.until.saturating_sub(budget.now.unix).min(AHEAD);
+            let passes = budget.now.mono + Duration::from_secs(ahead);
+            books.left.insert(name, Left { bytes: budget.total, until: budget.until, passes, owner });
         }
         let left = books.left.get_mut(&name)?;
         let drawn = left.bytes.min(bytes);
@@ -118,7 +136,9 @@ fn name_of(username: &str) -> Name {
 mod tests {
     use super::*;
 
-    const fn budget<'a>(username: &'a str, owner: &'a str, now: u64) -> Budget<'a> {
+    /// Both clocks as they go together.
+    fn budget<'a>(username: &'a str, owner: &'a str, now: u64) -> Budget<'a> {
+        let now = Now { mono: Timestamp::after_start(Duration::from_secs(now)), unix: now };
         Budget { username, owner, total: 1000, until: 5000, now, begins: true }
     }
 
@@ -153,6 +173,22 @@ mod tests {
         assert_eq!(budgets.draw(&budget("one more", "one", 5000 + REMEMBERED), 1), Some(1));
         let books = budgets.books();
         assert_eq!((books.left.len(), books.ends.len(), books.owned.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_and_comes_back_gives_no_budget_twice() {
+        let budgets = Budgets::default();
+        let alice = budget("alice", "a", 1000);
+        assert_eq!(budgets.draw(&alice, u64::MAX), Some(1000));
+        let jumped = Now { unix: 5000 + REMEMBERED, ..alice.now };
+        assert_eq!(budgets.draw(&Budget { now: jumped, ..budget("bob", "b", 0) }, 1), Some(1));
+        assert_eq!(budgets.draw(&alice, 1), Some(0), "it is spent");
+        // A clock that was never set does not keep it for ever.
+        let unset = Now { unix: 0, ..alice.now };
+        let far = Budget { now: unset, until: 1 << 40, ..budget("carol", "c", 0) };
+        assert_eq!(budgets.draw(&far, 1), Some(1));
+        let later = alice.now.mono + Duration::from_secs(AHEAD);
+        assert!(budgets.books().has_ended(name_of("carol"), 0, Now { mono: later, unix: 1 << 40 }));
     }
 
     #[test]

@@ -162,6 +162,13 @@ pub(super) fn silence(
     )
 }
 
+/// What the TLS library says of a server that shows the certificate of an authority as its own.
+pub(crate) const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
+
+/// What to do about that.
+pub(crate) const CA_CURE: &str = "the server's certificate is that of an authority, which `openssl req -x509` makes, and Firefox \
+                                  refuses it too: make it with -addext basicConstraints=critical,CA:FALSE";
+
 /// The network's own errors.
 pub(super) fn trouble(
     kind: io::ErrorKind,
@@ -177,6 +184,9 @@ pub(super) fn trouble(
              browsers: probe a listener without (on a Relais server: tls.client_ca asks for them)"
                 .to_owned(),
         ),
+        io::ErrorKind::InvalidData if transport.is_tls() && text.contains(CA_AS_SERVER) => {
+            (format!("TLS with {server} fails: {text}"), CA_CURE.to_owned())
+        }
         io::ErrorKind::InvalidData if transport.is_tls() => (
             format!("TLS with {server} fails: {text}"),
             "the certificate must be valid today, be for the name in the URI, and lead to a root that is known here: \
@@ -203,9 +213,14 @@ pub(super) fn trouble(
         ),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => (
             format!("{server} closed the connection"),
-            "the port may belong to another service or want TLS, or the server refuses this address more connections, \
-             or expects a PROXY header from it"
-                .to_owned(),
+            format!(
+                "the port may {}, or the server refuses this address more connections, or expects a PROXY header from it",
+                if transport.is_tls() {
+                    "not speak TLS (then it is reached by turn:HOST:PORT?transport=tcp), or belong to another service"
+                } else {
+                    "belong to another service or want TLS (then it is reached by turns:HOST:PORT)"
+                }
+            ),
         ),
         _ => (
             format!("{server} is unreachable: {text}"),
@@ -281,7 +296,12 @@ mod tests {
         let wants = help(io::ErrorKind::InvalidData, "received fatal alert: CertificateRequired");
         assert!(wants.contains("clients with a certificate of their own") && !wants.contains("--ca"));
         assert!(help(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer").contains("--ca"));
-        assert!(help(io::ErrorKind::UnexpectedEof, "").contains("PROXY header"));
+        let ca = "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))";
+        assert!(help(io::ErrorKind::InvalidData, ca).contains("CA:FALSE"));
+        let ended = help(io::ErrorKind::UnexpectedEof, "");
+        assert!(ended.contains("PROXY header") && ended.contains("may not speak TLS"), "{ended}");
+        let plain = trouble(io::ErrorKind::UnexpectedEof, "", server, Transport::Tcp).1;
+        assert!(plain.contains("want TLS (then it is reached by turns:"), "{plain}");
     }
 
     #[test]

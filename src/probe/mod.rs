@@ -9,6 +9,7 @@ mod conformance;
 pub(crate) mod credentials;
 pub(crate) mod explain;
 pub(crate) mod ice;
+pub(crate) mod out;
 mod peer;
 mod reach;
 mod relay;
@@ -28,7 +29,8 @@ use serde_json::json;
 use crate::client::uri::{self, Service, Uri};
 pub use args::ProbeArgs;
 use credentials::{Credentials, Why};
-use report::{Report, Step, print};
+use out::print;
+use report::{Report, Step};
 use tls::Tls;
 
 /// Exit code of a finding.

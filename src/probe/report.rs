@@ -1,9 +1,10 @@
 //! What was found, step by step.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use super::out::print;
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,12 +159,6 @@ impl Report {
         let ok = if self.is_skipped() { Value::Null } else { Value::Bool(self.is_good()) };
         json!({ "uri": self.uri, "ok": ok, "steps": steps })
     }
-}
-
-/// Writes to standard output; a reader that went away is no failure of ours.
-pub(super) fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]

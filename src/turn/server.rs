@@ -360,12 +360,5 @@ impl Server {
 pub(super) fn budget_of<'a>(now: &Now, login: &'a Login, begins: bool) -> Option<CredentialBudget<'a>> {
     let total = login.policy()?.bytes?;
     let until = login.expires()?;
-    Some(CredentialBudget {
-        username: login.user(),
-        owner: login.owner(),
-        total,
-        until,
-        now: now.unix,
-        begins,
-    })
+    Some(CredentialBudget { username: login.user(), owner: login.owner(), total, until, now: *now, begins })
 }

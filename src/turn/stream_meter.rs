@@ -78,7 +78,7 @@ impl StreamMeter {
         let total = self.meter.budget;
         if let Some(share) = &mut self.meter.share {
             if *share < Meter::LEAST {
-                let (username, owner, until, now) = (&*self.username, &*self.owner, self.until, now.unix);
+                let (username, owner, until, now) = (&*self.username, &*self.owner, self.until, *now);
                 let budget = Budget { username, owner, total, until, now, begins: false };
                 *share += draw(budget, Meter::portion(total, 0)).unwrap_or(0);
             }

@@ -5,7 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::{DropReason, StreamMeter, Traffic, Transport};
 use crate::auth::Login;
-use crate::time::Timestamp;
+use crate::time::{Now, Timestamp};
 use crate::wire::AddressFamily;
 
 /// A client's transport address as the server sees it: its server-reflexive address.
@@ -135,8 +135,8 @@ pub struct Budget<'a> {
     pub total: u64,
     /// When the credential ends, in Unix seconds. A day later nothing of it need be known.
     pub until: u64,
-    /// The time, in Unix seconds.
-    pub now: u64,
+    /// The time.
+    pub now: Now,
     /// An allocation begins with it. Otherwise a budget that nobody knows of is one that has been forgotten: there is nothing
     /// left of it.
     pub begins: bool,

@@ -423,6 +423,24 @@ async fn xirsys_answers_in_an_envelope() {
         let lasts = if channel == "/default" { 3600 } else { 30 };
         assert_eq!(parts(&servers[1]["username"], &servers[1]["credential"]).0, lasts);
     }
+    // What clients send besides means nothing here, and does no harm; a slip in what means something is told.
+    let more = r#"{"format":"urls","expire":30,"ident":"shop","secret":"x","domain":"a.example","application":"default",
+        "room":"default","secure":1,"type":"peer"}"#;
+    for (body, status, said) in [
+        (more, 200, None),
+        (r#"{"format":null,"expire":null}"#, 200, None),
+        (r#"{"format":"url"}"#, 400, Some("bad_field")),
+        (r#"{"format":["urls"]}"#, 400, Some("bad_field")),
+        (r#"{"format":1}"#, 400, Some("bad_field")),
+        (r#"{"expire":"soon"}"#, 400, Some("bad_field")),
+        (r#"{"expire":true}"#, 400, Some("bad_field")),
+    ] {
+        let answer = send(&server, "PUT /_turn/default", &[("Authorization", &authorization)], body).await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+        if let Some(said) = said {
+            assert_eq!(answer.json(), json!({"v": said, "s": "error"}), "{body}");
+        }
+    }
     let refused =
         send(&server, "PUT /_turn/default", &[("Authorization", &basic("shop", "wrong"))], body).await;
     assert_eq!((refused.status, refused.json()), (401, json!({"v": "unauthorized", "s": "error"})));
@@ -531,13 +549,19 @@ async fn views_are_bounded_for_programs_on_this_machine_too() {
     let limits = Limits { view_burst: 3, views_per_second: 1, ..Limits::default() };
     let server = with(Options { limits, ..Options::default() }).await;
     let guess = r#"{"username":"1:a","credential":"x"}"#;
-    for tries in 0.. {
-        assert!(tries < 20, "no bound");
-        if send(&server, "POST /v1/view", &[("Host", "localhost")], guess).await.status == 429 {
-            assert!(tries >= 3, "{tries}");
-            break;
+    let ask = async || send(&server, "POST /v1/view", &[("Host", "localhost")], guess).await;
+    let mut tries = 0;
+    let refused = loop {
+        let answer = ask().await;
+        if answer.status == 429 {
+            break answer;
         }
-    }
+        tries += 1;
+        assert!(tries < 20, "no bound");
+    };
+    assert!(tries >= 3, "{tries}");
+    assert_eq!(refused.header("retry-after"), Some("1"), "until there is one again");
+    assert!(refused.json()["error"]["help"].as_str().unwrap().contains("twice a second"), "{}", refused.body);
 }
 
 #[tokio::test]
@@ -691,6 +715,7 @@ async fn preflights_are_answered_for_each_dialect() {
     for (line, method) in [
         ("/v1/ice-servers", "GET, POST"),
         ("/v1/revoke", "POST"),
+        ("/v1/view", "POST"),
         ("/v1/turn/keys/shop/credentials/generate-ice-servers", "POST"),
         ("/v1/turn/keys/shop/credentials/generate", "POST"),
         ("/v1/turn/keys/shop/credentials/a/revoke", "POST"),
@@ -717,6 +742,10 @@ async fn preflights_are_answered_for_each_dialect() {
             assert_eq!(answer.header("vary"), Some("origin"));
         }
     }
+    for (origin, echoed) in [("https://shop.example", "https://shop.example"), ("https://x.example", "*")] {
+        let view = send(&server, "POST /v1/view", &[PROXY, ("Origin", origin)], "{}").await;
+        assert_eq!((view.status, view.header("access-control-allow-origin")), (400, Some(echoed)));
+    }
     let access = Access::default();
     access.replace(vec![key("plain", SHOP, "")], vec![]).unwrap();
     let server = with(Options { access, ..Options::default() }).await;
@@ -725,6 +754,31 @@ async fn preflights_are_answered_for_each_dialect() {
         (answer.header("access-control-allow-origin"), answer.header("access-control-allow-methods")),
         (None, None)
     );
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_in_the_words_of_its_dialect() {
+    let stats = Arc::new(Stats(Some(vec![]), GrantRefusals::default()));
+    let source: Arc<dyn StatsSource> = Arc::<Stats>::clone(&stats);
+    let server =
+        start_counting(listener().await.0, options(), Arc::new(Source), Arc::new(Nobody), source).await;
+    let (authorization, page) = (bearer(SHOP), [PROXY, ("Origin", "https://app.example")]);
+    let headers = [&page[..], &[("Authorization", authorization.as_str())]].concat();
+    for (line, code) in [
+        ("/v1/turn/keys/%FF/credentials/generate-ice-servers", "/error/code"),
+        ("/v1/turn/keys/%FF/credentials/generate", "/error/code"),
+        ("/v1/turn/keys/%FF/credentials/a/revoke", "/error/code"),
+        ("/v1/turn/keys/shop/credentials/%FF/revoke", "/error/code"),
+        ("/2010-04-01/Accounts/%FF/Tokens.json", "/code"),
+    ] {
+        let answer = send(&server, &format!("POST {line}"), &headers, "").await;
+        let wanted = if code == "/code" { json!(20_400) } else { json!("bad_form") };
+        assert_eq!((answer.status, answer.json().pointer(code)), (400, Some(&wanted)), "{line}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"), "{line}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{line}");
+    }
+    let counted = stats.1.counts().find(|(code, _)| *code == "bad_form");
+    assert_eq!(counted, Some(("bad_form", 5)));
 }
 
 #[tokio::test]

@@ -276,6 +276,35 @@ async fn open(server: &Server, headers: &[(&str, &str)]) -> String {
     format!("/socket.io/?EIO=3&sid={id}&transport=")
 }
 
+#[tokio::test]
+async fn who_knows_what_an_old_client_calls_itself_may_call_it_so() {
+    let server = start(open_rooms()).await;
+    let mut bob = connect(&server, "r").await;
+    let path = format!("GET {}polling", open(&server, &[]).await);
+    let own = between(&path, "sid=", "&").to_owned();
+    let (mut eve, mut other) = (connect(&server, "elsewhere").await, connect(&server, "elsewhere").await);
+    eve.emit(&format!(r#"["signal","{own}","from elsewhere"]"#)).await;
+    eve.emit(r#"["message","said"]"#).await;
+    assert_eq!(other.word().await, r#"["message","said"]"#);
+    let calls = ["peerOffer", "peerAnswer", "peerIce", "signal"];
+    for call in calls {
+        bob.emit(&format!(r#"["{call}","{own}",["{call}"]]"#)).await;
+    }
+    let mut heard = String::new();
+    while !heard.contains("signal") {
+        heard.push_str(&ask(&server, &path, &[]).await.body);
+    }
+    for call in calls {
+        let event = format!(r#"42["{call}","{own}",["{call}"],"{}"]"#, bob.id);
+        assert!(heard.contains(&event), "{call}: {heard}");
+    }
+    assert!(!heard.contains("elsewhere"), "{heard}");
+    // Nobody learns it from the server.
+    assert_eq!(bob.hear().await, clients(&[&bob.id]));
+    let roster = bob.event().await;
+    assert!(roster.contains(&bob.id) && !roster.contains(&own), "{roster}");
+}
+
 async fn place_comes_free(server: &Server) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while ask(server, "GET /socket.io/?EIO=4&transport=polling", &[]).await.status != 200 {
@@ -313,6 +342,11 @@ async fn of_hundreds_of_upgrades_of_a_session_one_is_let_in() {
                 while socket.hear_text().await != "3" {}
                 assert_eq!(ask(&server, &format!("GET {path}"), &[]).await.code(), "not_a_websocket");
                 assert_eq!(try_socket(&server, &path, &[]).await.err(), Some(400), "it is on WebSocket");
+                let polling = path.replace("=websocket", "=polling");
+                assert_eq!(ask(&server, &format!("GET {polling}"), &[]).await.status, 400);
+                assert_eq!(post(&server, &polling, "1:1").await.status, 400);
+                socket.text("2".into()).await;
+                while socket.hear_text().await != "3" {}
                 drop(socket);
             }
         }

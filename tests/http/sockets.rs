@@ -99,3 +99,63 @@ async fn what_is_no_handshake_is_told_what_would_be_one() {
         assert_eq!(shake(&server, path, &headers).await.status, 101, "{path}");
     }
 }
+
+impl Socket {
+    async fn bytes(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).await.unwrap();
+    }
+}
+
+/// A frame whose mask changes nothing.
+fn masked(head: [u8; 2], length: &[u8], payload: &[u8]) -> Vec<u8> {
+    [&head[..], length, &[0; 4], payload].concat()
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_is_closed_with_a_code_that_says_so() {
+    let server = start(open_rooms()).await;
+    for (what, code, bytes) in [
+        ("no UTF-8", 1007, masked([0x81, 0x82], &[], b"\xff\xfe")),
+        (
+            "no UTF-8 in the end",
+            1007,
+            [masked([0x01, 0x81], &[], b"\xc3"), masked([0x80, 0x80], &[], b"")].concat(),
+        ),
+        ("no UTF-8 in a reason", 1007, masked([0x88, 0x83], &[], b"\x03\xe8\xff")),
+        ("unmasked", 1002, b"\x81\x03\"x\"".to_vec()),
+        ("a reserved bit", 1002, masked([0xc1, 0x83], &[], b"\"x\"")),
+        ("an unknown opcode", 1002, masked([0x83, 0x81], &[], b"x")),
+        ("an unknown control opcode", 1002, masked([0x8b, 0x81], &[], b"x")),
+        ("a long ping", 1002, masked([0x89, 0xfe], &[0, 126], &[b'x'; 126])),
+        ("a ping in parts", 1002, masked([0x09, 0x81], &[], b"x")),
+        ("nothing to continue", 1002, masked([0x80, 0x81], &[], b"x")),
+        ("a close of one byte", 1002, masked([0x88, 0x81], &[], b"\x01")),
+    ] {
+        let mut socket = socket(&server, "/ws?room=r").await;
+        socket.bytes(&bytes).await;
+        let frame = socket.closed().await;
+        assert_eq!(u16::from(frame.code), code, "{what}");
+        assert!(!frame.reason.is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_place_in_the_room_of_its_url_is_told_soon() {
+    let limits = Limits { members: 1, join_deadline: Duration::from_secs(60), ..Limits::default() };
+    let server = start(Options { limits, ..open_rooms() }).await;
+    let _first = member(&server, "full", "").await;
+    let _one = member(&server, "default", "").await;
+    let (mut waits, mut late) = (socket(&server, "/ws").await, socket(&server, "/ws?room=full").await);
+    let frame = late.closed().await;
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "The room is full."));
+    // Who has named no room may still do so.
+    waits.say(json!({"join": {"room": "other"}})).await;
+    assert_eq!(waits.hear().await["welcome"]["room"], "other");
+    // And who says at once that another is meant.
+    let mut moves = socket(&server, "/ws?room=full").await;
+    moves.say(json!({"join": {"room": "third"}})).await;
+    assert_eq!(moves.hear().await["welcome"]["room"], "third");
+    let mut own = socket(&server, "/ws?room=full").await;
+    own.say(json!({"join": {}})).await;
+    assert_eq!(own.hear().await["error"]["code"], "room_full");
+}

@@ -176,6 +176,10 @@ impl Server {
         line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory of its own in bytes: without the text of the program, which comes and goes as it is used.
     pub(crate) fn resident(&self) -> i64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -32,6 +32,10 @@ impl StunServerArgs {
         &self.server_pid
     }
 
+    pub(in crate::bench) const fn pids_mut(&mut self) -> &mut Vec<u32> {
+        &mut self.server_pid
+    }
+
     /// The same, with no login.
     pub(in crate::bench) fn server(&self) -> ServerArgs {
         ServerArgs {

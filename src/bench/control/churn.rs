@@ -22,7 +22,7 @@ use super::outcome::{Churn, MAY_FAIL, STANDSTILL, Steps};
 use super::ports::Ports;
 use super::session::{Answered, Session};
 use super::stall::Stall;
-use super::{account, check_duration, sleep_until};
+use super::{account, check_descriptors, check_duration, sleep_until};
 use crate::client::uri::{Service, Transport};
 use crate::client::{Account, Event, Failure as Refusal, Task};
 use crate::wire::{AddressFamily, ChannelNumber};
@@ -75,7 +75,12 @@ struct Shared<'a> {
 /// # Errors
 /// There is no result, and why.
 pub(in crate::bench) async fn run(args: &ChurnArgs, progress: &mut dyn Progress) -> Result<Churn, Failure> {
-    check_duration(args.duration)?;
+    let rate = match args.rate {
+        CycleRate::Fixed(rate) => Some(rate),
+        CycleRate::Most => None,
+    };
+    check_duration(args.duration, rate)?;
+    check_descriptors(args.parallel, "--parallel")?;
     let target = Target::from_args(&args.server, Service::Turn)?;
     let clock = Clock::start();
     let pids = &args.server.server_pid;
@@ -96,7 +101,10 @@ pub(in crate::bench) async fn run(args: &ChurnArgs, progress: &mut dyn Progress)
     };
     // The first cycle alone tells all that is wrong with the server, the login or the peer.
     progress.begin(Phase::SetUp, 1);
-    shared.first().await?;
+    tokio::select! {
+        found = shared.first() => found?,
+        () = interrupt::asked() => return Err(explain::interrupted()),
+    }
     let elapsed = load(&shared, progress).await?;
     result(&shared, elapsed)
 }

@@ -20,7 +20,7 @@ use super::args::HoldArgs;
 use super::meter::{INTERVAL, float};
 use super::outcome::{Hold, Moment};
 use super::session::Session;
-use super::{account, check_duration, memory, sleep_until};
+use super::{account, check_descriptors, check_duration, memory, sleep_until};
 use crate::client::uri::Service;
 use crate::client::{Account, Event, Failure as Refusal, Task};
 use crate::wire::AddressFamily;
@@ -43,9 +43,6 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// When no answer has come for so long while all allocations are looked at, the server is taken to be gone. One request is
 /// given up after 5.5 seconds.
 const GONE: Duration = Duration::from_secs(7);
-
-/// Descriptors that are used for other things than clients.
-const OTHER_DESCRIPTORS: u64 = 64;
 
 /// What all clients share; they run on one thread.
 struct Shared<'a> {
@@ -81,8 +78,8 @@ struct Shared<'a> {
 /// # Errors
 /// There is no result, and why.
 pub(in crate::bench) async fn run(args: &HoldArgs, progress: &mut dyn Progress) -> Result<Hold, Failure> {
-    check_duration(args.duration)?;
-    check_descriptors(args)?;
+    check_duration(args.duration, None)?;
+    check_descriptors(args.allocations, "--allocations")?;
     let target = Target::from_args(&args.server, Service::Turn)?;
     let shared = Shared {
         args,
@@ -105,18 +102,6 @@ pub(in crate::bench) async fn run(args: &HoldArgs, progress: &mut dyn Progress) 
         target: &target,
     };
     hold(&shared, progress).await
-}
-
-/// Each client is a socket.
-fn check_descriptors(args: &HoldArgs) -> Result<(), Failure> {
-    let limit = crate::sys::raise_descriptor_limit();
-    if limit < u64::from(args.allocations) + OTHER_DESCRIPTORS {
-        return Err(Failure::usage(
-            format!("{} sockets cannot be made: this process may have {limit} open files", args.allocations),
-            "raise the hard limit (`ulimit -Hn`), or ask for fewer --allocations",
-        ));
-    }
-    Ok(())
 }
 
 /// Whatever happens in between, what was made is given back.

@@ -127,12 +127,12 @@ impl Meter {
         Ok(sample)
     }
 
-    /// The server's run time for each that is done, in microseconds.
+    /// The server's run time for each that is done, in microseconds; `None` when it has not run.
     ///
     /// # Errors
     /// The server's processes are gone.
     pub(super) fn cpu_each(&self, pids: &[u32]) -> Result<Option<f64>, Failure> {
-        let used = cpu::run_time(pids)?.zip(self.cpu_at_start).map(|(now, then)| now.saturating_sub(then));
+        let used = cpu::spent(self.cpu_at_start, cpu::run_time(pids)?);
         Ok(used.and_then(|used| each(used, self.all.done)))
     }
 

@@ -33,10 +33,35 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     runtime.block_on(work)
 }
 
-/// Something has to be measured.
-fn check_duration(duration: Duration) -> Result<(), Failure> {
+/// Something has to be measured: at a fixed rate, so many a second that a figure comes of it.
+fn check_duration(duration: Duration, rate: Option<f64>) -> Result<(), Failure> {
     if duration.is_zero() {
         return Err(Failure::usage("nothing can be measured in no time", "give a --duration such as 5s"));
+    }
+    let fewest = meter::float(outcome::FEWEST);
+    match rate {
+        Some(rate) if rate * duration.as_secs_f64() < fewest => Err(Failure::usage(
+            format!(
+                "at {rate} per second there are only {} in the measured time: too few to say anything about a rate",
+                super::units::digits(rate * duration.as_secs_f64())
+            ),
+            format!("give a --duration of {:.0}s or more, or a higher --rate", (fewest / rate).ceil()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Descriptors that are used for other things than clients.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// Each client is a socket; `flag` says how many there are.
+fn check_descriptors(clients: u32, flag: &str) -> Result<(), Failure> {
+    let limit = crate::sys::raise_descriptor_limit();
+    if limit < u64::from(clients) + OTHER_DESCRIPTORS {
+        return Err(Failure::usage(
+            format!("{clients} sockets cannot be made: this process may have {limit} open files"),
+            format!("raise the hard limit (`ulimit -Hn`), or ask for fewer with {flag}"),
+        ));
     }
     Ok(())
 }

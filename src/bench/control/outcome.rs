@@ -51,6 +51,9 @@ pub(in crate::bench) struct Stun {
     pub(in crate::bench) rungs: Vec<Rung>,
 }
 
+/// With fewer requests or cycles than this, the moment at which the last one comes decides what their rate is.
+pub(in crate::bench) const FEWEST: u64 = 4;
+
 /// The share of cycles of `churn` that may fail: 0 to 1.
 pub(in crate::bench) const MAY_FAIL: f64 = 0.005;
 

@@ -221,7 +221,7 @@ impl Session {
             Frame::Len(len) if len <= self.filled => Ok(Some(len)),
             Frame::Len(len) if len <= self.buffer.len() => Ok(None),
             Frame::More => Ok(None),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the server speaks neither STUN nor TURN")),
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "the server speaks neither STUN nor TURN")),
         }
     }
 }

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use super::super::clock::{Clock, nanoseconds};
 use super::super::crew::datagrams_in;
 use super::super::explain;
+use super::super::interrupt;
 use super::super::link;
 use super::super::outcome::{Failure, Latency, Rung, Sample, VERSION, bars, histogram};
 use super::super::pace::{Due, Pace};
@@ -22,7 +23,7 @@ use super::args::StunArgs;
 use super::meter::{Meter, ratio};
 use super::outcome::Stun;
 use super::session::{Session, any};
-use super::{block_on, check_duration};
+use super::{block_on, check_descriptors, check_duration};
 use crate::bench::args::Rate;
 use crate::client::uri::{Service, Transport};
 use crate::client::{Event, Task};
@@ -89,7 +90,12 @@ struct Trial {
 /// # Errors
 /// There is no result, and why.
 pub(in crate::bench) fn run(args: &StunArgs, progress: &mut dyn Progress) -> Result<Stun, Failure> {
-    check_duration(args.duration)?;
+    let rate = match args.rate {
+        Rate::Fixed(rate) => Some(rate),
+        Rate::Search => None,
+    };
+    check_duration(args.duration, rate)?;
+    check_descriptors(args.clients, "--clients")?;
     let server = args.server.server();
     let target = Target::from_args(&server, Service::Stun)?;
     if target.transport() != Transport::Udp {
@@ -99,6 +105,7 @@ pub(in crate::bench) fn run(args: &StunArgs, progress: &mut dyn Progress) -> Res
              without ?transport=tcp",
         ));
     }
+    interrupt::listen();
     progress.begin(Phase::SetUp, 1);
     block_on(ask_once(&target, server.bind))?;
     let mut asker = Asker::open(&target, server.bind, &server.server_pid, args.clients)?;
@@ -116,7 +123,11 @@ pub(in crate::bench) fn run(args: &StunArgs, progress: &mut dyn Progress) -> Res
 async fn ask_once(target: &Target, bind: Option<IpAddr>) -> Result<(), Failure> {
     let trouble = |error: io::Error| explain::lost_way(target.address, &error);
     let mut session = Session::open(target, bind, None, Clock::start()).await.map_err(trouble)?;
-    match session.carry_out(Task::Bind).await.map_err(trouble)? {
+    let asked = tokio::select! {
+        asked = session.carry_out(Task::Bind) => asked.map_err(trouble)?,
+        () = interrupt::asked() => return Err(explain::interrupted()),
+    };
+    match asked {
         (Event::Failed(task, refusal), _) => Err(explain::failed(target.address, task, refusal, 0, 1)),
         _ => Ok(()),
     }
@@ -237,6 +248,9 @@ impl<'a> Asker<'a> {
                 share.give_way(self.clock);
             }
             if now >= meter.next() {
+                if interrupt::is_asked() {
+                    return Err(explain::interrupted());
+                }
                 let sample = meter.sample(now, self.pids)?;
                 progress.advance((now - begin) / 1_000_000);
                 progress.live(&sample);

@@ -1,7 +1,7 @@
 //! What `churn` has found, as a page.
 
 use super::*;
-use crate::bench::control::outcome::{Churn, MAY_FAIL, STANDSTILL};
+use crate::bench::control::outcome::{Churn, FEWEST, MAY_FAIL, STANDSTILL};
 
 impl Shown for Churn {
     fn page(&self, circumstances: &Circumstances) -> Page {
@@ -35,12 +35,14 @@ impl Shown for Churn {
         answers.push(row("of these unfinished at the end", grouped(self.unfinished)));
         answers.push(row("longest wait for any answer", micros(1e6 * self.standstill_seconds)));
         answers.extend(latency_rows(&self.latency_us));
+        let mut warnings = warnings(self);
+        warnings.extend(not_run(circumstances, self.server_cpu_us_per_cycle, self.cycles));
         Page {
             title: self.kind.to_owned(),
             target: self.server.clone(),
             date: circumstances.date.clone(),
             verdict: verdict(self),
-            warnings: warnings(self),
+            warnings,
             tiles: tiles(self),
             charts,
             facts: vec![
@@ -96,6 +98,13 @@ fn verdict(found: &Churn) -> (Tone, String) {
     if found.failed_share > MAY_FAIL {
         let all = counted(found.cycles + found.failed, "cycle");
         return (Tone::Bad, format!("{} of {all} given up", percent(found.failed_share)));
+    }
+    if found.cycles < FEWEST {
+        let cycles = counted(found.cycles, "cycle");
+        return (
+            Tone::Bad,
+            format!("{cycles}: too few to say anything about a rate, give a longer --duration"),
+        );
     }
     if found.generator_limited {
         return (Tone::Warning, "limited by the generator, not by the server".to_owned());

@@ -75,6 +75,16 @@ fn limits(is_limited: bool, reasons: &[String], is_search: bool) -> Vec<String> 
     )]
 }
 
+/// That the figure of the server's run time is missing, although its processes were named and `done` was done.
+fn not_run(circumstances: &Circumstances, figure: Option<f64>, done: u64) -> Option<String> {
+    (!circumstances.processes.is_empty() && figure.is_none() && done > 0).then(|| {
+        format!(
+            "The run time of {} did not grow, so it is not the server's: give the PID of the server that answers with --server-pid.",
+            circumstances.processes.join(", ")
+        )
+    })
+}
+
 /// Latency, as tiles.
 fn latency_tiles(latency: &Latency, of: &str) -> [Tile; 2] {
     [

@@ -28,12 +28,14 @@ impl Shown for Stun {
         ];
         answers.extend(latency_rows(&self.latency_us));
         answers.push(row("sent late, p99", micros(self.lateness_us.p99)));
+        let mut warnings = limits(self.generator_limited, &self.generator_limits, !self.rungs.is_empty());
+        warnings.extend(not_run(circumstances, self.server_cpu_us_per_request, self.received));
         Page {
             title: self.kind.to_owned(),
             target: self.server.clone(),
             date: circumstances.date.clone(),
             verdict: verdict(self),
-            warnings: limits(self.generator_limited, &self.generator_limits, !self.rungs.is_empty()),
+            warnings,
             tiles: tiles(self),
             charts,
             facts: vec![

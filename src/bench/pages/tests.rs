@@ -224,6 +224,9 @@ fn verdicts_are_no_better_than_what_was_found() {
     assert_eq!(tone(&Churn { failed: 50, failed_share: 0.01, ..churn() }), Tone::Bad);
     assert_eq!(tone(&Churn { standstill_seconds: 1.5, ..churn() }), Tone::Bad);
     assert_eq!(tone(&Churn { cycles: 0, ..churn() }), Tone::Bad);
+    let few = shown(&Churn { cycles: 3, ..churn() }).verdict;
+    assert!(few.0 == Tone::Bad && few.1.starts_with("3 cycles: too few"), "{}", few.1);
+    assert_eq!(tone(&Churn { cycles: 4, ..churn() }), Tone::Good);
     assert_eq!(tone(&Hold { lost: 1, ..hold() }), Tone::Bad);
     assert_eq!(tone(&Hold { lost: 1, unanswered: 1, ..hold() }), Tone::Bad);
 }

@@ -9,12 +9,14 @@ impl Shown for Throughput {
         charts.extend(time_charts(&self.samples, "sent", "received", "packet"));
         let of = "from sending a packet to receiving it";
         charts.extend(latency_charts(&self.latency_bars, &self.latency_us, of));
+        let mut warnings = warnings(self);
+        warnings.extend(not_run(circumstances, self.server_cpu_us_per_packet, self.received));
         Page {
             title: self.kind.to_owned(),
             target: self.server.clone(),
             date: circumstances.date.clone(),
             verdict: verdict(self),
-            warnings: warnings(self),
+            warnings,
             tiles: tiles(self),
             charts,
             facts: vec![

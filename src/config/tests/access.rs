@@ -174,7 +174,7 @@ fn each_source_of_token_keys_arrives() {
     let local = "http://127.0.0.1:8000/jwks.json";
     assert_eq!(tokens(&format!("jwks = {local:?}")), TokenKey::KeySetUrl(local.into()));
     let scratch = Scratch::new("tokens");
-    let set = scratch.file("jwks.json", "{}", 0o644);
+    let set = scratch.file("jwks.json", "{\"keys\": []}", 0o644);
     assert_eq!(tokens(&format!("jwks = {set:?}")), TokenKey::KeySetFile(set));
     let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
     let file = scratch.file("issuer.pem", pem, 0o644);
@@ -197,6 +197,7 @@ fn issuers_that_nobody_should_trust_are_refused() {
         (issuer("jwks = \"http://127.0.0.1@evil.example/jwks.json\""), "is not a URL"),
         (issuer("jwks = \"ftp://id.example/jwks.json\""), "not an https: URL"),
         (issuer("jwks = \"/nowhere/at/all\""), "check the path"),
+        (issuer("jwks = \"/etc/passwd\""), "/etc/passwd is no key set"),
         (issuer(&format!("public_key_file = {private:?}")), "private key"),
         (issuer(&format!("public_key_file = {nothing:?}")), "no public key in PEM"),
         (issuer(&format!("public_key_file = {odd:?}")), "neither Ed25519 nor P-256 nor RSA"),

@@ -1,5 +1,7 @@
 //! Certificates that are of no use, or of less than hoped, and where it says so.
 
+use std::sync::Arc;
+
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use super::*;
@@ -39,7 +41,29 @@ impl Tls {
         );
         let path = self.0.file("relais.toml", &text, 0o600);
         let (settings, _) = with(Some(&path), &[], &Overrides::default()).unwrap();
-        certificates(&settings, None, NOW).map(|found| found.unwrap().warnings)
+        certificates(&settings, None, None, NOW).map(|found| found.unwrap().warnings)
+    }
+
+    /// Another certificate for relay.example that ends in a year, as NAME.crt and NAME.key.
+    fn issue(&self, name: &str, year: i32) {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec!["relay.example".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.0.file(&format!("{name}.crt"), &parameters.self_signed(&key).unwrap().pem(), 0o600);
+        self.0.file(&format!("{name}.key"), &key.serialize_pem(), 0o600);
+    }
+
+    /// The settings with these pairs and authorities for clients.
+    fn settings(&self, names: &[&str], client_ca: Option<&str>) -> Settings {
+        let mut settings = Settings::defaults();
+        let at = |file: String| self.0.0.join(file);
+        let files = |name: &&str| CertificateFiles {
+            certificate: at(format!("{name}.crt")),
+            key: at(format!("{name}.key")),
+        };
+        settings.tls.certificates = names.iter().map(files).collect();
+        settings.tls.client_ca = client_ca.map(|file| at(file.to_owned()));
+        settings
     }
 
     fn file(&self, name: &str) -> Place {
@@ -50,6 +74,29 @@ impl Tls {
 const BOTH: &str = "tls = [\"127.0.0.1:5349\"]\ndtls = [\"127.0.0.1:5349\"]";
 const TLS: &str = "tls = [\"127.0.0.1:5349\"]";
 const HOST: &str = "[http]\nhost = \"relay.example\"";
+
+#[test]
+fn the_certificate_of_an_authority_is_told_of() {
+    let tls = Tls::new("authority", &PKCS_ECDSA_P256_SHA256);
+    let key = KeyPair::from_pem(&std::fs::read_to_string(tls.0.0.join("a.key")).unwrap()).unwrap();
+    for (is_ca, is_told) in [
+        (rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained), true),
+        (rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0)), true),
+        (rcgen::IsCa::ExplicitNoCa, false),
+        (rcgen::IsCa::NoCa, false),
+    ] {
+        let mut parameters = CertificateParams::new(vec!["relay.example".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        parameters.is_ca = is_ca;
+        tls.0.file("a.crt", &parameters.self_signed(&key).unwrap().pem(), 0o600);
+        let found = tls.found(TLS, HOST).unwrap();
+        assert_eq!(found.len(), usize::from(is_told), "{found:?}");
+        for problem in found {
+            assert_eq!(problem.place, tls.file("a.crt"));
+            has(&problem.cure, "basicConstraints=critical,CA:FALSE");
+        }
+    }
+}
 
 #[test]
 fn keys_that_dtls_cannot_use_are_refused_with_dtls_alone() {
@@ -91,6 +138,66 @@ fn an_old_certificate_and_a_file_without_authorities_are_told_as_such() {
     assert_eq!(problems[0].place, tls.file("a.crt"));
     has(&problems[0].message, "certificate of version 1");
     has(&problems[0].cure, "subjectAltName");
+}
+
+#[test]
+fn each_pair_is_judged_alone_and_its_predecessor_stays() {
+    let tls = Tls::new("alone", &PKCS_ECDSA_P256_SHA256);
+    tls.issue("b", 2040);
+    let settings = tls.settings(&["a", "b"], None);
+    let first = certificates(&settings, None, None, NOW).unwrap().unwrap();
+    let is = |found: &Certificates, place: usize, other: &Certificates, its: usize| {
+        found.keys[place].cert[0] == other.keys[its].cert[0]
+    };
+    // One is renewed while the other has expired.
+    tls.issue("a", 2041);
+    tls.issue("b", 2021);
+    let errors = certificates(&settings, None, None, NOW).map(|_| ()).unwrap_err();
+    assert_eq!(errors.len(), 1, "without a predecessor all must be good");
+    let second = certificates(&settings, None, Some(&first), NOW).unwrap().unwrap();
+    assert_eq!((second.keys.len(), second.errors.len()), (2, 1));
+    assert_eq!(second.errors[0].place, tls.file("b.crt"));
+    assert!(!is(&second, 0, &first, 0) && is(&second, 1, &first, 1));
+    assert_eq!(second.expiry, 2_208_988_800, "2040-01-01");
+    // Under a wrong name the one stays whose place it takes; one that is new has none.
+    let wrong = tls.settings(&["wrong", "b", "new"], None);
+    let third = certificates(&wrong, None, Some(&second), NOW).unwrap().unwrap();
+    assert_eq!((third.keys.len(), third.errors.len()), (2, 3));
+    assert!(is(&third, 0, &second, 0) && is(&third, 1, &second, 1));
+    // Others change places with nobody.
+    let swapped = tls.settings(&["b", "a"], None);
+    let fourth = certificates(&swapped, None, Some(&third), NOW).unwrap().unwrap();
+    assert!(is(&fourth, 0, &first, 1) && is(&fourth, 1, &second, 0));
+    // What comes from an authority waits for nobody, and alone nothing is left.
+    let own = OwnCertificate { key: Arc::clone(&first.keys[0]), begin: NOW, end: NOW + 1 };
+    let added = certificates(&tls.settings(&["b"], None), Some(&own), Some(&first), NOW).unwrap().unwrap();
+    assert_eq!((added.keys.len(), added.errors.len(), added.expiry), (2, 1, NOW + 1));
+    let alone = certificates(&tls.settings(&[], None), Some(&own), None, NOW).unwrap().unwrap();
+    assert!(certificates(&tls.settings(&["b"], None), None, Some(&alone), NOW).is_err());
+}
+
+#[test]
+fn authorities_of_clients_that_are_of_no_use_leave_the_old_ones_in_force() {
+    let tls = Tls::new("roots", &PKCS_ECDSA_P256_SHA256);
+    let settings = tls.settings(&["a"], Some("a.crt"));
+    let first = certificates(&settings, None, None, NOW).unwrap().unwrap();
+    let wrong = tls.settings(&["a"], Some("missing"));
+    let second = certificates(&wrong, None, Some(&first), NOW).unwrap().unwrap();
+    assert_eq!(second.errors.len(), 1);
+    assert!(second.client_roots.is_some());
+    let third = certificates(&tls.settings(&["a"], None), None, Some(&second), NOW).unwrap().unwrap();
+    assert!(third.client_roots.is_none() && third.errors.is_empty());
+}
+
+#[test]
+fn a_byte_order_mark_hides_nothing() {
+    let tls = Tls::new("mark", &PKCS_ECDSA_P256_SHA256);
+    tls.issue("b", 2040);
+    let text = |file: &str| std::fs::read_to_string(tls.0.0.join(file)).unwrap();
+    tls.0.file("a.crt", &format!("\u{FEFF}{}{}", text("a.crt"), text("b.crt")), 0o600);
+    tls.0.file("a.key", &format!("\u{FEFF}{}", text("a.key")), 0o600);
+    let found = certificates(&tls.settings(&["a"], None), None, None, NOW).unwrap().unwrap();
+    assert_eq!(found.keys[0].cert.len(), 2);
 }
 
 #[test]

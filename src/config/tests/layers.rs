@@ -240,6 +240,38 @@ fn a_missing_file_says_how_to_write_one() {
 }
 
 #[test]
+fn places_that_the_server_could_not_use_are_told_and_left_alone() {
+    let scratch = Scratch::new("paths");
+    let shown = scratch.0.display();
+    scratch.file("file", "", 0o600);
+    let found = |text: &str| -> Vec<(bool, String)> {
+        let problems = check_paths(&good(text));
+        assert!(problems.iter().all(|problem| problem.place.line_column().is_some()), "{problems:?}");
+        problems.into_iter().map(|problem| (problem.is_error(), problem.message)).collect()
+    };
+    for (text, is_error, wanted) in [
+        (format!("[admin]\nsocket = \"{shown}\""), true, "something else already"),
+        (format!("[admin]\nsocket = \"{shown}/file\""), true, "something else already"),
+        (format!("[state]\ndirectory = \"{shown}/file\""), true, "is a file"),
+        (format!("[state]\ndirectory = \"{shown}\""), false, "others may look into"),
+    ] {
+        let found = found(&text);
+        assert!(
+            found.len() == 1 && found[0].0 == is_error && found[0].1.contains(wanted),
+            "{text}: {found:?}"
+        );
+    }
+    let new = format!("[admin]\nsocket = \"{shown}/sock\"\n[state]\ndirectory = \"{shown}/new\"");
+    assert_eq!(found(&new), []);
+    assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 1, "nothing was made");
+    std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(found(&format!("[state]\ndirectory = \"{shown}\"")), []);
+    let path = |length: usize| format!("[admin]\nsocket = \"/{}\"", "x".repeat(length - 1));
+    has(&bad(&path(102)), "has 102 bytes, and the system takes 101");
+    good(&path(101));
+}
+
+#[test]
 fn relay_addresses_are_held_against_the_machine() {
     let settings =
         good("[relay]\naddresses = [\"192.0.2.1\"]\nexternal = { \"192.0.2.1\" = \"198.51.100.7\" }");

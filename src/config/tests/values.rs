@@ -225,6 +225,14 @@ fn every_key_refuses_what_it_cannot_mean() {
         ("[limits]\nmax_lifetime = \"5m\"", "from 10m to 24h"),
         ("[limits]\ndrain = \"2d\"", "from 0s to 24h"),
         ("[limits]\ndrain = \"30\"", "not a duration"),
+        ("[listen]\nudp = [\"0.0.0.0:3478\", \"127.0.0.1:3478\"]", "one of them holds the other"),
+        ("[listen]\ntcp = [\"127.0.0.1:3478\", \"0.0.0.0:3478\"]", "one of them holds the other"),
+        ("[http]\nlisten = [\"[::]:8088\", \"[::1]:8088\"]", "one of them holds the other"),
+        ("[listen]\nudp = [\"[::ffff:127.0.0.1]:3478\"]", "write \"127.0.0.1:3478\""),
+        ("[listen]\nudp = [\"::1:3478\"]", "\"[::1]:3478\" or \"[::1:3478]:3478\""),
+        ("[listen]\nworkers = 1\nworkers = 2", "write it once"),
+        ("[listen]\nworkers = 1\n[listen]\npin_workers = true", "write it once"),
+        ("[http]\nhost = \"a..b\"", "not a host name"),
         ("[http]\nlisten = [\"localhost:8080\"]", "not a name"),
         ("[http]\nlisten = [\"0.0.0.0:3478\"]", "`listen.tcp` takes already"),
         ("[http]\norigins = [\"app.example.org\"]", "not an origin; write \"https://app.example.org\""),
@@ -331,6 +339,14 @@ fn users_and_secrets_refuse_what_is_half_or_double_or_known_to_all() {
     for (text, wanted) in cases {
         has(&bad(&format!("[auth]\n{text}")), wanted);
     }
+}
+
+#[test]
+fn keys_are_taken_as_turnadmin_prints_them() {
+    let key = "00112233445566778899aabbccddeeff";
+    let settings = good(&format!("[auth]\nusers = [{{ name = \"a\", key = \"0x{key}\" }}]"));
+    let UserCredential::Key(taken) = &settings.auth.users[0].credential else { panic!("no key") };
+    assert_eq!(taken.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), key);
 }
 
 #[test]

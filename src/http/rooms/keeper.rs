@@ -22,6 +22,7 @@ pub(super) type Key = u64;
 
 struct Member {
     peer: Peer,
+    alias: Option<Arc<str>>,
     kind: Kind,
     role: Option<Role>,
     topics: BTreeSet<String>,
@@ -114,7 +115,7 @@ impl Keeper {
     }
 
     fn join(&mut self, key: Key, joining: Joining) -> Result<(Vec<Peer>, Inbox), Full> {
-        let Joining { room, peer, kind } = joining;
+        let Joining { room, peer, alias, kind } = joining;
         self.quit(key);
         let here = self.present(&room).count();
         if here == 0 && self.rooms.len() >= self.limits.rooms {
@@ -132,7 +133,7 @@ impl Keeper {
         }
         let (slot, inbox) = inbox::pair(self.bounds, self.queued.clone());
         let topics = BTreeSet::new();
-        let member = Member { peer: peer.clone(), kind, role: None, topics, room: room.clone(), slot };
+        let member = Member { peer: peer.clone(), alias, kind, role: None, topics, room: room.clone(), slot };
         self.members.insert(key, member);
         self.announce(&room, key, kind, Notice::Joined(peer));
         Ok((peers, inbox))
@@ -169,10 +170,7 @@ impl Keeper {
                 None => {}
             },
             To::Call(id, call) => {
-                let mut calls = self.addressee(&room, key, &id).into_iter();
-                // Others have no such calls.
-                let is_one = |key: &Key| self.members.get(key).is_some_and(|m| m.kind == Kind::SocketIo);
-                if let Some(other) = calls.find_map(|(other, _)| Some(other).filter(is_one)) {
+                if let Some(other) = self.called(&room, key, &id) {
                     self.tell_one(other, said(None, Some(call)));
                 }
             }
@@ -202,6 +200,14 @@ impl Keeper {
         others
             .find(|(_, member)| *member.peer.id == *id)
             .map(|(other, member)| (other, member.peer.id.clone()))
+    }
+
+    /// Another member that can be called, by its id or by what it takes for that.
+    fn called(&self, room: &str, key: Key, id: &str) -> Option<Key> {
+        let is_meant = |member: &Member| *member.peer.id == *id || member.alias.as_deref() == Some(id);
+        let mut others = self.present(room).filter(|(other, _)| *other != key);
+        let called = others.find(|(_, member)| member.kind == Kind::SocketIo && is_meant(member));
+        called.map(|(other, _)| other)
     }
 
     fn take(&mut self, key: Key, role: Role) {

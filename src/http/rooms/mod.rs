@@ -66,7 +66,7 @@ pub(super) enum To {
     All,
     /// One member.
     Id(String),
-    /// One member, by the name of the call.
+    /// One member by its id or alias, with the name of the call.
     #[cfg_attr(not(feature = "socketio"), expect(dead_code, reason = "nobody calls"))]
     Call(String, Call),
     /// The member in this place of the room; the second one is meant if the first is the speaker's own.
@@ -152,12 +152,14 @@ pub(super) enum Full {
 }
 
 /// How a socket comes into a room.
-#[derive(Debug)]
 pub(super) struct Joining {
     /// Which room.
     pub(super) room: String,
     /// What others see.
     pub(super) peer: Peer,
+    /// What it takes for its own id, if that is another one. A secret, which no other member is told; but who knows it
+    /// may call it by that.
+    pub(super) alias: Option<Arc<str>>,
     /// What it can be told.
     pub(super) kind: Kind,
 }

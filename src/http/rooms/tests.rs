@@ -5,7 +5,7 @@ use futures_util::FutureExt as _;
 /// Into the room of these tests, hearing who comes and goes.
 async fn join(ticket: &Ticket) -> Inbox {
     let peer = Peer { id: ticket.id.clone(), name: "".into() };
-    ticket.join(Joining { room: "r".into(), peer, kind: Kind::Own }).await.ok().unwrap().1
+    ticket.join(Joining { room: "r".into(), peer, alias: None, kind: Kind::Own }).await.ok().unwrap().1
 }
 
 async fn hear(inbox: &mut Inbox) -> Arc<Notice> {

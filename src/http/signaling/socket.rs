@@ -17,6 +17,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// The longest name of a member in characters.
 const LONGEST_NAME: usize = 64;
 
+/// How long a socket may take to say that it means another room than the one in its URL, which is full. Who has
+/// nothing to say before it is called learns that soon.
+const SECOND_THOUGHT: Duration = Duration::from_secs(1);
+
 /// How long a closed socket may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -72,7 +76,7 @@ pub(super) async fn converse(
     let inbox = match meant(shared.options.rooms, url_room.clone()) {
         Some(room) => {
             let peer = Peer { id: ticket.id.clone(), name: "".into() };
-            let joined = ticket.join(Joining { room, peer, kind: Kind::Plain }).await;
+            let joined = ticket.join(Joining { room, peer, alias: None, kind: Kind::Plain }).await;
             joined.map(|(_, inbox)| inbox).map_err(|full| explain(full).1)
         }
         None => Err(NO_ROOM.1),
@@ -148,6 +152,7 @@ impl Conversation {
         loop {
             let deadline = match &self.inbox {
                 Ok(_) => heard + idle,
+                Err(_) if self.url_room.is_some() => opened + join_deadline.min(SECOND_THOUGHT),
                 Err(_) => opened + join_deadline,
             };
             let text = tokio::select! {
@@ -269,7 +274,7 @@ impl Conversation {
             )));
         }
         let peer = Peer { id: self.ticket.id.clone(), name: name.into() };
-        let joining = Joining { room: room.clone(), peer, kind: Kind::Own };
+        let joining = Joining { room: room.clone(), peer, alias: None, kind: Kind::Own };
         let full = |full: Full| End::Refused(explain(full));
         let (peers, inbox) = self.ticket.join(joining).await.map_err(full)?;
         self.inbox = Ok(inbox);
@@ -302,15 +307,22 @@ fn text_of(message: Option<Result<Message, axum::Error>>) -> Result<Option<Utf8B
         Some(Ok(Message::Binary(_))) => {
             Err(End::Closed(close_code::UNSUPPORTED, "Frames are text, not binary."))
         }
-        Some(Err(error)) if is_too_long(&error) => {
-            Err(End::Closed(close_code::SIZE, "A message may have 65536 bytes."))
-        }
-        Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+        Some(Err(error)) => Err(fault(&error)),
+        Some(Ok(Message::Close(_))) | None => Err(End::Gone),
     }
 }
 
-/// axum hides the type of the WebSocket layer's errors, which is of another version than any that could be
-/// named here; its text is all that tells this one from the others.
-fn is_too_long(error: &axum::Error) -> bool {
-    error.to_string().contains("too long")
+/// What the other side has done wrong, if it has. axum hides the type of the WebSocket layer's errors, which is of
+/// another version than any that could be named here; the beginning of its text is all that tells them apart.
+fn fault(error: &axum::Error) -> End {
+    let text = error.to_string();
+    if text.starts_with("Space limit exceeded") {
+        End::Closed(close_code::SIZE, "A message may have 65536 bytes.")
+    } else if text.starts_with("UTF-8 encoding error") {
+        End::Closed(close_code::INVALID, "Text must be UTF-8.")
+    } else if text.starts_with("WebSocket protocol error") && !text.contains("reset") {
+        End::Closed(close_code::PROTOCOL, "This is no frame of a WebSocket's client (RFC 6455).")
+    } else {
+        End::Gone
+    }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::outcome::{Check, Finding, Level, Outcome};
-use crate::probe::report::print;
+use crate::probe::out::print;
 
 struct Row {
     check: &'static Check,

@@ -243,7 +243,8 @@ impl Side {
                 let owner = Owner::new(caller, request.headers());
                 let secret = if is_websocket { None } else { Some(secret::new().ok_or_else(no_session)?) };
                 // What an old client is called in its namespace, it does not hear: it takes the session's id for that.
-                let alias = secret.clone().filter(|_| wanted.version.as_deref() == Some("3"));
+                let alias = secret.as_deref().filter(|_| wanted.version.as_deref() == Some("3"));
+                let alias = alias.map(Into::into);
                 let session = Arc::new(self.open(caller, owner, wanted.room, alias).await?);
                 (session, Known::Secret(secret))
             }
@@ -287,7 +288,7 @@ impl Side {
         caller: &Caller,
         owner: Owner,
         room: Option<String>,
-        alias: Option<String>,
+        alias: Option<Arc<str>>,
     ) -> Result<Session, Refusal> {
         let rooms = self.shared.options.rooms;
         let refuse = |(code, message, help): Explained| {
@@ -385,7 +386,8 @@ async fn join(socket: SocketRef) -> Result<(), &'static str> {
         return Err("Too many messages and connects. Connect again in some seconds.");
     }
     let peer = Peer { id: socket.id.as_str().into(), name: "".into() };
-    let joining = Joining { room: session.room.clone(), peer, kind: Kind::SocketIo };
+    let alias = session.alias.clone();
+    let joining = Joining { room: session.room.clone(), peer, alias, kind: Kind::SocketIo };
     match session.ticket.join(joining).await {
         Ok((_, inbox)) => {
             *session.inbox.lock().await = Some(inbox);

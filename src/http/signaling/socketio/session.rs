@@ -53,7 +53,7 @@ pub(super) struct Session {
     pub(super) owner: Owner,
     pub(super) room: String,
     /// What its client takes for the id that others know it by, if that is another one.
-    pub(super) alias: Option<String>,
+    pub(super) alias: Option<Arc<str>>,
     /// From the moment of joining until somebody listens.
     pub(super) inbox: Mutex<Option<Inbox>>,
     pub(super) flow: watch::Sender<Flow>,
@@ -69,7 +69,7 @@ impl Session {
         ticket: Ticket,
         owner: Owner,
         room: String,
-        alias: Option<String>,
+        alias: Option<Arc<str>>,
         limits: &Limits,
     ) -> Self {
         Self {
