@@ -1016,6 +1016,35 @@ async fn admin(stats: Option<Vec<Counters>>, is_ready: bool) -> Server {
 }
 
 #[tokio::test]
+async fn rfc9112_3_2_a_request_has_one_host() {
+    let server = start(open_rooms()).await;
+    let admin = admin(Some(vec![]), true).await;
+    let places = ["/", "/main.mjs", "/healthz"].map(|path| (&server, path));
+    for (server, path) in places.into_iter().chain([(&admin, "/metrics")]) {
+        let status = async |version: &str, hosts: &str| {
+            let request = format!("GET {path} HTTP/{version}\r\nConnection: close\r\n{hosts}\r\n");
+            raw(server.address, &request).await.status
+        };
+        assert_eq!(status("1.1", "Host: localhost\r\n").await, 200);
+        assert_eq!(status("1.1", "Host: prometheus_target:9478\r\n").await, 200);
+        assert_eq!(status("1.1", "").await, 400);
+        assert_eq!(status("1.1", "Host: localhost\r\nHost: localhost\r\n").await, 400);
+        assert_eq!(status("1.1", "Host: a b\r\n").await, 400);
+        assert_eq!(status("1.0", "").await, 200, "HTTP/1.0 knew none");
+    }
+}
+
+#[tokio::test]
+async fn a_page_whose_name_was_bent_to_loopback_reads_no_metrics() {
+    let server = admin(Some(vec![]), true).await;
+    let rebound = [("Host", "evil.example:9478"), ("Sec-Fetch-Site", "same-origin")];
+    assert_eq!(ask(&server, "GET /metrics", &rebound).await.status, 403);
+    assert_eq!(ask(&server, "GET /metrics", &rebound[..1]).await.status, 200, "no browser");
+    let typed = [("Host", "localhost:9478"), ("Sec-Fetch-Site", "none")];
+    assert_eq!(ask(&server, "GET /metrics", &typed).await.status, 200);
+}
+
+#[tokio::test]
 async fn metrics_show_what_the_workers_count() {
     let mut counters = Counters::default();
     counters.of(Transport::Tcp).to_clients.add(1200);

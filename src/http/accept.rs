@@ -3,6 +3,7 @@
 use super::Limits;
 use super::admission::Prefix;
 use super::caller::Remote;
+use super::paced::Paced;
 use super::tls::{self, Arrival, SharedTls};
 use axum::Router;
 use axum::http::Request;
@@ -185,11 +186,14 @@ async fn converse(
     limits: Arc<Limits>,
     shutdown: watch::Receiver<bool>,
 ) {
+    // Signaling has narrower limits of its own, by messages; this is for all that is none.
+    let (burst, per_second) = (2 * limits.byte_burst, 2 * limits.bytes_per_second);
+    let paced = Paced::new(stream, burst, per_second);
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_deadline)
         .max_header_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(paced), service)
         .with_upgrades();
     tokio::pin!(connection);
     let stop = stopped(shutdown);

@@ -3,10 +3,12 @@
 use super::admission::Prefix;
 use super::error::Refusal;
 use super::{Options, Shared};
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -84,7 +86,7 @@ impl Caller {
             .help("Please report this as a fault of the server."));
         };
         let remote = address.ip().to_canonical();
-        let authority = authority(parts)?;
+        let authority = authority(&parts.headers)?;
         let host = authority.host().to_ascii_lowercase();
         let origin_value = parts.headers.get(header::ORIGIN).map(copied);
         let origin = origin(origin_value.as_ref(), &authority, secure, &options.origins);
@@ -132,8 +134,8 @@ impl FromRequestParts<Arc<Shared>> for Caller {
     }
 }
 
-fn authority(parts: &Parts) -> Result<Authority, Refusal> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
+fn authority(headers: &HeaderMap) -> Result<Authority, Refusal> {
+    let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok(),
         _ => None,
@@ -153,6 +155,40 @@ fn authority(parts: &Parts) -> Result<Authority, Refusal> {
         )
         .help("Send the name or address that the URL has.")
     })
+}
+
+/// What a request gets whose Host is missing, doubled or no host (RFC 9112 §3.2, a MUST). HTTP/1.0 knew none. For places that
+/// ask no [`Caller`], which says the same.
+pub(super) fn bad_host(request: &Request) -> Option<Refusal> {
+    let may_lack_it = request.version() < Version::HTTP_11 && !request.headers().contains_key(header::HOST);
+    authority(request.headers()).err().filter(|_| !may_lack_it)
+}
+
+/// Refuses such requests.
+pub(super) async fn check_host(request: Request, next: Next) -> Response {
+    match bad_host(&request) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// Refuses a browser that came to loopback by another name: a page elsewhere has bent its own name to lead here, and would
+/// read what is for this machine alone.
+pub(super) async fn refuse_rebound_pages(request: Request, next: Next) -> Response {
+    let remote = request.extensions().get::<Remote>();
+    let from_loopback = remote.is_some_and(|remote| remote.address.ip().to_canonical().is_loopback());
+    let is_ours = authority(request.headers())
+        .is_ok_and(|authority| is_loopback_host(&authority.host().to_ascii_lowercase()));
+    if from_loopback && !is_ours && is_browser(request.headers()) {
+        return Refusal::new(
+            StatusCode::FORBIDDEN,
+            "host_not_known",
+            "This name is not one that the server goes by, though it leads to this machine's loopback.",
+        )
+        .help("Ask for localhost or 127.0.0.1.")
+        .into_response();
+    }
+    next.run(request).await
 }
 
 /// Whether `host` is a DNS name, an IPv4 address or an IPv6 address in brackets.

@@ -17,6 +17,7 @@ mod error;
 mod fields;
 mod grant;
 mod ice;
+mod paced;
 mod page;
 mod qr;
 mod refused;
@@ -31,7 +32,7 @@ use crate::observe::StatsSource;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
 use futures_util::future::BoxFuture;
@@ -319,14 +320,17 @@ pub async fn serve(
         shutdown: shutdown.clone(),
     });
     let router = dialects
-        .merge(page::routes())
+        .merge(page::routes().layer(from_fn(caller::check_host)))
         .route("/qr.svg", get(qr::code))
         .route("/v1/about", get(about::about))
         .route("/v1/view", routes::with_preflight(post(view::view), "POST"))
         .route("/v1/rooms", post(signaling::fresh_room).options(ice::preflight))
         .route("/ws", get(signaling::upgrade))
         .with_state(state.clone())
-        .route("/healthz", get(admin::healthz).with_state(admin::Health { stats, ready }));
+        .route(
+            "/healthz",
+            get(admin::healthz).with_state(admin::Health { stats, ready }).layer(from_fn(caller::check_host)),
+        );
     #[cfg(feature = "socketio")]
     let router =
         router.merge(demo::routes().with_state(state.clone())).merge(signaling::socketio::routes(state));
@@ -351,7 +355,9 @@ pub async fn serve_admin(
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(admin::metrics))
-        .with_state(admin::Health { stats, ready });
+        .with_state(admin::Health { stats, ready })
+        .layer(from_fn(caller::refuse_rebound_pages))
+        .layer(from_fn(caller::check_host));
     accept::run(finish(router, PLACES), listeners, None, Vec::new(), Limits::default(), shutdown).await;
 }
 

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::access::Presented;
-use super::caller::Caller;
+use super::caller::{self, Caller};
 use super::control::{ControlError, Revocation, Revoked};
 use super::dialects::{Dialect, cloudflare, link, matrix, metered, native, twilio, uberti, xirsys};
 use super::error::Refusal;
@@ -388,7 +388,13 @@ async fn matrix_ice(State(shared): SharedState, request: Request) -> Response {
 
 /// The trial page, or, with `?service=turn`, what draft-uberti has at this place.
 async fn front(uberti: bool, state: SharedState, request: Request) -> Response {
-    if uberti && asks_for_turn(&request) { uberti_ice(state, request).await } else { page::index() }
+    if uberti && asks_for_turn(&request) {
+        return uberti_ice(state, request).await;
+    }
+    match caller::bad_host(&request) {
+        Some(refusal) => refusal.into_response(),
+        None => page::index(),
+    }
 }
 
 /// At the place of the trial page only draft-uberti takes a POST.

@@ -61,7 +61,7 @@ pub fn init(format: Format, level: &str) -> Result<(), Error> {
     let cannot = |error: &dyn fmt::Display| Error(format!("the log cannot begin: {error}"));
     let (sender, lines) = sync_channel(MAX_WAITING);
     std::thread::Builder::new()
-        .name("relais-log".into())
+        .name("log".into())
         .spawn(move || write_out(&lines, &TALLY, io::stderr(), warn_of))
         .map_err(|error| cannot(&error))?;
     let builder = tracing_subscriber::fmt()

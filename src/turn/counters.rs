@@ -215,12 +215,6 @@ impl Traffic {
         self.bytes += bytes as u64;
     }
 
-    /// Leaves one datagram to whoever it is handed to, who counts it too.
-    pub(super) const fn take_back(&mut self, bytes: usize) {
-        self.packets -= 1;
-        self.bytes -= bytes as u64;
-    }
-
     /// Counts bytes of a connection, which are in no datagrams (RFC 6062).
     pub const fn add_bytes(&mut self, bytes: usize) {
         self.bytes += bytes as u64;

@@ -197,7 +197,6 @@ impl Server {
                 if self.allocations.live_on(now.mono, &from).is_some() {
                     return self.answer(&request, counted, Err(Refused::because(437)), reply);
                 }
-                self.counters.of(from.tuple.transport).received.take_back(message.bytes().len());
                 return Verdict::Forward { worker };
             }
             let answer = self.refresh_moved(&request, ticket, sockets);

@@ -403,10 +403,7 @@ fn rfc8016_tickets_of_other_workers_are_handed_to_them() {
     let (alice, given) = mobile(first);
     let mut there = moved(second, &alice, AWAY);
     let request = there.signed(REFRESH, &[ticket(&given)]);
-    let received = |world: &mut World| world.server.counters().by_transport[Transport::Udp as usize].received;
-    let before = received(second);
     assert_eq!(second.feed(there.route, &request.0), Out::Forward(3));
-    assert_eq!(received(second), before, "whoever gets it counts it");
     // Only after login: a stranger's ticket travels nowhere.
     let mut mallory = Client::new("alice", "wrong").at(FAR);
     assert_eq!(mallory.ask_in_vain(second, REFRESH, &[ticket(&given)]).code(), 401);

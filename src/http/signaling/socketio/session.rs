@@ -4,7 +4,7 @@
 use super::owner::Owner;
 use super::talk::Heard;
 use crate::http::Limits;
-use crate::http::admission::Bucket;
+use crate::http::paced::Paced;
 use crate::http::rooms::{Inbox, Ticket};
 use crate::http::signaling::pace::Pace;
 use futures_util::task::AtomicWaker;
@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 /// Messages that were read before the gate fell. More than one read or one POST of a page can hold.
 const AHEAD: usize = 1024;
@@ -215,16 +215,13 @@ impl Drop for Pass {
 
 /// The WebSocket of a session, which ends with it.
 pub(super) struct Gate<S> {
-    inner: S,
+    inner: Paced<S>,
     pass: Pass,
-    bytes: Bucket,
-    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Gate<S> {
     pub(super) fn new(inner: S, pass: Pass, limits: &Limits) -> Self {
-        let bytes = Bucket::new(limits.byte_burst, limits.bytes_per_second, Instant::now());
-        Self { inner, pass, bytes, pause: None }
+        Self { inner: Paced::new(inner, limits.byte_burst, limits.bytes_per_second), pass }
     }
 }
 
@@ -248,16 +245,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
         if !self.pass.session.is_free() {
             return Poll::Pending;
         }
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(context));
-            self.pause = None;
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
-        let read = u32::try_from(buffer.filled().len() - before).unwrap_or(u32::MAX);
-        let wait = self.bytes.take(read, Instant::now());
-        self.pause = (!wait.is_zero()).then(|| Box::pin(sleep(wait)));
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.inner).poll_read(context, buffer)
     }
 }
 
