@@ -1019,7 +1019,7 @@ async fn admin(stats: Option<Vec<Counters>>, is_ready: bool) -> Server {
 async fn rfc9112_3_2_a_request_has_one_host() {
     let server = start(open_rooms()).await;
     let admin = admin(Some(vec![]), true).await;
-    let places = ["/", "/main.mjs", "/healthz"].map(|path| (&server, path));
+    let places = ["/", "/main.mjs", "/healthz", "/demo/"].map(|path| (&server, path));
     for (server, path) in places.into_iter().chain([(&admin, "/metrics")]) {
         let status = async |version: &str, hosts: &str| {
             let request = format!("GET {path} HTTP/{version}\r\nConnection: close\r\n{hosts}\r\n");
@@ -1040,6 +1040,9 @@ async fn a_page_whose_name_was_bent_to_loopback_reads_no_metrics() {
     let rebound = [("Host", "evil.example:9478"), ("Sec-Fetch-Site", "same-origin")];
     assert_eq!(ask(&server, "GET /metrics", &rebound).await.status, 403);
     assert_eq!(ask(&server, "GET /metrics", &rebound[..1]).await.status, 200, "no browser");
+    let by_proxy =
+        [("Host", "status.example"), ("X-Forwarded-For", "203.0.113.5"), ("User-Agent", "Mozilla/5.0")];
+    assert_eq!(ask(&server, "GET /metrics", &by_proxy).await.status, 200);
     let typed = [("Host", "localhost:9478"), ("Sec-Fetch-Site", "none")];
     assert_eq!(ask(&server, "GET /metrics", &typed).await.status, 200);
 }

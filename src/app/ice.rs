@@ -144,8 +144,9 @@ impl Grants {
         let grant = self.sign(&request, now)?;
         let later = Policy { issued: Some(now.saturating_add(1)), ..request.policy.clone() };
         let revoked = Arc::clone(&self.revoked.borrow());
-        let covers = |policy| revoked.cover_name(&grant.username, &request.user, Some(policy));
-        if !covers(&request.policy) || covers(&later) {
+        // In the next second it has another name.
+        let covers = |name, policy| revoked.cover_name(name, &request.user, Some(policy));
+        if !covers(&grant.username, &request.policy) || covers("", &later) {
             return Ok(grant);
         }
         for _ in 0..TICKS {

@@ -251,7 +251,9 @@ pub(crate) fn host(text: &str) -> Result<String, Why> {
         return Ok(bare.to_owned());
     }
     // Names of containers have underscores, too.
-    if domain(&text.replace('_', "u")).is_ok() {
+    // An absolute name ends with a dot.
+    let name = text.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(text);
+    if domain(&name.replace('_', "u")).is_ok() {
         return Ok(text.to_owned());
     }
     Err((
@@ -372,7 +374,7 @@ mod tests {
         assert!(host("https://turn.example.org").is_err());
         assert!(host("turn.example.org:3478").is_err());
         assert!(host("").is_ok() && host("turn_1").is_ok() && host("turn.example.org").is_ok());
-        for wrong in ["a..b", "-x", "x-", ".", "a.", ".a"] {
+        for wrong in ["a..b", "-x", "x-", ".", "a..", ".a"] {
             assert!(host(wrong).is_err(), "{wrong}");
         }
         assert_eq!(separator("|").unwrap(), '|');

@@ -177,15 +177,20 @@ pub(super) async fn check_host(request: Request, next: Next) -> Response {
 pub(super) async fn refuse_rebound_pages(request: Request, next: Next) -> Response {
     let remote = request.extensions().get::<Remote>();
     let from_loopback = remote.is_some_and(|remote| remote.address.ip().to_canonical().is_loopback());
-    let is_ours = authority(request.headers())
-        .is_ok_and(|authority| is_loopback_host(&authority.host().to_ascii_lowercase()));
+    // As of a [`Caller`]: what a proxy passes on names another port than this one.
+    let port = remote.map(|remote| remote.port);
+    let is_ours = authority(request.headers()).is_ok_and(|authority| {
+        let is_passed_on =
+            is_forwarded(request.headers()) && Some(authority.port_u16().unwrap_or(80)) != port;
+        is_passed_on || is_loopback_host(&authority.host().to_ascii_lowercase())
+    });
     if from_loopback && !is_ours && is_browser(request.headers()) {
         return Refusal::new(
             StatusCode::FORBIDDEN,
             "host_not_known",
             "This name is not one that the server goes by, though it leads to this machine's loopback.",
         )
-        .help("Ask for localhost or 127.0.0.1.")
+        .help("Ask for localhost or 127.0.0.1. Behind a reverse proxy: let it send X-Forwarded-For.")
         .into_response();
     }
     next.run(request).await

@@ -332,8 +332,9 @@ pub async fn serve(
             get(admin::healthz).with_state(admin::Health { stats, ready }).layer(from_fn(caller::check_host)),
         );
     #[cfg(feature = "socketio")]
-    let router =
-        router.merge(demo::routes().with_state(state.clone())).merge(signaling::socketio::routes(state));
+    let router = router
+        .merge(demo::routes().with_state(state.clone()).layer(from_fn(caller::check_host)))
+        .merge(signaling::socketio::routes(state));
     const PLACES: &str =
         "The trial page is at /, the API at /v1/ice-servers and /v1/rooms, the rooms at /ws.";
     let keeper = tokio::spawn(keeper);

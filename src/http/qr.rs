@@ -12,9 +12,8 @@ use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Deserialize;
 use std::fmt::Write as _;
 
-/// The longest link in bytes: a host name of a hundred letters, and the longest name of a room if it is ASCII. What a code
-/// costs grows faster than its link.
-const LONGEST: usize = 256;
+/// The longest link in bytes: a host name of a hundred letters, and the longest name of a room, percent-encoded.
+const LONGEST: usize = 512;
 
 /// Light modules around the code, which readers need (ISO 18004).
 const QUIET: i32 = 4;

@@ -152,10 +152,11 @@ impl Io {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// Whether something has come that has not been read.
+    /// Whether data have come that have not been read. Of TLS that cannot be told without opening it: no.
     pub(super) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        self.unread || SockRef::from(&self.socket).peek(&mut byte).is_ok_and(|len| len > 0)
+        self.tls.is_none()
+            && (self.unread || SockRef::from(&self.socket).peek(&mut byte).is_ok_and(|len| len > 0))
     }
 
     /// Says that nothing more will be written: close_notify (RFC 8446 §6.1), and the end of the TCP stream if all that

@@ -95,8 +95,16 @@ async fn what_is_no_handshake_is_told_what_would_be_one() {
     }
     // Their order and case are nobody's business.
     let headers = [("upgrade", "WebSocket"), ("connection", "UPGRADE,keep-alive"), VERSION, KEY];
+    let lines = [
+        ("Upgrade", "h2c, websocket"),
+        ("Connection", "keep-alive"),
+        ("Connection", "Upgrade"),
+        VERSION,
+        KEY,
+    ];
     for path in PLACES {
         assert_eq!(shake(&server, path, &headers).await.status, 101, "{path}");
+        assert_eq!(shake(&server, path, &lines).await.status, 101, "{path}");
     }
 }
 

@@ -22,6 +22,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Handshake {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         check(&parts.method, parts.version, &parts.headers)?;
         let protocol = protocol(&parts.headers);
+        // What stands in several lines or beside other words, axum does not find.
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let socket = WebSocketUpgrade::from_request_parts(parts, state).await;
         Ok(Self { socket: socket.map_err(|_| not_a_websocket())?, protocol })
     }
