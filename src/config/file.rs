@@ -138,7 +138,11 @@ fn find_secrets(section: Option<&str>, table: &DeTable<'_>, found: &mut Vec<Rang
             Some("tls") => keys::find("tls", name).is_none().then_some(""),
             _ => section,
         };
-        let secret = inner.is_some() && section.is_some_and(|section| is_secret(section, name));
+        let secret = match section {
+            Some(section) => inner.is_some() && is_secret(section, name),
+            // The name of a file, and whatever else is written there by mistake.
+            None => name != "key" && is_secret("tls", name),
+        };
         hide(inner, secret, value, found);
     }
 }

@@ -222,6 +222,8 @@ fn a_secret_that_stands_below_tls_shows_nowhere_and_the_names_of_files_do() {
         "secret = \"vErYsEcReT\"",
         "keys = { deep = [{ password = \"vErYsEcReT\" }] }",
         "key = \"-----BEGIN PRIVATE KEY-----vErYsEcReT\"",
+        "acme = { eab_hmac_key = \"vErYsEcReT\" }",
+        "certificates = [{ certificate = \"a.pem\", key = \"a.key\", key_password = \"vErYsEcReT\" }]",
         "certificates = [{ certificate = \"a.pem\", key = \"-----BEGIN PRIVATE KEY-----vErYsEcReT\" }]",
     ] {
         let shown = shown(&format!("[tls]\n{text}\n"));
