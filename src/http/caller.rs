@@ -102,16 +102,8 @@ impl Caller {
             && origin != PageOrigin::Foreign
             && !is_cross_site(&parts.headers);
         let counted = if from_loopback { forwarded_for(&parts.headers).unwrap_or(remote) } else { remote };
-        let is_known = is_loopback_host(&host) || names_us(&host, options);
-        // A page can say anything of proxies, but not choose its Host: with this very port, the browser came here itself.
-        let is_direct = !forwarded || authority.port_u16().unwrap_or(80) == port;
-        if from_loopback && is_direct && !is_known && is_browser(&parts.headers) {
-            return Err(Refusal::new(
-                StatusCode::FORBIDDEN,
-                "host_not_known",
-                "This name is not one that the server goes by, though it leads to this machine's loopback.",
-            )
-            .help(
+        if from_loopback && is_rebound(&parts.headers, &authority, port) && !names_us(&host, options) {
+            return Err(host_not_known(
                 "Ask for localhost or 127.0.0.1. Behind a reverse proxy: let it send X-Forwarded-For and the \
                  Host that its client sent, or write that name into http.host. A proxy at a port of the same number \
                  needs the latter.",
@@ -172,28 +164,35 @@ pub(super) async fn check_host(request: Request, next: Next) -> Response {
     }
 }
 
-/// Refuses a browser that came to loopback by another name: a page elsewhere has bent its own name to lead here, and would
-/// read what is for this machine alone.
+/// Refuses a browser that came to loopback by another name, which would read what is for this machine alone.
 pub(super) async fn refuse_rebound_pages(request: Request, next: Next) -> Response {
-    let remote = request.extensions().get::<Remote>();
-    let from_loopback = remote.is_some_and(|remote| remote.address.ip().to_canonical().is_loopback());
-    // As of a [`Caller`]: what a proxy passes on names another port than this one.
-    let port = remote.map(|remote| remote.port);
-    let is_ours = authority(request.headers()).is_ok_and(|authority| {
-        let is_passed_on =
-            is_forwarded(request.headers()) && Some(authority.port_u16().unwrap_or(80)) != port;
-        is_passed_on || is_loopback_host(&authority.host().to_ascii_lowercase())
+    let rebound = request.extensions().get::<Remote>().is_some_and(|remote| {
+        remote.address.ip().to_canonical().is_loopback()
+            && authority(request.headers())
+                .is_ok_and(|authority| is_rebound(request.headers(), &authority, remote.port))
     });
-    if from_loopback && !is_ours && is_browser(request.headers()) {
-        return Refusal::new(
-            StatusCode::FORBIDDEN,
-            "host_not_known",
-            "This name is not one that the server goes by, though it leads to this machine's loopback.",
-        )
-        .help("Ask for localhost or 127.0.0.1. Behind a reverse proxy: let it send X-Forwarded-For.")
-        .into_response();
+    if rebound {
+        let help = "Ask for localhost or 127.0.0.1. Behind a reverse proxy: let it send X-Forwarded-For.";
+        return host_not_known(help).into_response();
     }
     next.run(request).await
+}
+
+/// Whether a browser came straight to this port of loopback under a name that is not loopback's: then a page elsewhere may
+/// have bent its own name to lead here. A page can say anything of proxies, but not choose its Host: with this very port,
+/// the browser came here itself.
+fn is_rebound(headers: &HeaderMap, authority: &Authority, port: u16) -> bool {
+    let is_direct = !is_forwarded(headers) || authority.port_u16().unwrap_or(80) == port;
+    is_direct && !is_loopback_host(&authority.host().to_ascii_lowercase()) && is_browser(headers)
+}
+
+fn host_not_known(help: &'static str) -> Refusal {
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "host_not_known",
+        "This name is not one that the server goes by, though it leads to this machine's loopback.",
+    )
+    .help(help)
 }
 
 /// Whether `host` is a DNS name, an IPv4 address or an IPv6 address in brackets.
